@@ -1,0 +1,158 @@
+"""The vocabulary between protocols, gateways and the engine.
+
+Text is `str` holding latin-1 (one character per byte), as PEP 3333 has it: the bytes of the
+wire are decoded once. Nothing here knows sockets, threads or applications.
+"""
+
+from dataclasses import dataclass
+from typing import BinaryIO, Final, Protocol
+
+__all__ = ["CHUNKED", "Exchange", "Headers", "Limits", "Request", "RequestRecord"]
+
+Headers = list[tuple[str, str]]
+"""Field lines in order. Of a request the names are lower case, repeated fields are kept apart."""
+
+CHUNKED: Final = -1
+"""`Request.body` of a request whose length is not known beforehand (RFC 9112 §7.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a peer may send. Immutable; each connection reads it, nobody writes it."""
+
+    request_line: int = 8190
+    """Bytes of the request line without its CRLF; more is 414."""
+    fields: int = 100
+    """Number of field lines in a head or a trailer section; more is 431."""
+    field_size: int = 8190
+    """Bytes of one field line; more is 431."""
+    head: int = 65536
+    """Bytes of a whole head or trailer section; more is 431."""
+    body: int = 0
+    """Bytes of a request body after decoding; more is 413. 0: no limit."""
+
+
+class Request:
+    """A request head (RFC 9112 §2-3, RFC 9110 §6). Not changed after it was built.
+
+    Owner: the connection that received it; while the request runs, the thread that runs it.
+    """
+
+    __slots__ = (
+        "authority",
+        "body",
+        "expect_continue",
+        "headers",
+        "keep_alive",
+        "method",
+        "minor",
+        "path",
+        "query",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        path: str,
+        query: str,
+        minor: int,
+        headers: Headers,
+        authority: str,
+        body: int,
+        keep_alive: bool,
+        expect_continue: bool,
+        upgrade: str,
+    ) -> None:
+        self.method = method
+        self.target = target
+        """The request-target as it was sent."""
+        self.path = path
+        """Still percent-encoded, without the query; "*" for OPTIONS *."""
+        self.query = query
+        """What stood behind the first "?", without it."""
+        self.minor = minor
+        """1 for HTTP/1.1, 0 for HTTP/1.0."""
+        self.headers = headers
+        self.authority = authority
+        """host[:port] in force: that of an absolute-form target wins over Host (§3.2.2); in
+        that case `headers` carries it as "host" too. "" only for HTTP/1.0 without Host."""
+        self.body = body
+        """Content-Length, 0 for no body, or CHUNKED."""
+        self.keep_alive = keep_alive
+        """Whether the client lets the connection carry another request (RFC 9112 §9.3)."""
+        self.expect_continue = expect_continue
+        self.upgrade = upgrade
+        """The Upgrade field when Connection names it (RFC 9110 §7.8), else ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A finished request, for the access log. Immutable."""
+
+    request_id: str
+    client: str
+    """Address of the peer without the port; "" on a unix socket."""
+    method: str
+    target: str
+    minor: int
+    headers: Headers
+    status: int
+    """0 when the client went away before anything was sent."""
+    response_headers: Headers
+    sent: int
+    """Bytes of the response body that were handed to the system."""
+    received: int
+    """Bytes of the request body."""
+    started: float
+    """Seconds since the epoch when the head was complete."""
+    seconds: float
+    """From then to the last byte of the response handed to the system or its buffer."""
+
+
+class Exchange(Protocol):
+    """One request and its response, as a gateway sees it: no sockets, no wire syntax.
+
+    Owner: the thread that runs the request. The methods may block the calling thread (bounded
+    by the stall and body timeouts), raise ClientDisconnected, and raise ResponseError for an
+    application's mistake.
+    """
+
+    request: Request
+    scheme: str
+    """ "http" or "https"."""
+    client: tuple[str, int] | None
+    """Address and port of the peer; None on a unix socket."""
+    server: tuple[str, str]
+    """Name or address, and port as text, of the socket that accepted."""
+
+    def open_body(self) -> BinaryIO:
+        """The request body: readable, bounded; raises TruncatedBody. Called once at most."""
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        """An interim (1xx) response (RFC 9110 §15.2); left out for HTTP/1.0 clients."""
+
+    def send_whole(self, status: str, headers: Headers, body: bytes) -> None:
+        """A complete response in one call: the ordinary case."""
+
+    def send_head(self, status: str, headers: Headers, length: int | None) -> None:
+        """Start a response; `length` is the size of the body where it is known."""
+
+    def send_data(self, data: bytes) -> None:
+        """A piece of the body, passed on now."""
+
+    def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
+        """`count` bytes of a real file from `offset`; the file may be closed on return."""
+
+    def send_end(self) -> None:
+        """The body is complete."""
+
+    @property
+    def head_sent(self) -> bool:
+        """Whether a final response head was handed over."""
+
+    @property
+    def request_id(self) -> str:
+        """Made on first use; names the request in the logs."""

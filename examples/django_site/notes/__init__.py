@@ -1,0 +1,1 @@
+"""Notes: the one application of the Django example."""

@@ -1,0 +1,85 @@
+"""Routes that answer with `wsgi.file_wrapper` (PEP 3333, Platform-Specific File Handling)."""
+
+import io
+import random
+import tempfile
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from .torture_state import PLAIN, STATE, Query, Route
+
+BLOCK = 64 * 1024
+
+
+class CountedFile(io.FileIO):
+    """A real file whose close() is counted. Owner: the request that opened it."""
+
+    def __init__(self, name: str, key: str) -> None:
+        super().__init__(name)
+        self._key = key
+
+    def close(self) -> None:
+        """Count the first close."""
+        if not self.closed:
+            STATE.count(f"closed {self._key}")
+        super().close()
+
+
+def _file(environ: WSGIEnvironment, content: bytes, key: str) -> Iterable[bytes]:
+    """Wrap a real file with this content; where it is closed, that is counted."""
+    with tempfile.NamedTemporaryFile(delete_on_close=False) as named:
+        named.write(content)
+        named.close()
+        file = CountedFile(named.name, key)
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file, BLOCK)
+    return wrapped
+
+
+def file(environ: WSGIEnvironment, start_response: StartResponse, query: Query) -> Iterable[bytes]:
+    """A real file of `n` bytes, its length stated unless `length` is "no"."""
+    size = int(query["n"])
+    headers = list(PLAIN)
+    if query.get("length") != "no":
+        headers.append(("Content-Length", str(size)))
+    start_response("200 OK", headers)
+    return _file(environ, random.Random(size).randbytes(size), query.get("key", "file"))
+
+
+def file_shorter(
+    environ: WSGIEnvironment, start_response: StartResponse, query: Query
+) -> Iterable[bytes]:
+    """A file of `n` bytes of which Content-Length announces `length`."""
+    size = int(query["n"])
+    start_response("200 OK", [*PLAIN, ("Content-Length", query["length"])])
+    return _file(environ, random.Random(size).randbytes(size), query.get("key", "file"))
+
+
+def file_middle(
+    environ: WSGIEnvironment, start_response: StartResponse, query: Query
+) -> Iterable[bytes]:
+    """A file that was read up to `offset`: the response is what follows."""
+    size = int(query["n"])
+    start_response("200 OK", PLAIN)
+    content = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
+    content.write(random.Random(size).randbytes(size))
+    content.seek(int(query["offset"]))
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](content)
+    return wrapped
+
+
+def bytes_io(
+    environ: WSGIEnvironment, start_response: StartResponse, query: Query
+) -> Iterable[bytes]:
+    """Something that reads like a file and has no descriptor."""
+    start_response("200 OK", PLAIN)
+    content = io.BytesIO(b"in memory " * int(query.get("n", "1000")))
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](content, 512)
+    return wrapped
+
+
+FILES: dict[str, Route] = {
+    "file": file,
+    "file-shorter": file_shorter,
+    "file-middle": file_middle,
+    "bytesio": bytes_io,
+}

@@ -1,0 +1,70 @@
+# Shared by ./dev and tools/*.sh; sourced, not run. Works with bash 3.2 (macOS).
+# shellcheck shell=bash
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nogilserve
+
+say() { printf 'dev: %s\n' "$*" >&2; }
+
+die() {
+    say "$*"
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# sha256 FILE…: the hexadecimal digest of the files, one behind the other.
+sha256() {
+    if have sha256sum; then
+        cat -- "$@" | sha256sum | cut -d' ' -f1
+    else
+        cat -- "$@" | shasum -a 256 | cut -d' ' -f1
+    fi
+}
+
+# bounded SECONDS CMD…: run CMD, end it when it takes longer (status 124).
+bounded() {
+    local limit=$1 pid waited=0
+    shift
+    if have timeout; then
+        timeout "$limit" "$@"
+        return
+    fi
+    "$@" &
+    pid=$!
+    while kill -0 "$pid" 2>/dev/null; do
+        if [ "$waited" -ge "$limit" ]; then
+            kill "$pid" 2>/dev/null
+            wait "$pid" 2>/dev/null
+            return 124
+        fi
+        sleep 1
+        waited=$((waited + 1))
+    done
+    wait "$pid"
+}
+
+# grab_lock [-n]: lock file descriptor 9 as flock(1) does, which macOS lacks. The lock belongs to
+# the open file: it outlives the command that took it and goes with the shell that holds it.
+grab_lock() {
+    if have flock; then
+        flock "$@" 9
+    elif have perl; then
+        perl -MFcntl=:flock -e 'open(F, ">&=9"); exit !flock(F, @ARGV ? LOCK_EX|LOCK_NB : LOCK_EX)' -- "$@"
+    fi
+}
+
+# locked FILE FUNCTION…: run FUNCTION in a subshell while no other ./dev holds FILE.
+# FUNCTION does not inherit the descriptor, so nothing that it leaves running keeps the lock.
+locked() {
+    local file=$1
+    shift
+    mkdir -p "$(dirname "$file")" || die "cannot make the folder of $file"
+    (
+        if ! grab_lock -n; then
+            say "another ./dev is doing the same set-up; waiting for it"
+            grab_lock
+        fi
+        "$@" 9>&-
+    ) 9>"$file"
+}

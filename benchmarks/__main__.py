@@ -1,0 +1,107 @@
+"""The command line: `python -m benchmarks COMMAND`."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import compare, wrk
+from benchmarks.report import RESULTS
+from benchmarks.rounds import default_wrk_threads
+from benchmarks.servers import SERVERS
+from benchmarks.workloads import WORKLOADS
+
+__all__ = ["main"]
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [int(part) for part in text.split(",")]
+    if not numbers or min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from 1, separated by commas")
+    return numbers
+
+
+def _names(known: dict[str, object]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(
+                f"unknown: {', '.join(unknown)}; there are {', '.join(known)}"
+            )
+        return names
+
+    return parse
+
+
+def _positive(text: str) -> int:
+    return _numbers(text)[0]
+
+
+def _add_load(parser: argparse.ArgumentParser, duration: int, rounds: int) -> None:
+    parser.add_argument("--duration", type=_positive, default=duration, help="seconds per trial")
+    parser.add_argument("--rounds", type=_positive, default=rounds, help="trials of each kind")
+    parser.add_argument("--connections", type=_positive, default=64, help="connections of wrk")
+    parser.add_argument("--wrk-threads", type=_positive, default=default_wrk_threads())
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of one second: to see it work, not to cite"
+    )
+
+
+def _wsgi(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("wsgi", help=compare.__doc__)
+    _add_load(parser, duration=2, rounds=3)
+    parser.add_argument(
+        "--threads",
+        type=_numbers,
+        default=[max(2, os.process_cpu_count() or 1)],
+        help="threads of every server; several, separated by commas, are several contestants",
+    )
+    parser.add_argument("--servers", type=_names({**SERVERS}), default=list(SERVERS))
+    parser.add_argument("--workloads", type=_names({**WORKLOADS}), default=list(WORKLOADS))
+    parser.set_defaults(run=compare.run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _wsgi(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--results",
+            type=Path,
+            default=RESULTS,
+            metavar="FOLDER",
+            help="where files are written",
+        )
+    return parser
+
+
+def _terminate(signum: int, frame: object) -> None:
+    # As an exception, so that the servers that run now are stopped on the way out.
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run a command; its exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
+    options = _parser().parse_args()
+    if getattr(options, "quick", False):
+        options.duration = options.rounds = 1
+    try:
+        run: Command = options.run
+        return run(options)
+    except wrk.WrkError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

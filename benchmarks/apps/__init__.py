@@ -1,0 +1,1 @@
+"""The applications that the benchmarks serve; the same code for every server."""

@@ -1,0 +1,134 @@
+"""`wsgi`: nogilserve and its peers on every workload."""
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from benchmarks import report
+from benchmarks.chart import Bar, Panel
+from benchmarks.machine import conditions
+from benchmarks.report import Summary, summarise
+from benchmarks.rounds import Plan, say
+from benchmarks.servers import SERVERS, Contestant, choose, version_of
+from benchmarks.workloads import WORKLOADS, Workload
+
+__all__ = ["contestants_for", "run"]
+
+HEADER = (
+    *("server", "req/s", "ratio", "CPU µs/req", "ratio", "p50 ms", "p99 ms", "PSS MiB"),
+    *("spread", "trials"),
+)
+
+
+def contestants_for(workload: Workload, contestants: Sequence[Contestant]) -> list[Contestant]:
+    """The contestants with the threads the workload needs, each once.
+
+    A setting of one thread would only queue behind the slow requests of a mixed workload.
+    """
+    chosen: list[Contestant] = []
+    for contestant in contestants:
+        fixed = contestant.server.fixed_threads
+        if fixed and workload.min_threads > fixed:
+            continue
+        wanted = fixed or workload.threads(contestant.threads)
+        candidate = Contestant(contestant.server, wanted)
+        if candidate not in chosen:
+            chosen.append(candidate)
+    return chosen
+
+
+def _row(summary: Summary, ours: Summary | None) -> list[str]:
+    def ratio(mine: float, reference: float) -> str:
+        return f"{mine / reference:.2f}" if reference else "-"
+
+    if not summary.trials:
+        return [summary.contestant, *["-"] * 8, f"0 ({summary.invalid} invalid)"]
+    return [
+        summary.contestant + (" (GIL on)" if summary.gil else ""),
+        f"{summary.rate:,.0f}",
+        ratio(summary.rate, ours.rate if ours else 0),
+        f"{summary.cpu_us:.1f}",
+        ratio(summary.cpu_us, ours.cpu_us if ours else 0),
+        f"{summary.p50_us / 1000:.2f}",
+        f"{summary.p99_us / 1000:.2f}",
+        f"{summary.pss_bytes / 2**20:.1f}",
+        f"{summary.rate_spread * 100:.0f} %",
+        f"{summary.trials}" + (f" ({summary.invalid} invalid)" if summary.invalid else ""),
+    ]
+
+
+def _reference(row: Summary, rows: Sequence[Summary]) -> Summary | None:
+    """The nogilserve row to compare with: the same threads, else its fewest."""
+    ours = [other for other in rows if other.server == "nogilserve" and other.trials]
+    same = [other for other in ours if other.threads == row.threads]
+    candidates = same or sorted(ours, key=lambda other: other.threads)
+    return candidates[0] if candidates else None
+
+
+def _panels(rows: Sequence[Summary], workload: Workload) -> list[Panel]:
+    def bars(value: str, unit: float, form: str) -> list[Bar]:
+        return [
+            Bar(
+                row.contestant,
+                getattr(row, value) / unit,
+                form.format(getattr(row, value) / unit) if row.trials else "invalid",
+                row.server == "nogilserve",
+                not row.trials,
+            )
+            for row in rows
+        ]
+
+    return [
+        Panel(f"{workload.title}: requests/s", bars("rate", 1, "{:,.0f}")),
+        Panel("CPU µs per request (less is better)", bars("cpu_us", 1, "{:,.1f}")),
+        Panel("p99, ms (less is better)", bars("p99_us", 1000, "{:,.2f}")),
+    ]
+
+
+def _workloads(names: Sequence[str]) -> list[Workload]:
+    chosen = []
+    for name in names:
+        workload = WORKLOADS[name]
+        if workload.requires and not version_of(workload.requires):
+            needs = workload.requires
+            say(f"workload {name} left out: {needs} is not installed (`pip install {needs}`)")
+            continue
+        chosen.append(workload)
+    return chosen
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the comparison, print and write it; 1 when nogilserve has no valid trial somewhere."""
+    setting = conditions()
+    contestants, skipped = choose(options.servers, options.threads)
+    for line in skipped:
+        say(line)
+    workloads = _workloads(options.workloads)
+    pairs = [(w, c) for w in workloads for c in contestants_for(w, contestants)]
+    plan = Plan(pairs, options.rounds, options.duration, options.connections, options.wrk_threads)
+    trials = plan.run()
+    setting["load_average_after"] = os.getloadavg()
+    summaries = summarise(trials)
+    lines: list[str] = [f"# WSGI servers compared\n\n{report.footer(setting)}\n"]
+    charts: list[list[Panel]] = []
+    for workload in workloads:
+        rows = [row for row in summaries if row.workload == workload.name]
+        if not rows:
+            continue
+        body = report.table(HEADER, [_row(row, _reference(row, rows)) for row in rows])
+        lines.append(f"## {workload.name}: {workload.title}\n\n{body}\n")
+        charts.append(_panels(rows, workload))
+    lines.append(report.noise_line(trials))
+    lines += ["", *skipped, *plan.failures]
+    lines.append("\nRatios are to nogilserve with as many threads, else with its fewest.\n")
+    lines.append("Settings:\n")
+    named = {contestant.server.name for contestant in contestants}
+    lines += [f"- {name}: {SERVERS[name].notes}." for name in SERVERS if name in named]
+    text = "\n".join(lines)
+    print(text)
+    commands = {c.label: c.server.argv("APP", c.threads)[1:] for c in contestants}
+    payload: dict[str, object] = {"servers": commands, "skipped": skipped}
+    payload |= {"failures": plan.failures, "summary": summaries, "trials": trials}
+    report.save(options, "wsgi", setting, payload, text, charts)
+    bad = [row.workload for row in summaries if row.server == "nogilserve" and not row.trials]
+    return 1 if bad or not trials else 0

@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# Build CPython from the upstream source tarball and install it for ./dev.
+#
+#   tools/build-python.sh [--gil] [--version 3.14|3.13] [--prefix DIR]
+#
+# Without --gil the build is free-threaded. The releases and their SHA-256 are in
+# tools/python-source.txt; the first that can be had is taken. The tarball comes from
+# $NOGILSERVE_PYTHON_SOURCE, from an earlier run, or from the Debian mirror that apt is configured
+# with, by apt's own downloader (and so through its proxies). It appears under the user's cache
+# folder, or in DIR, only when it is complete: an interrupted run leaves nothing to be mistaken.
+set -euo pipefail
+
+# shellcheck source=tools/basics.sh
+. "$(dirname "${BASH_SOURCE[0]}")/basics.sh"
+
+PACKAGES="gcc make pkg-config xz-utils libbz2-dev libffi-dev liblzma-dev libreadline-dev
+    libsqlite3-dev libssl-dev libzstd-dev zlib1g-dev"
+
+# Profile-guided, because it is worth about a quarter of the time of every request; trained on
+# tests of what a server spends its time with, which takes a minute instead of ten.
+TRAINING="test_asyncio.test_events test_bytes test_collections test_contextvars test_datetime test_deque
+    test_dict test_email test_exceptions test_functools test_generators test_hashlib test_io
+    test_itertools test_json test_list test_queue test_re test_set test_socket test_ssl
+    test_string test_struct test_thread test_threading test_tuple test_unicode test_zlib"
+
+GIL=no
+ONLY=
+PREFIX=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --gil) GIL=yes ;;
+        --version) ONLY=${2:?} && shift ;;
+        --prefix) PREFIX=${2:?} && shift ;;
+        *) die "unknown argument: $1 (see the head of $0)" ;;
+    esac
+    shift
+done
+
+# releases: "version path sha256" of those that may be built, best first.
+releases() {
+    grep -v '^#' "$ROOT/tools/python-source.txt" | grep "^${ONLY:-3}\."
+}
+
+missing_packages() {
+    local package
+    for package in $PACKAGES; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' ||
+            printf '%s ' "$package"
+    done
+}
+
+# On Debian and its children the libraries can be named, and as root installed.
+need_packages() {
+    local missing
+    have dpkg-query || {
+        have make && { have cc || have gcc; } ||
+            die "building Python needs make, a C compiler and the headers of OpenSSL, libffi, zlib, bzip2, xz and SQLite; install them, or set NOGILSERVE_PYTHON to a free-threaded Python"
+        return 0
+    }
+    missing=$(missing_packages)
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        die "building Python needs packages that are not installed; run this, then repeat:
+  sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing% }"
+    fi
+    say "installing what building Python needs: ${missing% }"
+    export DEBIAN_FRONTEND=noninteractive
+    {
+        apt-get -q update &&
+            # shellcheck disable=SC2086
+            apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends $missing
+    } >"$WORK/apt.log" 2>&1 </dev/null || {
+        tail -n 15 "$WORK/apt.log" >&2
+        die "apt-get could not install them (above: what it said)"
+    }
+}
+
+# mirrors: the base addresses apt is configured with; works without package lists too.
+mirrors() {
+    have apt-get || return 0
+    apt-get indextargets --no-release-info --format '$(REPO_URI)' 2>/dev/null |
+        awk '!seen[$0]++' || true
+}
+
+# fetch VERSION PATH SHA256: put the tarball where TARBALL says.
+fetch() {
+    local version=$1 path=$2 digest=$3 base
+    TARBALL="$CACHE/source/${path##*/}"
+    if [ -n "${NOGILSERVE_PYTHON_SOURCE:-}" ]; then
+        [ -f "$NOGILSERVE_PYTHON_SOURCE" ] ||
+            die "NOGILSERVE_PYTHON_SOURCE=$NOGILSERVE_PYTHON_SOURCE: there is no such file"
+        [ "$(sha256 "$NOGILSERVE_PYTHON_SOURCE")" = "$digest" ] || return 1
+        TARBALL=$NOGILSERVE_PYTHON_SOURCE
+        return
+    fi
+    if [ -f "$TARBALL" ] && [ "$(sha256 "$TARBALL")" = "$digest" ]; then return; fi
+    mkdir -p "$CACHE/source"
+    for base in $(mirrors); do
+        say "downloading the source of Python $version (24 MB) from the Debian mirror"
+        rm -f "$WORK/tarball"
+        if bounded 600 /usr/lib/apt/apt-helper -o Acquire::Retries=1 download-file \
+            "${base%/}/$path" "$WORK/tarball" "SHA256:$digest" >"$WORK/fetch.log" 2>&1 &&
+            [ "$(sha256 "$WORK/tarball")" = "$digest" ]; then
+            mv "$WORK/tarball" "$TARBALL"
+            return
+        fi
+        say "not to be had there: $(grep -E '^(E|W):' "$WORK/fetch.log" | tail -n 1)"
+    done
+    return 1
+}
+
+# phase WORDS COMMAND…: run COMMAND with its output in the log; say every half minute that it
+# still runs, and show the end of the log if it fails.
+phase() {
+    local words=$1 begun=$SECONDS
+    shift
+    say "$words"
+    "$@" >>"$WORK/build.log" 2>&1 </dev/null &
+    CHILD=$!
+    while kill -0 "$CHILD" 2>/dev/null; do
+        sleep 1
+        if [ $(((SECONDS - begun) % 30)) -eq 0 ]; then
+            say "  … $((SECONDS - begun)) s"
+        fi
+    done
+    if ! wait "$CHILD"; then
+        CHILD=
+        tail -n 25 "$WORK/build.log" >&2
+        die "that failed (above: the end of its output)"
+    fi
+    CHILD=
+}
+
+# clean_up: at every exit. `make` hands the signal on to what it has started.
+clean_up() {
+    if [ -n "${CHILD:-}" ]; then
+        kill "$CHILD" 2>/dev/null || true
+        wait "$CHILD" 2>/dev/null || true
+    fi
+    rm -rf "$WORK"
+}
+
+build() {
+    local version path digest jobs kind=ft flags="--enable-optimizations --disable-test-modules --without-static-libpython"
+    WORK="$CACHE/build.$$"
+    CHILD=
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    rm -rf "$CACHE"/build.* # of runs that were killed; the lock says that nobody uses them
+    mkdir -p "$WORK/source" "$WORK/made" || die "cannot write below $CACHE"
+    need_packages
+    while read -r version path digest; do
+        if fetch "$version" "$path" "$digest"; then break; fi
+        version=
+    done <<<"$(releases)"
+    [ -n "$version" ] || die "no source of Python can be had: there is no access to a Debian mirror, or the file is not there.
+  Either install a free-threaded Python 3.13 or later and set NOGILSERVE_PYTHON to it,
+  or get a release named in tools/python-source.txt and set NOGILSERVE_PYTHON_SOURCE to the tarball."
+
+    [ $GIL = yes ] && kind=gil || flags="$flags --disable-gil"
+    [ -n "$PREFIX" ] || PREFIX="$CACHE/python/$version-$kind"
+    jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+    say "building Python $version ($kind) on $jobs processors for $PREFIX; this is done once"
+    unset PYTHONHOME PYTHONPATH MAKEFLAGS
+    xz -dc "$TARBALL" | tar -xf - -C "$WORK/source" --strip-components=1
+    cd "$WORK/made"
+    # shellcheck disable=SC2086
+    phase "configuring (about half a minute)" \
+        "$WORK/source/configure" -q --prefix="$PREFIX" $flags
+    phase "compiling, twice, with a training run in between ($MINUTES minutes)" \
+        make -s -j"$jobs" PROFILE_TASK="-m test --pgo --timeout=300 $(echo $TRAINING)"
+    phase "installing (about half a minute)" make -s install DESTDIR="$WORK/root"
+
+    printf '%s %s %s\n' "$kind" "$version" "$digest" >"$WORK/root$PREFIX/.complete"
+    mkdir -p "$(dirname "$PREFIX")"
+    rm -rf "$PREFIX"
+    mv "$WORK/root$PREFIX" "$PREFIX"
+    say "Python $version is ready"
+}
+
+MINUTES="about 8"
+locked "$CACHE/lock" build

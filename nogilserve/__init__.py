@@ -1,3 +1,3 @@
-"""A web server for free-threaded Python: one process, one copy of the application, every core."""
+"""nogilserve: a web server for free-threaded Python."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,26 @@
+"""Configuration: one declaration per option, one frozen Config.
+
+Knows neither applications nor sockets nor logging. `declare` and `kinds` say how an option is
+declared, `options` declares them, `sources` reads where they may be written, `load` decides, and
+`render` writes help and documentation.
+"""
+
+from nogilserve.config.addresses import Bind
+from nogilserve.config.load import Resolved, load, require_app, resolve, to_argv
+from nogilserve.config.options import Config, Invocation, processors
+from nogilserve.config.render import help_text, options_document, settings_document
+
+__all__ = [
+    "Bind",
+    "Config",
+    "Invocation",
+    "Resolved",
+    "help_text",
+    "load",
+    "options_document",
+    "processors",
+    "require_app",
+    "resolve",
+    "settings_document",
+    "to_argv",
+]

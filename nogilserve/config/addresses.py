@@ -1,0 +1,99 @@
+"""Where to listen: the grammar of `--bind`. Resolves no name and opens no socket."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from nogilserve.config.kinds import Kind
+
+__all__ = ["ADDRESS", "DEFAULT_HOST", "DEFAULT_PORT", "HOST", "Bind", "parse_bind"]
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8000
+
+_DIGITS: Final = re.compile(r"[0-9]{1,5}")
+_BRACKETS: Final = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\](?::(.*))?", re.DOTALL)
+_V6: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.*-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """One address to listen on. Immutable; which fields count depends on `kind`."""
+
+    kind: Literal["tcp", "unix", "fd"]
+    host: str = ""
+    """A name or an address without brackets; "" means every interface, IPv4 and IPv6."""
+    port: int = 0
+    """0: the system chooses."""
+    path: str = ""
+    """Of a unix socket, relative to the working directory."""
+    fd: int = -1
+    """A descriptor that was inherited and is listening already."""
+
+    def __str__(self) -> str:
+        """The text `parse_bind` turns into this value again."""
+        if self.kind == "unix":
+            return f"unix:{self.path}"
+        if self.kind == "fd":
+            return f"fd://{self.fd}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_bind(value: str) -> Bind:
+    """Read an address; ValueError says what is wrong with it."""
+    if value.startswith("unix:"):
+        return _unix(value.removeprefix("unix:"))
+    if value.startswith("fd://"):
+        digits = value.removeprefix("fd://")
+        if not _DIGITS.fullmatch(digits):
+            raise ValueError("behind fd:// comes the number of a descriptor")
+        return Bind("fd", fd=int(digits))
+    value = value.removeprefix("tcp://")
+    if "://" in value:
+        rest = value.partition("://")[2].rstrip("/")
+        raise ValueError(f"write the address alone: {rest}")
+    if not value:
+        raise ValueError("it is empty")
+    return _tcp(value)
+
+
+def _unix(path: str) -> Bind:
+    path = path.removeprefix("//")  # unix:///run/app.sock, as curl and Docker write it
+    if not path or "\0" in path:
+        raise ValueError("behind unix: comes a path")
+    return Bind("unix", path=path)
+
+
+def _tcp(value: str) -> Bind:
+    if match := _BRACKETS.fullmatch(value):
+        return Bind("tcp", match[1], DEFAULT_PORT if match[2] is None else _port(match[2]))
+    if value.count(":") > 1:
+        raise ValueError(f"an IPv6 address needs brackets: [{value}]:{DEFAULT_PORT}")
+    host, colon, port = value.partition(":")
+    if not colon and _DIGITS.fullmatch(value):
+        return Bind("tcp", DEFAULT_HOST, _port(value))
+    if not _NAME.fullmatch(host):
+        raise ValueError(f"{host!r} is neither a host name nor an address")
+    # "*" is what Apache and others write for every interface.
+    return Bind("tcp", "" if host == "*" else host, _port(port) if colon else DEFAULT_PORT)
+
+
+def _port(value: str) -> int:
+    if not _DIGITS.fullmatch(value) or int(value) > 65535:
+        raise ValueError(f"{value!r} is no port: a whole number from 0 to 65535")
+    return int(value)
+
+
+def _parse_host(value: str) -> str:
+    host = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if not host:
+        raise ValueError("it is empty")
+    if not _V6.fullmatch(host) and not _NAME.fullmatch(host):
+        raise ValueError
+    return "" if host == "*" else host
+
+
+ADDRESS: Final = Kind("HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER", parse_bind, str)
+HOST: Final = Kind("a host name or an address (0.0.0.0 for every IPv4 interface)", _parse_host, str)

@@ -1,0 +1,280 @@
+"""From the command line, the environment and files to one checked Config.
+
+Pure but for reading the files it is told of or finds: imports no application, binds nothing, sets
+no variable, changes no directory. `cli.main` carries out what is decided here.
+"""
+
+import os
+import select
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from nogilserve.config.addresses import DEFAULT_HOST, DEFAULT_PORT, Bind
+from nogilserve.config.declare import Option
+from nogilserve.config.envfile import parse_env_file
+from nogilserve.config.options import OPTIONS, Config, Invocation, processors
+from nogilserve.config.sources import (
+    CONVENTIONAL,
+    Layer,
+    Written,
+    from_argv,
+    from_conventions,
+    from_environment,
+    from_file,
+    from_systemd,
+)
+from nogilserve.errors import ConfigError
+
+__all__ = ["Resolved", "load", "resolve", "to_argv"]
+
+_BY_NAME: Final = {option.name: option for option in OPTIONS}
+_BY_FIELD: Final = {option.field: option for option in OPTIONS}
+_ADDRESS_OPTIONS: Final = ("bind", "host", "port", "uds", "fd")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What to do, with which settings, and where each came from. Immutable."""
+
+    config: Config
+    invocation: Invocation
+    origins: Mapping[str, str]
+    """By field of Config: a phrase such as "the command line"; no entry for a default."""
+    environment: Mapping[str, str]
+    """Variables to set before the application is imported."""
+
+
+def load(
+    argv: Sequence[str], environ: Mapping[str, str], cwd: Path, cores: int | None = None
+) -> Config:
+    """The settings for serving; ConfigError names what is wrong.
+
+    `cores` is the number of processors to assume, by default those this process may use.
+    """
+    resolved = resolve(argv, environ, cwd, cores)
+    require_app(resolved)
+    return resolved.config
+
+
+def resolve(
+    argv: Sequence[str], environ: Mapping[str, str], cwd: Path, cores: int | None = None
+) -> Resolved:
+    """Like `load`, with what is to be done and all origins; an application may be missing.
+
+    With --help or --version nothing but the command line is looked at.
+    """
+    command = from_argv(argv)
+    invocation = Invocation(
+        **{
+            option.field: _parse(option, command[option.name])
+            for option in OPTIONS
+            if option.scope == "argv" and option.name in command
+        }
+    )
+    if invocation.help or invocation.version:
+        return Resolved(Config(), invocation, {}, {})
+    variables = from_environment(environ)
+    directory = _directory((command, variables), cwd)
+    given = _first((command, variables), "config")
+    file = from_file(str(given.value) if given else "", cwd, directory)
+    if "chdir" in file and not given:
+        # It would have to be known to find the file that says it.
+        raise ConfigError(f"option --chdir cannot stand in {file['chdir'].origin}")
+    directory = _directory((command, variables, file), cwd)
+    environment = _environment((command, variables, file), environ, directory)
+    merged = {**environ, **environment}
+    layers = (
+        command,
+        from_environment(merged),
+        file,
+        from_systemd(environ, os.getpid()),
+        from_conventions(merged),
+    )
+    config, origins = _settle(layers, cores or processors())
+    if config.app_dir and not (directory / config.app_dir).is_dir():
+        raise ConfigError(
+            f"option --app-dir: {config.app_dir!r} from {origins['app_dir']} is not a directory"
+        )
+    _check_together(config)
+    return Resolved(config, invocation, origins, environment)
+
+
+def require_app(resolved: Resolved) -> None:
+    """Raise ConfigError where no application is named."""
+    if resolved.config.app:
+        return
+    hint = ""
+    log = resolved.config.access_log
+    if resolved.origins.get("access_log") == "the command line" and log not in ("", "-"):
+        hint = f"; if {log!r} is it, write it before --access-log, which takes it for a file"
+    raise ConfigError(f"no application given: nogilserve module:attribute{hint}")
+
+
+def to_argv(config: Config) -> list[str]:
+    """A command line that gives this Config again."""
+    argv = []
+    for declared in fields(Config):
+        option = _BY_FIELD[declared.name]
+        value = getattr(config, declared.name)
+        if option.is_flag:
+            argv.append(option.flag if value else option.flag.replace("--", "--no-", 1))
+        elif option.many or value != "" or option.bare:
+            argv.extend(f"{option.flag}={text}" for text in option.shown(value))
+    return argv
+
+
+# ---- steps of resolve ------------------------------------------------------------------------
+
+
+def _first(layers: Sequence[Layer], name: str) -> Written | None:
+    return next((layer[name] for layer in layers if name in layer), None)
+
+
+def _parse(option: Option, written: Written) -> Any:
+    if option.many:
+        texts = written.value if isinstance(written.value, tuple) else (written.value,)
+        return tuple(_parse_one(option, text, written.origin) for text in texts)
+    text = written.value if isinstance(written.value, str) else ",".join(written.value)
+    return _parse_one(option, text, written.origin)
+
+
+def _parse_one(option: Option, text: str, origin: str) -> Any:
+    try:
+        return option.kind.parse(text)
+    except ValueError as error:
+        more = f"{error}; " if str(error) else ""
+        shown = _hide(text) if option.field == "env" else repr(text)
+        raise ConfigError(
+            f"option {option.flag}: {shown} from {origin} is not valid: "
+            f"{more}expected {option.kind.allowed}"
+        ) from None
+
+
+def _hide(text: str) -> str:
+    """A variable without its value, which may be a secret."""
+    name, equals, _ = text.partition("=")
+    return repr(name + "=…") if equals else "a text without ="
+
+
+def _directory(layers: Sequence[Layer], cwd: Path) -> Path:
+    written = _first(layers, "chdir")
+    if written is None:
+        return cwd
+    name = _parse(_BY_NAME["chdir"], written)
+    if not (cwd / name).is_dir():
+        raise ConfigError(f"option --chdir: {name!r} from {written.origin} is not a directory")
+    return cwd / name
+
+
+def _environment(
+    layers: Sequence[Layer], environ: Mapping[str, str], directory: Path
+) -> dict[str, str]:
+    """Variables of --env-file, where none exists already, then those of --env."""
+    result: dict[str, str] = {}
+    if (files := _first(layers, "env-file")) is not None:
+        option = _BY_NAME["env-file"]
+        for name in _parse(option, files):
+            try:
+                text = (directory / name).read_bytes().decode()
+                found = dict(parse_env_file(text))
+            except OSError as error:
+                reason = error.strerror or str(error)
+            except ValueError as error:
+                reason = str(error)
+            else:
+                result |= {key: value for key, value in found.items() if key not in environ}
+                continue
+            raise ConfigError(
+                f"option --env-file: {name!r} from {files.origin} cannot be used: {reason}"
+            )
+    if (given := _first(layers, "env")) is not None:
+        result |= dict(_parse(_BY_NAME["env"], given))
+    return result
+
+
+def _settle(layers: Sequence[Layer], cores: int) -> tuple[Config, dict[str, str]]:
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for declared in fields(Config):
+        option = _BY_FIELD[declared.name]
+        written = _first(layers, option.name)
+        if option.name == "bind" or written is None:
+            continue
+        values[declared.name] = _parse(option, written)
+        origins[declared.name] = written.origin
+    found, origin = _binds(layers)
+    values["binds"] = found
+    if origin:
+        origins["binds"] = origin
+    values.setdefault("threads", max(16, 4 * cores))
+    threads = values["threads"]
+    if "workers" not in values:
+        values["workers"] = min(cores, threads)
+    elif origins["workers"] in CONVENTIONAL:
+        # A platform's guess for servers of processes bows to what was said about threads.
+        values["workers"] = min(values["workers"], threads)
+    if values.get("debug") and "log_level" not in values:
+        values["log_level"] = "debug"
+        origins["log_level"] = "--debug"
+    return Config(**values), origins
+
+
+def _binds(layers: Sequence[Layer]) -> tuple[tuple[Bind, ...], str]:
+    """Where to listen, and who says so: the highest source that says anything about it.
+
+    Only host and port look further down: `--port 80` keeps the host that a file names.
+    """
+    for index, layer in enumerate(layers):
+        used = [name for name in _ADDRESS_OPTIONS if name in layer]
+        if not used:
+            continue
+        origin = layer[used[0]].origin
+        pair = "host" in used or "port" in used
+        if pair and "bind" in used:
+            raise ConfigError(
+                f"option --bind cannot stand beside --host or --port (from {origin}): "
+                f"write --bind HOST:PORT"
+            )
+        found = list(_parse(_BY_NAME["bind"], layer["bind"])) if "bind" in used else []
+        if pair:
+            found.append(_host_and_port(layers[index:]))
+        if "uds" in used:
+            found.append(Bind("unix", path=_parse(_BY_NAME["uds"], layer["uds"])))
+        if "fd" in used:
+            found.append(Bind("fd", fd=_parse(_BY_NAME["fd"], layer["fd"])))
+        for bind in found:
+            if found.count(bind) > 1 and not (bind.kind == "tcp" and bind.port == 0):
+                raise ConfigError(f"option --bind: {bind} from {origin} stands there twice")
+        if found:
+            return tuple(found), origin
+    return (Bind("tcp", DEFAULT_HOST, DEFAULT_PORT),), ""
+
+
+def _host_and_port(layers: Sequence[Layer]) -> Bind:
+    host, port = _first(layers, "host"), _first(layers, "port")
+    number = DEFAULT_PORT if port is None else _parse(_BY_NAME["port"], port)
+    if host is not None:
+        return Bind("tcp", _parse(_BY_NAME["host"], host), number)
+    # A platform that sets PORT connects from outside.
+    return Bind("tcp", "0.0.0.0" if port and port.origin == "PORT" else DEFAULT_HOST, number)
+
+
+def _check_together(config: Config) -> None:
+    if config.workers > config.threads:
+        raise ConfigError(
+            f"option --workers: {config.workers} is more than --threads {config.threads}; "
+            f"threads are counted for the whole process, and each core needs one"
+        )
+    for flag, part in (
+        ("--limit-request-line", config.limit_request_line),
+        ("--limit-request-field-size", config.limit_request_field_size),
+    ):
+        if part > config.limit_request_head:
+            raise ConfigError(
+                f"option {flag}: {part} is more than --limit-request-head "
+                f"{config.limit_request_head}, which is to hold it"
+            )
+    if config.poller != "auto" and not hasattr(select, config.poller):
+        raise ConfigError(f"option --poller: this system has no {config.poller}")

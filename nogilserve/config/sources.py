@@ -1,0 +1,282 @@
+"""Where settings come from: the command line, environment variables, TOML files.
+
+Each source becomes a layer: option name → what was written there, unchecked, and where. Unknown
+names are refused here, with a suggestion; values are checked later, and only those in force.
+"""
+
+import argparse
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from nogilserve.config.declare import Option
+from nogilserve.config.options import OPTIONS, SECTIONS
+from nogilserve.errors import ConfigError
+
+__all__ = [
+    "CONVENTIONAL",
+    "PREFIX",
+    "Layer",
+    "Written",
+    "from_argv",
+    "from_conventions",
+    "from_environment",
+    "from_file",
+    "from_systemd",
+    "make_parser",
+    "suggest",
+]
+
+PREFIX: Final = "NOGILSERVE_"
+CONVENTIONAL: Final = {"PORT": "port", "WEB_CONCURRENCY": "workers"}
+
+_NOT_OPTIONS: Final = frozenset({"NOGILSERVE_PYTHON"})
+"""Read by the project's own tooling, not by the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A value as it was written: text for one value, a tuple of texts for several."""
+
+    value: str | tuple[str, ...]
+    origin: str
+    """A phrase for messages: "the command line", "NOGILSERVE_THREADS", …"""
+
+
+type Layer = dict[str, Written]
+"""By the name of the option (`Option.name`)."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A question to append to a message, "" when nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+# ---- command line ----------------------------------------------------------------------------
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line; it collects texts and checks no value."""
+    parser = argparse.ArgumentParser(
+        prog="nogilserve",
+        usage="%(prog)s APP [options]",
+        description="Serve a WSGI or ASGI application on every core, in one process.",
+        epilog="Every option can also be set in nogilserve.toml, in [tool.nogilserve] of "
+        f"pyproject.toml, and as an environment variable: --log-level is {PREFIX}LOG_LEVEL.",
+        add_help=False,
+        allow_abbrev=False,
+        exit_on_error=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("APP", nargs="*", help=argparse.SUPPRESS)
+    for section in SECTIONS:
+        group = parser.add_argument_group(section)
+        for option in OPTIONS:
+            if option.section == section:
+                _add(group, option)
+    return parser
+
+
+def _add(group: Any, option: Option) -> None:
+    text = f"{option.help}{_default(option)}".replace("%", "%%")
+    details = {"action": "store_const", "const": "true"} if option.is_flag else _arity(option)
+    group.add_argument(*option.flags, dest=option.name, help=text, **details)
+    if option.scope != "argv" and (option.is_flag or option.bare):
+        group.add_argument(
+            *(f"--no-{name}" for name in option.names),
+            dest=option.name,
+            action="store_const",
+            const="false" if option.is_flag else "",
+            help=argparse.SUPPRESS,
+        )
+
+
+def _arity(option: Option) -> dict[str, Any]:
+    details: dict[str, Any] = {"metavar": option.metavar}
+    if option.many:
+        details["action"] = "append"
+    if option.bare:
+        details |= {"nargs": "?", "const": option.bare}
+    return details
+
+
+def _default(option: Option) -> str:
+    """The default as the end of a help text."""
+    if option.scope == "argv":
+        return ""
+    if option.default is True:
+        return f" [default: on; {option.flag.replace('--', '--no-', 1)} turns it off]"
+    text = option.default_words
+    return f" [default: {text}]" if text else ""
+
+
+def from_argv(argv: Sequence[str]) -> Layer:
+    """Read the command line; `--foo_bar` is the same as `--foo-bar`."""
+    parser = make_parser()
+    try:
+        found, rest = parser.parse_known_args([_hyphens(word) for word in argv])
+    except argparse.ArgumentError as error:
+        raise _explained(error) from None
+    values: dict[str, Any] = vars(found)
+    apps: list[str] = values.pop("APP", [])
+    if unknown := [word for word in rest if word.startswith("-")]:
+        name = unknown[0].partition("=")[0]
+        flags = [flag for option in OPTIONS for flag in option.flags if flag.startswith("--")]
+        raise ConfigError(f"unknown option {name}{suggest(name, flags)}")
+    apps += rest
+    layer = {
+        name: Written(tuple(value) if isinstance(value, list) else value, "the command line")
+        for name, value in values.items()
+    }
+    if apps:
+        if len(apps) > 1 or "app" in layer:
+            first = layer["app"].value if "app" in layer else apps.pop(0)
+            raise ConfigError(f"unexpected argument {apps[0]!r}: the application is {first!r}")
+        layer["app"] = Written(apps[0], "the command line")
+    return layer
+
+
+def _explained(error: argparse.ArgumentError) -> ConfigError:
+    """What argparse did not like, in our words."""
+    flags = (error.argument_name or "").split("/")
+    for option in OPTIONS:
+        if flags[-1] in option.flags and not option.is_flag:
+            return ConfigError(
+                f"option {option.flag}: a value is missing; expected {option.kind.allowed}"
+            )
+    return ConfigError(f"option {flags[-1]} takes no value")
+
+
+def _hyphens(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+# ---- environment -----------------------------------------------------------------------------
+
+
+def from_environment(environ: Mapping[str, str]) -> Layer:
+    """Read NOGILSERVE_* variables; empty ones count as not set."""
+    known = {
+        PREFIX + name.replace("-", "_").upper(): option
+        for option in OPTIONS
+        if option.scope in ("all", "no file")
+        for name in option.names
+    }
+    layer: Layer = {}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable in _NOT_OPTIONS:
+            continue
+        option = known.get(variable)
+        if option is None:
+            raise ConfigError(f"unknown environment variable {variable}{suggest(variable, known)}")
+        text = environ[variable]
+        if not text:
+            continue
+        if option.name in layer:
+            raise ConfigError(f"{variable} and {layer[option.name].origin} both set {option.flag}")
+        value = tuple(item.strip() for item in text.split(",")) if option.many else text
+        layer[option.name] = Written(value, variable)
+    return layer
+
+
+def from_systemd(environ: Mapping[str, str], pid: int) -> Layer:
+    """Sockets that systemd passed to the process `pid` (sd_listen_fds(3)), as `--bind`."""
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(pid) or not count.isdecimal() or int(count) < 1:
+        return {}
+    fds = tuple(f"fd://{3 + index}" for index in range(min(int(count), 1024)))
+    return {"bind": Written(fds, "systemd (LISTEN_FDS)")}
+
+
+def from_conventions(environ: Mapping[str, str]) -> Layer:
+    """Variables that platforms set for every server; empty ones count as not set."""
+    return {
+        name: Written(environ[variable], variable)
+        for variable, name in CONVENTIONAL.items()
+        if environ.get(variable)
+    }
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def from_file(given: str, cwd: Path, directory: Path) -> Layer:
+    """Read the configuration file.
+
+    `given` is the file of `--config`, relative to `cwd`. Without it `directory` is searched:
+    nogilserve.toml, and where there is none, [tool.nogilserve] in pyproject.toml.
+    """
+    if given:
+        path = cwd / given
+        if path.suffix == ".py":
+            raise ConfigError(f"option --config: {given!r} is Python; allowed is a TOML file")
+        return _layer(_read_toml(path, "option --config: "), path)
+    for name in ("nogilserve.toml", "pyproject.toml"):
+        path = directory / name
+        if path.is_file():
+            table = _read_toml(path, "")
+            if name == "nogilserve.toml" or table:
+                return _layer(table, path)
+    return {}
+
+
+def _read_toml(path: Path, prefix: str) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"{prefix}cannot read {path}: {reason}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{prefix}{path} is not valid TOML: {error}") from None
+    if path.name != "pyproject.toml":
+        return document
+    table = document.get("tool", {}).get("nogilserve", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: tool.nogilserve is not a table")
+    return table
+
+
+def _layer(table: dict[str, Any], path: Path) -> Layer:
+    known = {
+        name: option
+        for option in OPTIONS
+        if option.scope in ("all", "no env")
+        for name in option.names
+    }
+    layer: Layer = {}
+    for key, value in table.items():
+        option = known.get(key.replace("_", "-"))
+        if option is None:
+            raise ConfigError(f"unknown key {key!r} in {path}{suggest(key, known)}")
+        if option.name in layer:
+            raise ConfigError(f"{path} sets {option.flag} twice, the second time as {key!r}")
+        layer[option.name] = Written(_toml_value(option, key, value, path), f"{path}, key {key}")
+    return layer
+
+
+def _toml_value(option: Option, key: str, value: Any, path: Path) -> str | tuple[str, ...]:
+    if option.many:
+        if isinstance(value, dict) and option.name == "env":
+            value = [f"{name}={content}" for name, content in value.items()]
+        items = value if isinstance(value, list) else [value]
+        return tuple(_toml_text(option, key, item, path) for item in items)
+    return _toml_text(option, key, value, path)
+
+
+def _toml_text(option: Option, key: str, value: Any, path: Path) -> str:
+    if isinstance(value, str):
+        return value
+    # bool is an int to Python, not to the user.
+    if type(value) in option.kind.native:
+        return str(value).lower()
+    raise ConfigError(
+        f"option {option.flag}: {value!r} from {path}, key {key}, is not valid: "
+        f"expected {option.kind.allowed}"
+    )

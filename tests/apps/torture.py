@@ -97,6 +97,14 @@ def two_step_write(
     return []
 
 
+def meet(environ: WSGIEnvironment, start_response: StartResponse, query: Query) -> Iterable[bytes]:
+    """Answer only when `n` requests are in here at once; all know the meeting by `key`."""
+    gate = STATE.gate(query["key"])
+    if STATE.count(f"met {query['key']}") >= int(query["n"]):
+        gate.set()
+    return reply(start_response, b"met\n" if gate.wait(WAIT_SECONDS) else b"alone\n")
+
+
 def release(
     environ: WSGIEnvironment, start_response: StartResponse, query: Query
 ) -> Iterable[bytes]:
@@ -316,6 +324,7 @@ LEGAL: dict[str, Route] = {
     "two-step": two_step,
     "two-step-write": two_step_write,
     "release": release,
+    "meet": meet,
     "counted": counted,
     "endless": endless,
     "raises-mid-body": raises_mid_body,

@@ -65,6 +65,7 @@ WRONG_TYPES: dict[str, tuple[Any, Any]] = {
     "status-unicode": ("200 \u2603", PLAIN),
     "triple": ("200 OK", [("X-A", "b", "c")]),
     "single": ("200 OK", ["X-A"]),
+    "two-lengths": ("200 OK", [("Content-Length", "4"), ("Content-Length", "5")]),
     "headers-none": ("200 OK", None),
     "headers-dict": ("200 OK", {"X-A": "b"}),
 }

@@ -24,10 +24,11 @@ class State:
         self._counts: Counter[str] = Counter()
         self._gates: dict[str, threading.Event] = {}
 
-    def count(self, name: str, by: int = 1) -> None:
-        """Add to a counter."""
+    def count(self, name: str) -> int:
+        """Add one to a counter and return what it is now."""
         with self._lock:
-            self._counts[name] += by
+            self._counts[name] += 1
+            return self._counts[name]
 
     def counts(self) -> dict[str, int]:
         """A copy of all counters."""

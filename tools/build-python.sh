@@ -112,15 +112,16 @@ fetch() {
 # phase WORDS COMMAND…: run COMMAND with its output in the log; say every half minute that it
 # still runs, and show the end of the log if it fails.
 phase() {
-    local words=$1 begun=$SECONDS
+    local words=$1 begun=$SECONDS next=30
     shift
     say "$words"
     "$@" >>"$WORK/build.log" 2>&1 </dev/null &
     CHILD=$!
     while kill -0 "$CHILD" 2>/dev/null; do
         sleep 1
-        if [ $(((SECONDS - begun) % 30)) -eq 0 ]; then
-            say "  … $((SECONDS - begun)) s"
+        if [ $((SECONDS - begun)) -ge $next ]; then
+            say "  … $next s"
+            next=$((next + 30))
         fi
     done
     if ! wait "$CHILD"; then
@@ -140,8 +141,20 @@ clean_up() {
     rm -rf "$WORK"
 }
 
+# made VERSION KIND: whether this one is there already and works; the one before us in the queue
+# for the lock may have made it.
+made() {
+    local folder=${PREFIX:-$CACHE/python/$1-$2}
+    [ -f "$folder/.complete" ] && "$folder/bin/python3" -E -S "$ROOT/tools/probe.py" >/dev/null 2>&1
+}
+
 build() {
-    local version path digest jobs kind=ft flags="--enable-optimizations --disable-test-modules --without-static-libpython"
+    local version path digest jobs kind=ft
+    local flags="--enable-optimizations --disable-test-modules --without-static-libpython"
+    [ $GIL = no ] || kind=gil
+    while read -r version path digest; do
+        if made "$version" $kind; then return; fi
+    done <<<"$(releases)"
     WORK="$CACHE/build.$$"
     CHILD=
     trap clean_up EXIT
@@ -158,7 +171,7 @@ build() {
   Either install a free-threaded Python 3.13 or later and set NOGILSERVE_PYTHON to it,
   or get a release named in tools/python-source.txt and set NOGILSERVE_PYTHON_SOURCE to the tarball."
 
-    [ $GIL = yes ] && kind=gil || flags="$flags --disable-gil"
+    [ $GIL = yes ] || flags="$flags --disable-gil"
     [ -n "$PREFIX" ] || PREFIX="$CACHE/python/$version-$kind"
     jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
     say "building Python $version ($kind) on $jobs processors for $PREFIX; this is done once"

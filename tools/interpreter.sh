@@ -42,7 +42,7 @@ find_ours() {
     for folder in "$CACHE/python"/*; do
         [ -f "$folder/.complete" ] || continue
         [ "$(cut -d' ' -f1 "$folder/.complete")" = "$1" ] || continue
-        accept "$1" "$(ls "$folder/bin/"python3.1[3-9] "$folder/bin/"python3.1[3-9]t 2>/dev/null | tail -n 1)" && return
+        accept "$1" "$folder/bin/python3" && return
     done
     return 1
 }

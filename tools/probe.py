@@ -10,15 +10,15 @@ import sys
 def complaint():  # type: () -> str
     """What this interpreter lacks, or an empty string."""
     if sys.version_info < (3, 13):
-        return "it is Python %d.%d, 3.13 or later is needed" % sys.version_info[:2]
+        return "it is Python {}.{}, 3.13 or later is needed".format(*sys.version_info[:2])
     if sys.implementation.name != "cpython":
-        return "it is %s, CPython is needed" % sys.implementation.name
+        return "it is {}, CPython is needed".format(sys.implementation.name)
     missing = []
     for name in ("bz2", "ctypes", "ensurepip", "lzma", "sqlite3", "ssl", "venv", "zlib"):
         try:
             __import__(name)
         except Exception as error:  # a broken extension may raise anything
-            missing.append("%s (%s)" % (name, error))
+            missing.append("{} ({})".format(name, error))
     if missing:
         return "it cannot import " + ", ".join(missing)
     return ""
@@ -33,7 +33,7 @@ def main():  # type: () -> int
     import sysconfig
 
     kind = "ft" if sysconfig.get_config_var("Py_GIL_DISABLED") else "gil"
-    print("%s %s" % (kind, sys.version.split()[0]))
+    print("{} {}".format(kind, sys.version.split()[0]))
     return 0
 
 

@@ -95,7 +95,7 @@ class Server:
         wait_ready: bool = True,
         pass_fds: tuple[int, ...] = (),
     ) -> None:
-        own = ("-b", "--bind", "--host", "--port", "--uds", "--fd", "--listen")
+        own = ("-b", "--bind", "-l", "--host", "--port", "--uds", "--fd", "--listen")
         bind = [] if any(a.split("=")[0] in own for a in arguments) else ["--bind", "127.0.0.1:0"]
         self.command = [sys.executable, "-m", "nogilserve", app, *bind, *arguments]
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
@@ -227,7 +227,8 @@ class Server:
     ) -> None:
         if kind is not None:
             self.kill()
-            error and error.add_note(f"The server's standard error:\n{self.log}")
+            assert error is not None
+            error.add_note(f"The server's standard error:\n{self.log}")
         elif not self.awaited:
             status = self.stop()
             assert status == 0, f"the server ended with status {status}:\n{self.log}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from nogilserve.config.kinds import FLAG, Kind
 
-__all__ = ["Computed", "Option", "option", "options_of"]
+__all__ = ["Option", "computed", "option", "options_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,19 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Computed[T]:
-    """A default that depends on the machine."""
+class _Computed:
+    make: Callable[[], Any]
 
-    make: Callable[[], T]
+
+def computed[T](make: Callable[[], T]) -> T:
+    """A default that depends on the machine, made for each instance."""
+    made: Any = _Computed(make)
+    result: T = made
+    return result
 
 
 def option[T](
-    default: T | Computed[T],
+    default: T,
     flags: str,
     kind: Kind[Any],
     explain: str,
@@ -89,7 +94,7 @@ def option[T](
     bare: str = "",
     scope: str = "all",
 ) -> T:
-    """Declare an option as a dataclass field; a computed default is made for each instance."""
+    """Declare an option as a dataclass field."""
     details = {
         "flags": tuple(flags.split()),
         "kind": kind,
@@ -103,7 +108,7 @@ def option[T](
     }
     result: Any = (
         field(default_factory=default.make, metadata=details)
-        if isinstance(default, Computed)
+        if isinstance(default, _Computed)
         else field(default=default, metadata=details)
     )
     made: T = result

@@ -162,7 +162,7 @@ def _directory(layers: Sequence[Layer], cwd: Path) -> Path:
     written = _first(layers, "chdir")
     if written is None:
         return cwd
-    name = _parse(_BY_NAME["chdir"], written)
+    name: str = _parse(_BY_NAME["chdir"], written)
     if not (cwd / name).is_dir():
         raise ConfigError(f"option --chdir: {name!r} from {written.origin} is not a directory")
     return cwd / name

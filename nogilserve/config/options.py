@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from nogilserve.config.addresses import ADDRESS, DEFAULT_HOST, DEFAULT_PORT, HOST, Bind
-from nogilserve.config.declare import Computed, Option, option, options_of
+from nogilserve.config.declare import Option, computed, option, options_of
 from nogilserve.config.formats import ACCESS_FORMAT
 from nogilserve.config.kinds import (
     FLAG,
@@ -90,7 +90,8 @@ class Config:
         "--chdir --working-dir",
         TEXT,
         """Change to this directory first. Configuration files are looked for in it, modules are
-        imported from it, and relative paths start there. In a file only where --config names that file.""",
+        imported from it, and relative paths start there. A file can say it only when --config
+        names that file.""",
         section=_APP,
         metavar="DIR",
         default_text="the current directory",
@@ -152,7 +153,7 @@ class Config:
         metavar="N",
     )
     threads: int = option(
-        Computed(_default_threads),
+        computed(_default_threads),
         "--threads",
         integer(1, 4096),
         """Threads that may be inside the application at once, in the whole process. A thread that
@@ -162,7 +163,7 @@ class Config:
         default_text="4 for each processor, at least 16",
     )
     workers: int = option(
-        Computed(processors),
+        computed(processors),
         "-w --workers",
         integer(1, 1024),
         """Cores: places that read requests, call the application and write responses. At most

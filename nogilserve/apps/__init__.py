@@ -1,0 +1,19 @@
+"""From the name of an application to the application.
+
+`find` imports it, `interface` tells how it is called, `gil` notices an extension module that
+switched the GIL back on. Knows no configuration, no server, no socket. Runs once, at start, on one
+thread.
+"""
+
+from nogilserve.apps.find import LoadedApp, load_app
+from nogilserve.apps.gil import FREE_THREADED, gil_is_on
+from nogilserve.apps.interface import Interface, detect_interface
+
+__all__ = [
+    "FREE_THREADED",
+    "Interface",
+    "LoadedApp",
+    "detect_interface",
+    "gil_is_on",
+    "load_app",
+]

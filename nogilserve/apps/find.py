@@ -1,0 +1,328 @@
+"""From the name of an application to the application.
+
+Finds it, imports it, and says in one sentence what is wrong where that fails.
+"""
+
+import ast
+import difflib
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, NoReturn
+
+from nogilserve.apps.gil import gil_watch
+from nogilserve.apps.interface import (
+    Interface,
+    by_names,
+    detect_interface,
+    is_double_callable,
+    positional,
+    single_callable,
+)
+from nogilserve.errors import AppImportError
+
+__all__ = ["LoadedApp", "load_app"]
+
+BARE_NAMES: Final = ("app", "application")
+"""What is tried when only a module is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedApp:
+    """An imported application. Immutable; the application itself is shared by every thread."""
+
+    app: Callable[..., Any]
+    """Called as (environ, start_response) or, for ASGI, as (scope, receive, send)."""
+    interface: Interface
+    name: str
+    """module:attribute, for messages."""
+    gil_enabled_by: tuple[str, ...] = ()
+    """Extension modules whose import switched the GIL back on; empty on a GIL build."""
+
+
+def load_app(
+    spec: str, *, factory: bool = False, app_dir: str = "", interface: str = "auto"
+) -> LoadedApp:
+    """Import the application that `spec` names; AppImportError says what is wrong with it.
+
+    `spec` is module:attribute, module:factory(literals), a bare module, or the path of a .py file
+    with or without :attribute. `app_dir` ("": the working directory) goes to the front of
+    `sys.path`. An `interface` other than "auto" is believed.
+    """
+    module_name, expression, file = _split(spec)
+    directory = os.path.abspath(app_dir or ".")
+    if file is not None:
+        directory, module_name = _place_of(file, spec)
+    _put_first(directory)
+    with gil_watch() as culprits:
+        module = _import(module_name, directory, file)
+        name, target = _find(module, module_name, expression, factory)
+        app = _made(target, name, factory, expression)
+    if not callable(app):
+        _refuse(f"{name} is not an application: it is {_described(app)} and cannot be called")
+    kind = _interface(app, name, interface, module)
+    if kind == "asgi" and is_double_callable(app):
+        app = single_callable(app)
+    return LoadedApp(app, kind, name, tuple(culprits))
+
+
+# ---- what the name says ----------------------------------------------------------------------
+
+
+def _split(spec: str) -> tuple[str, str, Path | None]:
+    """Module name, expression ("" for a bare module), and the file when a path was given."""
+    head, dot_py, tail = spec.rpartition(".py")
+    # The last ".py" that ends the text or stands before a colon marks a path.
+    if dot_py and (not tail or tail.startswith(":")):
+        return "", tail.removeprefix(":"), Path(head + dot_py)
+    module_name, _, expression = spec.partition(":")
+    if "/" in module_name or (os.sep != "/" and os.sep in module_name):
+        _refuse(f"{module_name!r} is no module name; a path must end in .py")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        _refuse(f"{spec!r} does not name an application: write module:attribute")
+    return module_name, expression.strip(), None
+
+
+def _place_of(file: Path, spec: str) -> tuple[str, str]:
+    """The directory to import from and the module name, packages included, of a .py file."""
+    path = Path(os.path.abspath(file))
+    if not path.is_file():
+        _refuse(f"there is no file {str(file)!r} (looking for the application {spec!r})")
+    parts = [] if path.name == "__init__.py" else [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    if not all(part.isidentifier() for part in parts):
+        _refuse(f"{str(file)!r} cannot be imported: {'.'.join(parts)!r} is no module name")
+    return str(folder), ".".join(parts)
+
+
+def _put_first(directory: str) -> None:
+    if sys.path[:1] != [directory]:
+        sys.path.insert(0, directory)
+    importlib.invalidate_caches()
+
+
+# ---- importing -------------------------------------------------------------------------------
+
+
+def _import(name: str, directory: str, file: Path | None) -> ModuleType:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(missing + "."):
+            _refuse(_no_module(name, missing, directory))
+        _failed(f"importing {name!r} failed", error)
+    except SystemExit as error:
+        _failed(f"importing {name!r} called sys.exit({error.code!r})", error)
+    except Exception as error:
+        _failed(f"importing {name!r} failed", error)
+    if file is not None and not _same_file(module, file):
+        _refuse(
+            f"{str(file)!r} cannot be imported as {name!r}: that name belongs to "
+            f"{module.__spec__.origin if module.__spec__ else 'another module'}; rename the file"
+        )
+    return module
+
+
+def _same_file(module: ModuleType, file: Path) -> bool:
+    origin = getattr(module, "__file__", None)
+    return origin is not None and os.path.realpath(origin) == os.path.realpath(file)
+
+
+def _no_module(name: str, missing: str, directory: str) -> str:
+    parent, _, last = missing.rpartition(".")
+    folder = os.path.join(directory, *parent.split(".")) if parent else directory
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        entries = []
+    found = [
+        entry.name.removesuffix(".py")
+        for entry in entries
+        if (entry.name.endswith(".py") and entry.name != "__init__.py")
+        or (entry.is_dir() and os.path.isfile(os.path.join(entry.path, "__init__.py")))
+    ]
+    message = f"there is no module {missing!r}"
+    if missing != name:
+        message += f" (looking for {name!r})"
+    message += f" in {folder} nor elsewhere on sys.path"
+    if near := difflib.get_close_matches(last, found, n=1):
+        return f"{message}; did you mean {'.'.join(filter(None, (parent, near[0])))!r}?"
+    if found:
+        message += f"; modules there: {', '.join(found[:10])}{' …' if len(found) > 10 else ''}"
+    return message
+
+
+# ---- finding ---------------------------------------------------------------------------------
+
+
+def _find(module: ModuleType, module_name: str, expression: str, factory: bool) -> tuple[str, Any]:
+    """The name and the object; for a call with arguments, its result."""
+    if not expression:
+        for bare in BARE_NAMES:
+            if hasattr(module, bare):
+                return f"{module_name}:{bare}", getattr(module, bare)
+        _refuse(
+            f"module {module_name!r} has neither {BARE_NAMES[0]!r} nor {BARE_NAMES[1]!r}"
+            f"{_candidates(module)}"
+        )
+    path, arguments = _parsed(expression, module_name)
+    name = f"{module_name}:{path}"
+    target: Any = module
+    for index, part in enumerate(path.split(".")):
+        try:
+            target = getattr(target, part)
+        except AttributeError:
+            where = ".".join([module_name, *path.split(".")[:index]])
+            known = [known for known in dir(target) if not known.startswith("__")]
+            near = difflib.get_close_matches(part, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            _refuse(
+                f"there is no {part!r} in {where!r}{hint}{_candidates(module) if not index else ''}"
+            )
+    if arguments is None:
+        return name, target
+    if factory:
+        _refuse(f"{module_name}:{expression} is called already: leave out --factory")
+    args, keywords = arguments
+    return f"{module_name}:{expression}", _call(target, expression, args, keywords)
+
+
+def _parsed(
+    expression: str, module_name: str
+) -> tuple[str, tuple[list[Any], dict[str, Any]] | None]:
+    """Dotted name and, if it is a call, its arguments: literals only, nothing is evaluated."""
+    try:
+        node = ast.parse(expression, mode="eval").body
+    except (SyntaxError, ValueError):
+        node = ast.Constant(None)
+    arguments = None
+    if isinstance(node, ast.Call):
+        try:
+            args = [ast.literal_eval(item) for item in node.args]
+            keywords = {str(item.arg): ast.literal_eval(item.value) for item in node.keywords}
+            if any(item.arg is None for item in node.keywords):
+                raise ValueError
+        except (ValueError, TypeError):
+            _refuse(f"in {module_name}:{expression} the arguments must be literals")
+        arguments = args, keywords
+        node = node.func
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.insert(0, node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        _refuse(f"{expression!r} in {module_name}:{expression} is neither a name nor a call of one")
+    return ".".join([node.id, *parts]), arguments
+
+
+def _candidates(module: ModuleType) -> str:
+    """What in a module looks like an application, as the end of a message."""
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value)
+    }
+    apps = [name for name, value in own.items() if _looks_like_app(value, module)]
+    factories = [
+        f"{name}()"
+        for name, value in own.items()
+        if name in ("create_app", "make_app", "get_app", "create_application")
+        and inspect.isfunction(value)
+    ]
+    found = apps + factories
+    return f"; what looks like an application there: {', '.join(found)}" if found else ""
+
+
+def _looks_like_app(value: Any, module: ModuleType) -> bool:
+    defined = getattr(value, "__module__", "") == module.__name__
+    if inspect.isroutine(value) or inspect.isclass(value):
+        names = positional(value)
+        return defined and names is not None and by_names(names) is not None
+    return detect_interface(value) is not None
+
+
+# ---- calling a factory -----------------------------------------------------------------------
+
+
+def _made(target: Any, name: str, factory: bool, expression: str) -> Any:
+    if factory:
+        return _call(target, name.partition(":")[2], [], {})
+    if not expression.endswith(")") and inspect.isfunction(target) and positional(target) == []:
+        _refuse(f"{name} takes no arguments: if it makes the application, add --factory")
+    return target
+
+
+def _call(target: Any, name: str, args: list[Any], keywords: dict[str, Any]) -> Any:
+    if not callable(target):
+        _refuse(f"{name} is not a factory: {_described(target)} cannot be called")
+    try:
+        app = target(*args, **keywords)
+    except SystemExit as error:
+        _failed(f"the factory {name} called sys.exit({error.code!r})", error)
+    except Exception as error:
+        _failed(f"the factory {name} failed", error)
+    if inspect.iscoroutine(app):
+        app.close()
+        _refuse(f"the factory {name} is asynchronous; it must return the application itself")
+    return app
+
+
+def _interface(app: Any, name: str, wanted: str, module: ModuleType) -> Interface:
+    if wanted == "wsgi":
+        return "wsgi"
+    if wanted == "asgi":
+        return "asgi"
+    found = detect_interface(app)
+    if found is None:
+        names = positional(app)
+        signature = "an unknown signature" if names is None else f"({', '.join(names)})"
+        _refuse(
+            f"cannot tell whether {name} is WSGI or ASGI ({_described(app)}, called with "
+            f"{signature}): say --interface wsgi or --interface asgi{_candidates(module)}"
+        )
+    return found
+
+
+# ---- refusing --------------------------------------------------------------------------------
+
+
+def _described(value: object) -> str:
+    name = type(value).__qualname__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _refuse(message: str) -> NoReturn:
+    raise AppImportError(message)
+
+
+def _failed(message: str, error: BaseException) -> NoReturn:
+    summary = traceback.format_exception_only(error)[-1].strip()
+    raise AppImportError(f"{message}: {summary}", _users_traceback(error)) from error
+
+
+def _users_traceback(error: BaseException) -> str:
+    """The traceback without our frames and those of the import machinery."""
+    shown = traceback.TracebackException.from_exception(error)
+    pending: list[traceback.TracebackException | None] = [shown]
+    while pending:
+        part = pending.pop()
+        if part is not None:
+            part.stack = traceback.StackSummary.from_list(
+                [frame for frame in part.stack if not _is_machinery(frame.filename)]
+            )
+            pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
+    return "".join(shown.format())
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename in (__file__, importlib.__file__) or filename.startswith("<frozen importlib")

@@ -1,0 +1,95 @@
+"""The command `nogilserve`: reads the configuration, then serves, or says what is wrong.
+
+Exit status: 0 all went well, 1 an address cannot be listened on or another failure, 2 the
+configuration is wrong, 3 the application cannot be found or imported.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nogilserve import __version__
+from nogilserve.apps import FREE_THREADED, gil_is_on, load_app
+from nogilserve.config import (
+    Config,
+    Resolved,
+    help_text,
+    require_app,
+    resolve,
+    settings_document,
+)
+from nogilserve.errors import AppImportError, BindError, ConfigError
+
+__all__ = ["main"]
+
+FAILED, MISCONFIGURED, NO_APP = 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except ConfigError as error:
+        _complain(str(error))
+        print("Try nogilserve --help.", file=sys.stderr)
+        return MISCONFIGURED
+    except BindError as error:
+        _complain(str(error))
+        return FAILED
+    except AppImportError as error:
+        if error.detail:
+            print(error.detail, end="", file=sys.stderr)
+        _complain(str(error))
+        return NO_APP
+
+
+def _run(argv: Sequence[str]) -> int:
+    resolved = resolve(argv, os.environ, Path.cwd())
+    invocation = resolved.invocation
+    if invocation.help:
+        print(help_text(), end="")
+    elif invocation.version:
+        print(_version())
+    elif invocation.print_config:
+        print(settings_document(resolved), end="")
+    else:
+        require_app(resolved)
+        _enter(resolved)
+        if invocation.check_config:
+            return _check(resolved.config)
+        from nogilserve.supervise import single
+
+        return single.run(resolved.config)
+    return 0
+
+
+def _version() -> str:
+    build = "free-threaded" if FREE_THREADED else "with a GIL"
+    state = "on" if gil_is_on() else "off"
+    return (
+        f"nogilserve {__version__}, {platform.python_implementation()} "
+        f"{platform.python_version()} {build}, GIL {state}"
+    )
+
+
+def _enter(resolved: Resolved) -> None:
+    """Make the process what the configuration says: its variables and its directory."""
+    os.environ.update(resolved.environment)
+    if resolved.config.chdir:
+        os.chdir(resolved.config.chdir)
+
+
+def _check(config: Config) -> int:
+    loaded = load_app(
+        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
+    )
+    print(f"The configuration is valid; {loaded.name} is a {loaded.interface.upper()} application.")
+    if loaded.gil_enabled_by:
+        print(f"Importing it switched the GIL on: {', '.join(loaded.gil_enabled_by)}.")
+    return 0
+
+
+def _complain(message: str) -> None:
+    print(f"nogilserve: {message}", file=sys.stderr)

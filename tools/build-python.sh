@@ -193,4 +193,8 @@ build() {
 }
 
 MINUTES="about 8"
-locked "$CACHE/lock" build
+# In one piece, so that bash has read it when the file changes under a build of minutes.
+{
+    locked "$CACHE/lock" build
+    exit
+}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, wrk
+from benchmarks import compare, idle, scaling, targets, wrk
 from benchmarks.report import RESULTS
 from benchmarks.rounds import default_wrk_threads
 from benchmarks.servers import SERVERS
@@ -15,6 +15,7 @@ from benchmarks.workloads import WORKLOADS
 
 __all__ = ["main"]
 
+AddParser = Callable[..., argparse.ArgumentParser]
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -52,8 +53,8 @@ def _add_load(parser: argparse.ArgumentParser, duration: int, rounds: int) -> No
     )
 
 
-def _wsgi(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("wsgi", help=compare.__doc__)
+def _wsgi(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("wsgi", help="nogilserve and its peers on every workload")
     _add_load(parser, duration=2, rounds=3)
     parser.add_argument(
         "--threads",
@@ -64,14 +65,56 @@ def _wsgi(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--servers", type=_names({**SERVERS}), default=list(SERVERS))
     parser.add_argument("--workloads", type=_names({**WORKLOADS}), default=list(WORKLOADS))
     parser.set_defaults(run=compare.run)
+    return parser
+
+
+def _servers(parser: argparse.ArgumentParser, servers: list[str], threads: list[int]) -> None:
+    parser.add_argument("--threads", type=_numbers, default=threads, help="threads of each server")
+    parser.add_argument("--servers", type=_names({**SERVERS}), default=servers)
+
+
+def _idle(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("idle", help="wake-ups and processor time without any request")
+    parser.add_argument("--duration", type=_positive, default=10, help="seconds of watching each")
+    _servers(parser, list(SERVERS), [2, 16])
+    parser.set_defaults(run=idle.run_idle)
+    return parser
+
+
+def _memory(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("memory", help="what idle keep-alive connections cost")
+    parser.add_argument("--duration", type=_positive, default=2, help="seconds per trial of hello")
+    parser.add_argument("--rounds", type=_positive, default=1)
+    parser.add_argument("--idle-connections", type=_positive, default=targets.IDLE_CONNECTIONS)
+    _servers(parser, ["nogilserve"], [16])
+    parser.set_defaults(run=idle.run_memory)
+    return parser
+
+
+def _targets(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("targets", help="what the project set out to reach, judged")
+    _add_load(parser, duration=3, rounds=5)
+    parser.add_argument("--idle-seconds", type=_positive, default=10)
+    parser.add_argument("--idle-connections", type=_positive, default=targets.IDLE_CONNECTIONS)
+    parser.set_defaults(run=targets.run)
+    return parser
+
+
+def _scaling(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("scaling", help="more and more threads, and what they contend for")
+    _add_load(parser, duration=2, rounds=3)
+    parser.add_argument("--threads", type=_numbers, default=scaling.default_threads())
+    parser.add_argument("--server", choices=list(SERVERS), default="nogilserve")
+    parser.add_argument("--workload", choices=list(WORKLOADS), default="hello")
+    parser.set_defaults(run=scaling.run)
+    return parser
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _wsgi(commands)
-    for command in commands.choices.values():
-        command.add_argument(
+    for define in (_wsgi, _targets, _scaling, _idle, _memory):
+        define(commands.add_parser).add_argument(
             "--results",
             type=Path,
             default=RESULTS,

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from benchmarks import report
-from benchmarks.chart import Bar, Panel
+from benchmarks.chart import Panel
 from benchmarks.machine import conditions
 from benchmarks.report import Summary, summarise
 from benchmarks.rounds import Plan, say
@@ -65,26 +65,6 @@ def _reference(row: Summary, rows: Sequence[Summary]) -> Summary | None:
     return candidates[0] if candidates else None
 
 
-def _panels(rows: Sequence[Summary], workload: Workload) -> list[Panel]:
-    def bars(value: str, unit: float, form: str) -> list[Bar]:
-        return [
-            Bar(
-                row.contestant,
-                getattr(row, value) / unit,
-                form.format(getattr(row, value) / unit) if row.trials else "invalid",
-                row.server == "nogilserve",
-                not row.trials,
-            )
-            for row in rows
-        ]
-
-    return [
-        Panel(f"{workload.title}: requests/s", bars("rate", 1, "{:,.0f}")),
-        Panel("CPU µs per request (less is better)", bars("cpu_us", 1, "{:,.1f}")),
-        Panel("p99, ms (less is better)", bars("p99_us", 1000, "{:,.2f}")),
-    ]
-
-
 def _workloads(names: Sequence[str]) -> list[Workload]:
     chosen = []
     for name in names:
@@ -117,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
             continue
         body = report.table(HEADER, [_row(row, _reference(row, rows)) for row in rows])
         lines.append(f"## {workload.name}: {workload.title}\n\n{body}\n")
-        charts.append(_panels(rows, workload))
+        charts.append(report.panels(rows, workload.title))
     lines.append(report.noise_line(trials))
     lines += ["", *skipped, *plan.failures]
     lines.append("\nRatios are to nogilserve with as many threads, else with its fewest.\n")

@@ -9,10 +9,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.chart import Panel, draw
+from benchmarks.chart import Bar, Panel, draw
 from benchmarks.trial import Measurement
 
-__all__ = ["RESULTS", "Summary", "footer", "median", "noise_line", "save", "summarise", "table"]
+__all__ = [
+    "RESULTS",
+    "Summary",
+    "footer",
+    "median",
+    "noise_line",
+    "panels",
+    "save",
+    "summarise",
+    "table",
+]
 
 RESULTS = Path(__file__).with_name("results")
 NOISY = 0.15  # processors' worth of foreign work above which a run is called noisy
@@ -121,6 +131,28 @@ def footer(conditions: dict[str, object]) -> str:
         f" CPython {python['version']} {threaded}{build.strip()} · commit {conditions['commit']}"
         f" · {conditions['created']}"
     )
+
+
+def panels(rows: Sequence[Summary], title: str) -> list[Panel]:
+    """The three charts of a workload: rate, processor time, tail."""
+
+    def bars(value: Callable[[Summary], float], form: str) -> list[Bar]:
+        return [
+            Bar(
+                row.contestant,
+                value(row),
+                form.format(value(row)) if row.trials else "invalid",
+                ours=row.server == "nogilserve",
+                bad=not row.trials,
+            )
+            for row in rows
+        ]
+
+    return [
+        Panel(f"{title}: requests/s", bars(lambda row: row.rate, "{:,.0f}")),
+        Panel("CPU µs per request (less is better)", bars(lambda row: row.cpu_us, "{:,.1f}")),
+        Panel("p99, ms (less is better)", bars(lambda row: row.p99_us / 1000, "{:,.2f}")),
+    ]
 
 
 def save(

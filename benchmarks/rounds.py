@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks import wrk
 from benchmarks.servers import Contestant
@@ -63,7 +63,7 @@ class Plan:
                 head = f"[{number}/{total} {time.monotonic() - began:4.0f} s] {workload.name}"
                 head += f" {contestant.label}:"
                 try:
-                    trial = self._one(workload, contestant)
+                    trial = replace(self._one(workload, contestant), round=turn)
                 except (TrialError, wrk.WrkError) as exc:
                     say(f"{head} FAILED: {exc}")
                     broken.add(pair)

@@ -78,6 +78,8 @@ class Measurement:
     bad_status: int
     gil: bool
     valid: bool
+    round: int = 0
+    """Trials of the same round were made next to each other."""
 
 
 def get(port: int, path: str, method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
@@ -175,7 +177,7 @@ def background(running: Running, workload: Workload, seconds: int) -> Iterator[N
         yield
     finally:
         process.terminate()
-        process.wait(5)
+        process.communicate(timeout=5)
 
 
 def measure(

@@ -7,7 +7,18 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Load", "WrkError", "WrkResult", "command", "parse", "path", "run", "start", "version"]
+__all__ = [
+    "Load",
+    "WrkError",
+    "WrkResult",
+    "command",
+    "finish",
+    "parse",
+    "path",
+    "run",
+    "start",
+    "version",
+]
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 GRACE = 15  # seconds beyond the asked duration after which wrk counts as stuck
@@ -115,13 +126,24 @@ def parse(text: str, own_cpu: float = 0.0) -> WrkResult:
 
 
 def start(load: Load) -> subprocess.Popen[bytes]:
-    """Run wrk in the background, output discarded; the caller ends it."""
+    """Run wrk in the background; the caller ends it, or takes its result with `finish`."""
     return subprocess.Popen(
         command(load),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
+
+
+def finish(process: subprocess.Popen[bytes], load: Load) -> WrkResult:
+    """Wait for a wrk that was started in the background; WrkError when it fails or hangs."""
+    try:
+        output, _ = process.communicate(timeout=load.seconds + GRACE)
+    except subprocess.TimeoutExpired as exc:
+        process.kill()
+        process.communicate()
+        raise WrkError(f"wrk did not end within {load.seconds + GRACE} s") from exc
+    return parse(output.decode(errors="replace"))
 
 
 def run(load: Load) -> WrkResult:

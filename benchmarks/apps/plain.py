@@ -1,5 +1,6 @@
 """A WSGI application without a framework: hello first, everything else by its path."""
 
+import gc
 import json
 import os
 import sys
@@ -8,7 +9,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["about", "app", "fib"]
+__all__ = ["about", "app", "counters", "fib"]
 
 HELLO = b"Hello, World!"
 PLAIN = "text/plain; charset=utf-8"
@@ -22,6 +23,20 @@ def about() -> dict[str, object]:
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     traced = tracemalloc.get_traced_memory()[0] if tracemalloc.is_tracing() else None
     return {"gil": gil, "pid": os.getpid(), "python": sys.version, "traced": traced}
+
+
+def counters() -> dict[str, object]:
+    """nogilserve's own counters, summed over its cores; empty under another server.
+
+    A diagnosis from inside, with the means of a debugger: it stops all threads for a moment and
+    is asked for before and after a measurement, never during one.
+    """
+    module = sys.modules.get("nogilserve.engine.counters")
+    if module is None:
+        return {}
+    blocks = [block for block in gc.get_objects() if type(block) is module.Counters]
+    found: dict[str, object] = module.total(blocks)
+    return found | {"cores": len(blocks)}
 
 
 def fib(n: int) -> int:
@@ -38,7 +53,7 @@ def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def other(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """/echo, /sleep?MILLISECONDS, /fib?N and /about; 404 for the rest."""
+    """/echo, /sleep?MILLISECONDS, /fib?N, /about and /counters; 404 for the rest."""
     path = environ["PATH_INFO"]
     query = environ.get("QUERY_STRING", "")
     status, kind = "200 OK", PLAIN
@@ -52,6 +67,8 @@ def other(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         body = str(fib(int(query))).encode()
     elif path == "/about":
         body, kind = json.dumps(about()).encode(), "application/json"
+    elif path == "/counters":
+        body, kind = json.dumps(counters()).encode(), "application/json"
     else:
         status, body = "404 Not Found", b"no such route"
     start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])

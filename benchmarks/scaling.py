@@ -1,0 +1,208 @@
+"""`scaling`: one server with 1, 2, 4 … threads, and what its threads contend for.
+
+If nothing shared is written per request, processor time per request stays flat while threads are
+added, requests per second grow until the processors are used up, and the profile shows no locks.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks import report, wrk
+from benchmarks.chart import Bar, Panel
+from benchmarks.machine import conditions
+from benchmarks.profiler import CONTENTION, SYSTEM_CALLS, Profile, profile, unavailable
+from benchmarks.report import Summary, summarise
+from benchmarks.rounds import Plan, say
+from benchmarks.servers import SERVERS, Contestant
+from benchmarks.trial import Running, TrialError, get, serve
+from benchmarks.workloads import WORKLOADS, Workload
+
+__all__ = ["default_threads", "run"]
+
+PROFILE_SECONDS = 2.0
+COUNTERS = ("hand_offs", "steals")
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What was seen inside one server under load."""
+
+    threads: int
+    rate: float
+    """Requests per second while it was watched: perf slows it."""
+    profile: Profile | None
+    counters: dict[str, float]
+    """The engine's own counters over the run; empty for other servers."""
+    requests: int
+
+
+def default_threads() -> list[int]:
+    """Powers of two up to twice the processors and at least 16, and the processors themselves."""
+    processors = os.process_cpu_count() or 1
+    counts, count = {processors}, 1
+    while count <= max(16, 2 * processors):
+        counts.add(count)
+        count *= 2
+    return sorted(counts)
+
+
+def _counters(running: Running) -> dict[str, float]:
+    try:
+        found = json.loads(get(running.port, "/counters")[1])
+    except (OSError, ValueError):
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, int | float)}
+
+
+def _look_inside(contestant: Contestant, workload: Workload, options: argparse.Namespace) -> Inside:
+    load_seconds = int(PROFILE_SECONDS) + 2
+    with serve(contestant, workload.app) as running:
+        url = running.url(workload.path())
+        wrk.run(wrk.Load(url, options.connections, 1, options.wrk_threads))
+        before = _counters(running)
+        load = wrk.Load(url, options.connections, load_seconds, options.wrk_threads)
+        process = wrk.start(load)
+        seen: Profile | str = unavailable()
+        if not seen:
+            time.sleep(0.3)  # the connections are made by then
+            seen = profile(running.pids(), PROFILE_SECONDS)
+        result = wrk.finish(process, load)
+        after = _counters(running)
+    if isinstance(seen, str):
+        say(seen)
+    absolute = ("cores", "longest_wait")
+    counters = {k: v if k in absolute else v - before.get(k, 0) for k, v in after.items()}
+    found = seen if isinstance(seen, Profile) else None
+    return Inside(contestant.threads, result.rate, found, counters, result.requests)
+
+
+def _speed_table(rows: Sequence[Summary]) -> str:
+    first = rows[0]
+    return report.table(
+        ("threads", "req/s", "speed-up", "CPU µs/req", "ratio", "p99 ms", "switches/req"),
+        [
+            [
+                f"{row.threads}",
+                f"{row.rate:,.0f}",
+                f"{row.rate / first.rate:.2f}" if first.rate else "-",
+                f"{row.cpu_us:.1f}",
+                f"{row.cpu_us / first.cpu_us:.2f}" if first.cpu_us else "-",
+                f"{row.p99_us / 1000:.2f}",
+                f"{row.switches_per_request:.2f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _contention_table(insides: Sequence[Inside]) -> str:
+    header = ("share of processor samples", *(f"{i.threads} threads" for i in insides))
+    rows = [
+        [group, *(f"{i.profile.shares[group] * 100:.1f} %" if i.profile else "-" for i in insides)]
+        for group in CONTENTION
+    ]
+    return report.table(header, rows)
+
+
+def _calls_table(insides: Sequence[Inside]) -> str:
+    def per_request(inside: Inside, call: str) -> str:
+        if inside.profile is None or call not in inside.profile.calls or not inside.rate:
+            return "-"
+        return f"{inside.profile.calls[call] / (inside.rate * inside.profile.seconds):.3f}"
+
+    header = ("system calls per request", *(f"{i.threads} threads" for i in insides))
+    return report.table(
+        header, [[call, *(per_request(i, call) for i in insides)] for call in SYSTEM_CALLS]
+    )
+
+
+def _counter_table(insides: Sequence[Inside]) -> str:
+    def cell(inside: Inside, name: str) -> str:
+        per_thousand = inside.counters.get(name, 0) / max(inside.counters.get("requests", 0), 1)
+        return f"{per_thousand * 1000:.2f}"
+
+    def wait(inside: Inside) -> str:
+        return f"{inside.counters.get('longest_wait', 0) * 1000:.2f}"
+
+    header = ("engine counters", *(f"{i.threads} threads" for i in insides))
+    rows = [["cores", *(f"{i.counters.get('cores', 0):.0f}" for i in insides)]]
+    rows += [[f"{name} per 1000 requests", *(cell(i, name) for i in insides)] for name in COUNTERS]
+    rows.append(["longest queue wait, ms", *(wait(i) for i in insides)])
+    return report.table(header, rows)
+
+
+def _top_list(inside: Inside) -> str:
+    assert inside.profile is not None
+    lines = [f"{share * 100:5.1f} %  {name}" for name, share in inside.profile.top]
+    head = f"Top functions with {inside.threads} threads ({inside.profile.samples} samples):"
+    return "\n".join([head, "", "```", *lines, "```"])
+
+
+def _text(rows: Sequence[Summary], insides: Sequence[Inside], title: str, head: str) -> list[str]:
+    lines = [f"# Scaling of {rows[0].server}: {title}\n\n{head}\n", _speed_table(rows), ""]
+    profiled = [inside for inside in insides if inside.profile]
+    if profiled:
+        lines += [_contention_table(profiled), "", _calls_table(profiled), ""]
+    if any(inside.counters for inside in insides):
+        lines += [_counter_table(insides), ""]
+    if profiled:
+        lines += [_top_list(profiled[-1]), ""]
+    return lines
+
+
+def _panels(rows: Sequence[Summary]) -> list[list[Panel]]:
+    def bars(value: str, form: str) -> list[Bar]:
+        return [
+            Bar(f"{r.threads} threads", getattr(r, value), form.format(getattr(r, value)), True)
+            for r in rows
+        ]
+
+    return [
+        [
+            Panel("requests/s", bars("rate", "{:,.0f}")),
+            Panel("CPU µs per request (flat is good)", bars("cpu_us", "{:.1f}")),
+            Panel("context switches per request", bars("switches_per_request", "{:.2f}")),
+        ]
+    ]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure each thread count in alternating rounds, then look inside each once."""
+    setting = conditions()
+    server = SERVERS[options.server]
+    workload = WORKLOADS[options.workload]
+    if missing := server.missing():
+        say(f"{options.server} is not installed (`pip install {' '.join(missing)}`)")
+        return 2
+    contestants = [Contestant(server, count) for count in options.threads]
+    pairs = [(workload, contestant) for contestant in contestants]
+    plan = Plan(pairs, options.rounds, options.duration, options.connections, options.wrk_threads)
+    extra = len(contestants) * (PROFILE_SECONDS + 8)
+    say(f"about {plan.expected + extra:.0f} s in all")
+    trials = plan.run()
+    summaries = sorted(summarise(trials), key=lambda row: row.threads)
+    if not summaries:
+        return 1
+    insides: list[Inside] = []
+    problems = list(plan.failures)
+    for contestant in contestants:
+        say(f"looking inside {contestant.label}")
+        try:
+            insides.append(_look_inside(contestant, workload, options))
+        except (TrialError, wrk.WrkError) as exc:
+            problems.append(f"{contestant.label} failed: {exc}")
+    setting["load_average_after"] = os.getloadavg()
+    lines = _text(summaries, insides, workload.title, report.footer(setting))
+    lines += [report.noise_line(trials), *problems]
+    if reason := unavailable():
+        lines.append(reason)
+    text = "\n".join(lines)
+    print(text)
+    payload: dict[str, object] = {"summary": summaries, "inside": insides, "trials": trials}
+    payload["failures"] = problems
+    report.save(options, "scaling", setting, payload, text, _panels(summaries))
+    return 0

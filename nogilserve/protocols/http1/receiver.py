@@ -1,0 +1,263 @@
+"""The receiving half of an HTTP/1.x connection: bytes in, requests and their bodies out."""
+
+from typing import Final
+
+from nogilserve.errors import ProtocolError, TruncatedBody
+from nogilserve.messages import Headers, Limits, Request
+from nogilserve.protocols.http1 import fast, full
+from nogilserve.protocols.http1.chunked import ChunkedDecoder
+from nogilserve.protocols.http1.reader import HeadReader
+from nogilserve.protocols.http1.tables import Tables
+
+__all__ = ["Receiver"]
+
+_MOST_EMPTY_LINES: Final = 2
+"""Empty lines tolerated before a request line; RFC 9112 §2.2 asks for at least one."""
+
+_SHARED_TABLES: Final = Tables()
+
+
+class Receiver:
+    """What the client of one connection sends. Owner: as of `Http1Connection`."""
+
+    __slots__ = (
+        "_body_left",
+        "_buffer",
+        "_chunks",
+        "_empty_lines",
+        "_failed",
+        "_host",
+        "_limits",
+        "_longest_fast",
+        "_most_body",
+        "_most_fields",
+        "_reader",
+        "_request",
+        "_start",
+        "_tables",
+        "eof",
+        "keep_alive",
+    )
+
+    def __init__(self, limits: Limits, tables: Tables | None = None) -> None:
+        """`tables`: those of the core; without them all such connections share one."""
+        self._limits = limits
+        self._tables = _SHARED_TABLES if tables is None else tables
+        # Limits are shared by all cores: what every request asks for is copied.
+        self._longest_fast = min(limits.request_line, limits.field_size, limits.head - 4)
+        self._most_fields = limits.fields
+        self._most_body = limits.body
+        self._buffer: bytes | bytearray = b""
+        self._start = 0
+        """Offset in the buffer of what was not used up yet; less than its size, or both 0."""
+        self._reader: HeadReader | None = None
+        self._empty_lines = 0
+        self._host = ""
+        """The last Host that was found valid: a client keeps sending the same one."""
+        self._failed: tuple[int, str, str] | None = None
+        """The ProtocolError after which nothing is read any more. Not the exception itself: that
+        would be a cycle with its traceback."""
+        self._request: Request | None = None
+        self._body_left = 0
+        """Bytes of a counted request body still to be taken."""
+        self._chunks: ChunkedDecoder | None = None
+        self.eof = False
+        """The peer has closed its sending side."""
+        self.keep_alive = True
+        """Whether another request may follow. The engine may set it to False at any time; before
+        the response head, the client is told so."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes of the peer; b"" means that it has closed its sending side."""
+        if not self._buffer:
+            if data:
+                if self._failed is None:
+                    self._buffer = data
+            else:
+                self.eof = True
+            return
+        if not data:
+            self.eof = True
+            return
+        buffer = self._buffer
+        if isinstance(buffer, bytearray):
+            del buffer[: self._start]
+        else:
+            # Pieces are collected in a bytearray, which grows and shrinks without copying.
+            self._buffer = buffer = bytearray(memoryview(buffer)[self._start :])
+        self._start = 0
+        buffer += data
+
+    def next_request(self) -> Request | None:
+        """The next request, or None when more bytes are needed (with `eof`: none will come).
+
+        Raises ProtocolError when the head breaks a rule or a limit, or ends too early, and
+        then again on every call.
+        """
+        if self._failed is not None:
+            raise ProtocolError(*self._failed)
+        if self._request is not None:
+            raise RuntimeError("the current request is not finished: call next_cycle()")
+        buffer = self._buffer
+        if not buffer:
+            return None
+        start = self._start
+        end = -1
+        request = None
+        if self._reader is None:
+            end = buffer.find(b"\r\n\r\n", start)
+            if start <= end <= start + self._longest_fast:
+                names = self._tables.request_names
+                head = buffer[start:end]
+                request = fast.parse(head, names, self._host, self._most_fields)
+        if request is not None:
+            end += 4
+            if end == len(buffer):
+                self._buffer = b""
+                self._start = 0
+            else:
+                self._start = end
+            if request.authority != self._host:
+                self._host = request.authority
+        else:
+            try:
+                request = self._read_head()
+            except ProtocolError as error:
+                raise self._fail(error) from None
+            if request is None:
+                return None
+        if request.body:
+            self._expect_body(request)
+        if not request.keep_alive:
+            self.keep_alive = False
+        self._request = request
+        return request
+
+    def _read_head(self) -> Request | None:
+        """The full path: a head that is incomplete or not of the ordinary kind."""
+        reader = self._reader
+        if reader is None:
+            if not self._skip_empty_lines():
+                return None
+            self._reader = reader = HeadReader(self._limits)
+        start = self._start
+        size = reader.advance(self._buffer, start)
+        if size < 0:
+            if self.eof:
+                raise ProtocolError(400, "incomplete request head", "RFC 9112 §8")
+            return None
+        head = bytes(memoryview(self._buffer)[start : start + size])
+        request = None
+        if size - 4 <= self._longest_fast:
+            # Perhaps it was only cut: the fast path is quicker.
+            names = self._tables.request_names
+            request = fast.parse(head[:-4], names, self._host, self._most_fields)
+        if request is None:
+            request = full.build(reader, head)
+        self._reader = None
+        self._empty_lines = 0
+        self._use_up(start + size)
+        return request
+
+    def _skip_empty_lines(self) -> bool:
+        """Pass over empty lines before the request line (RFC 9112 §2.2), but not for ever.
+        Whether a request line has begun."""
+        start = self._start
+        while (rest := bytes(self._buffer[start : start + 2])) == b"\r\n":
+            if self._empty_lines == _MOST_EMPTY_LINES:
+                raise ProtocolError(400, "empty lines instead of a request", "RFC 9112 §2.2")
+            self._empty_lines += 1
+            start += 2
+        self._use_up(start)
+        # A lone CR may still become an empty line.
+        return bool(rest) and (rest != b"\r" or self.eof)
+
+    def _expect_body(self, request: Request) -> None:
+        if request.body > self._most_body > 0:
+            raise self._fail(ProtocolError(413, "request body too large", "RFC 9110 §15.5.14"))
+        if request.body > 0:
+            self._body_left = request.body
+        else:
+            self._chunks = ChunkedDecoder(self._limits)
+
+    def _use_up(self, until: int) -> None:
+        if until == len(self._buffer):
+            self._buffer = b""
+            self._start = 0
+        else:
+            self._start = until
+
+    def _fail(self, error: ProtocolError) -> ProtocolError:
+        """Let nothing behind the mistake be run (RFC 9112 §2.2, CVE-2024-49768)."""
+        self._failed = (error.status, error.message, error.section)
+        self.keep_alive = False
+        self._buffer = b""
+        self._start = 0
+        self._reader = None
+        return error
+
+    def read_body(self) -> bytes | None:
+        """A piece of the request body, decoded; b"" when it is complete, None when more bytes
+        are needed.
+
+        Raises ProtocolError for bad chunks and 413, and TruncatedBody when the peer has
+        closed its sending side before the end.
+        """
+        if self._failed is not None:
+            raise ProtocolError(*self._failed)
+        left = self._body_left
+        if left:
+            start = self._start
+            # No copy is made of bytes that are taken whole.
+            piece = bytes(self._buffer[start : start + left])
+            if piece:
+                self._body_left = left - len(piece)
+                self._use_up(start + len(piece))
+                return piece
+        elif self._chunks is None:
+            return b""
+        else:
+            try:
+                piece, used = self._chunks.decode(self._buffer, self._start)
+            except ProtocolError as error:
+                raise self._fail(error) from None
+            self._use_up(used)
+            if piece or self._chunks.complete:
+                return piece
+        if self.eof:
+            self.keep_alive = False
+            raise TruncatedBody("the client closed before the request body was complete")
+        return None
+
+    @property
+    def trailers(self) -> Headers:
+        """The trailer fields of the current request, once its body is complete."""
+        return [] if self._chunks is None else self._chunks.trailers
+
+    def take_trailing(self) -> bytes:
+        """The bytes behind the request, for the protocol that was upgraded to. The connection
+        is not used for HTTP afterwards."""
+        trailing = bytes(memoryview(self._buffer)[self._start :])
+        self._buffer = b""
+        self._start = 0
+        self.keep_alive = False
+        return trailing
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received that were not used up yet."""
+        return len(self._buffer) - self._start
+
+    @property
+    def head_started(self) -> bool:
+        """Whether some bytes of an incomplete request head are waiting."""
+        return self._request is None and bool(self._buffer)
+
+    def _body_begun(self, request: Request) -> bool:
+        """Whether any part of the request body has arrived."""
+        if self._chunks is not None and self._chunks.begun:
+            return True
+        return bool(self._buffer) or -1 < self._body_left < request.body
+
+    def _body_complete(self) -> bool:
+        return not self._body_left and (self._chunks is None or self._chunks.complete)

@@ -127,18 +127,30 @@ class Exchange(Protocol):
     """Address and port of the peer; None on a unix socket."""
     server: tuple[str, str]
     """Name or address, and port as text, of the socket that accepted."""
+    received: int
+    """Bytes of the request body received so far; all of it, unless the client waits for 100."""
 
     def open_body(self) -> BinaryIO:
         """The request body: readable, bounded; raises TruncatedBody. Called once at most."""
 
-    def send_interim(self, status: int, headers: Headers) -> None:
-        """An interim (1xx) response (RFC 9110 §15.2); left out for HTTP/1.0 clients."""
+    def send_early_hints(self, headers: Headers) -> None:
+        """An interim 103 response (RFC 8297); left out for HTTP/1.0 clients."""
 
-    def send_whole(self, status: str, headers: Headers, body: bytes) -> None:
-        """A complete response in one call: the ordinary case."""
+    def prepare(self, status: str, headers: Headers) -> None:
+        """Check and keep status ("200 OK") and field lines of the response to come.
 
-    def send_head(self, status: str, headers: Headers, length: int | None) -> None:
-        """Start a response; `length` is the size of the body where it is known."""
+        Raises ResponseError. May be called again as long as the head is not sent.
+        """
+
+    @property
+    def declared_length(self) -> int | None:
+        """The Content-Length among the prepared field lines, None if there is none."""
+
+    def send_whole(self, body: bytes) -> None:
+        """The prepared head with its whole body in one call: the ordinary case."""
+
+    def send_head(self, length: int | None) -> None:
+        """Start with the prepared head; `length` is the size of the body where it is known."""
 
     def send_data(self, data: bytes) -> None:
         """A piece of the body, passed on now."""
@@ -148,6 +160,9 @@ class Exchange(Protocol):
 
     def send_end(self) -> None:
         """The body is complete."""
+
+    def abort(self) -> None:
+        """The response cannot be completed: end the connection, so that the client can tell."""
 
     @property
     def head_sent(self) -> bool:

@@ -1,0 +1,1 @@
+"""Between messages and applications: the rules of WSGI, and no wire syntax."""

@@ -1,0 +1,1 @@
+"""How cores come to life. So far: as threads of this process."""

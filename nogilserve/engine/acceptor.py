@@ -1,0 +1,128 @@
+"""Accepting: every core watches every listening socket; connections go to the least loaded core."""
+
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+from nogilserve.engine.connection import Connection
+from nogilserve.engine.core import Core
+from nogilserve.engine.wheel import NEVER
+
+__all__ = ["Acceptor", "ListeningSocket"]
+
+_log = logging.getLogger("nogilserve.engine")
+
+_AT_ONCE: Final = 32
+"""Connections accepted before other events get their turn."""
+
+_PAUSE: Final = 1.0
+"""Seconds without accepting after the system refused, for example for want of descriptors."""
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class ListeningSocket(Protocol):
+    """A bound socket that listens, non-blocking. Immutable; shared by all cores."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself."""
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """Name or address, and port as text, for SERVER_NAME and SERVER_PORT."""
+
+
+class Acceptor:
+    """One listening socket as one core sees it.
+
+    Owner: the thread that holds the core. `adopt` may run on any core: it only reads what is not
+    changed after `__init__`.
+    """
+
+    def __init__(self, listener: ListeningSocket, cores: Sequence[Core]) -> None:
+        # The list of cores is read-only; the sockets of listeners accept in any thread.
+        self._sock = listener.socket
+        self._server = listener.server
+        self._tcp = listener.socket.family != getattr(socket, "AF_UNIX", None)
+        self._cores = cores
+        self.deadline = NEVER
+        self.due = NEVER
+
+    def start(self, core: Core) -> None:
+        """Watch the socket from now on."""
+        fd = self._sock.fileno()
+        core.table[fd] = self
+        core.poller.register_listener(fd)
+
+    def stop(self, core: Core) -> None:
+        """Take what waits in the listen queue, then forget the socket."""
+        fd = self._sock.fileno()
+        if core.table.pop(fd, None) is self:
+            if self.deadline == NEVER:
+                core.poller.unregister(fd)
+            self.deadline = NEVER
+            while self._accept_some(core):
+                pass
+
+    def on_event(self, core: Core, mask: int) -> bool:
+        """Connections wait."""
+        self._accept_some(core)
+        return True
+
+    def on_deadline(self, core: Core) -> None:
+        """The pause after exhaustion is over."""
+        self.deadline = NEVER
+        core.poller.register_listener(self._sock.fileno())
+
+    def _accept_some(self, core: Core) -> bool:
+        """Accept until nothing waits (False), or enough for one turn (True)."""
+        for _ in range(_AT_ONCE):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                return False
+            except OSError as exc:
+                self._refused(core, exc)
+                return False
+            core.counters.accepted += 1
+            target = self._cores[core.shares.assign(core.index)]
+            if target is core:
+                self.adopt(sock, address, core)
+            else:
+                target.submit(partial(self.adopt, sock, address))
+        return True
+
+    def _refused(self, core: Core, exc: OSError) -> None:
+        core.counters.refuse(f"accept: {errno.errorcode.get(exc.errno or 0, 'error')}")
+        if exc.errno not in _EXHAUSTED:
+            _log.warning("cannot accept a connection: %s", exc)
+            return
+        _log.error(
+            "cannot accept connections: %s; trying again in %g s. Raise the limit of open files "
+            "(ulimit -n, LimitNOFILE=) or lower the number of clients.",
+            exc,
+            _PAUSE,
+        )
+        # The socket stays readable: without a pause the core would spin.
+        if core.table.get(self._sock.fileno()) is self:
+            core.poller.unregister(self._sock.fileno())
+            self.deadline = core.now + _PAUSE
+            core.wheel.enter(self)
+
+    def adopt(self, sock: socket.socket, address: Any, core: Core) -> bool:
+        """Make an accepted socket a connection of `core`, whose driver runs this."""
+        try:
+            sock.setblocking(False)
+            if self._tcp:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            sock.close()  # gone already
+            core.shares.release(core.index)
+            return True
+        client = (address[0], address[1]) if self._tcp else None
+        Connection(core, sock, client, self._server).start(core)
+        return True

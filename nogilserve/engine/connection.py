@@ -1,0 +1,475 @@
+"""One client connection on its core: socket ↔ HTTP/1 protocol ↔ gateway, with its deadlines.
+
+Between requests, and while a head, a body or a response moves without the application, the
+connection belongs to the thread that holds its core. From `run` to the end of the application
+call it belongs to the thread that runs the request (`busy` is set), and events are left alone.
+
+    HEAD ──complete──▶ BODY ──complete──▶ (run) ──all sent──▶ HEAD, or LINGER, or CLOSED
+                                            └──client slow──▶ WRITING ──all sent──▶ the same
+"""
+
+import logging
+import socket
+from time import monotonic, time
+from typing import Final
+
+from nogilserve.engine.body import BodyStore
+from nogilserve.engine.core import Core
+from nogilserve.engine.exchange import RECV, HttpExchange
+from nogilserve.engine.outbox import Outbox
+from nogilserve.engine.poller import READ, WRITE
+from nogilserve.engine.wheel import NEVER
+from nogilserve.errors import ProtocolError, TruncatedBody
+from nogilserve.messages import CHUNKED, RequestRecord
+
+__all__ = ["Connection"]
+
+_log = logging.getLogger("nogilserve.engine")
+
+# States. Plain integers: enum members are slow to read from several threads.
+HEAD: Final = 0
+"""Idle, or in the middle of a request head."""
+BODY: Final = 1
+"""In the middle of a request body."""
+WRITING: Final = 2
+"""The application is done, the client has yet to take the rest of the response."""
+LINGER: Final = 3
+"""The last response is sent; what the client still sends is thrown away (RFC 9112 §9.6)."""
+CLOSED: Final = 4
+
+_AT_ONCE: Final = 16
+"""Pipelined requests answered before other connections get their turn."""
+_BODY_AT_ONCE: Final = 1 << 20
+"""Bytes of a body read before other connections get their turn."""
+_LINGER_SECONDS: Final = 2.0
+_LINGER_BYTES: Final = 1 << 20
+_FRESH_SECONDS: Final = 1.0
+"""How long a stopping engine waits for the first request of a connection it has accepted."""
+_HELD_HIGH: Final = 1 << 24
+"""Bytes of finished responses a core keeps in memory for slow clients; more go to the spool."""
+
+
+class Connection(HttpExchange):
+    """Owner: the thread that holds the core; while `busy`, the thread that runs the request."""
+
+    __slots__ = (
+        "_fresh",
+        "_held",
+        "_in_head",
+        "_lazy",
+        "_muted",
+        "_started",
+        "_wall",
+        "busy",
+        "deadline",
+        "due",
+        "fd",
+        "state",
+    )
+
+    def __init__(
+        self,
+        core: Core,
+        sock: socket.socket,
+        client: tuple[str, int] | None,
+        server: tuple[str, str],
+    ) -> None:
+        HttpExchange.__init__(self, core, sock, client, server)
+        self.fd = sock.fileno()
+        self.state = HEAD
+        self.busy = False
+        self.deadline = NEVER
+        self.due = NEVER
+        self._fresh = True
+        """No request so far."""
+        self._in_head = False
+        """The deadline is that of a head that has begun."""
+        self._lazy = False
+        """Holds one of the core's permissions to read the body while the application runs."""
+        self._muted = False
+        """The poller does not watch for reading."""
+        self._held = 0
+        """Bytes of the outbox counted in the core's `held`."""
+        self._started = 0.0
+        self._wall = 0.0
+
+    # ---- life on the core: the thread that holds it
+
+    def start(self, core: Core) -> None:
+        """Become part of `core`."""
+        core.connections += 1
+        core.table[self.fd] = self
+        core.poller.register(self.fd, READ)
+        self._set_deadline(core, core.head_timeout)
+
+    def on_event(self, core: Core, mask: int) -> bool:
+        """The socket is ready. False: the core was lost."""
+        if self.busy:
+            # A request runs in another thread; level-triggered events would repeat until then.
+            core.poller.modify(self.fd, 0)
+            self._muted = True
+            return True
+        state = self.state
+        if state == HEAD:
+            try:
+                data = self.sock.recv(RECV)
+            except BlockingIOError:
+                return True
+            except OSError:
+                self.close(core)
+                return True
+            core.counters.received += len(data)
+            self.protocol.receive_data(data)
+            return self.advance(core)
+        if state == BODY:
+            return self._read_body(core)
+        if state == WRITING:
+            return self._write_on(core)
+        if state == LINGER:
+            self._linger_on(core)
+        return True
+
+    def advance(self, core: Core) -> bool:
+        """Run the requests that are complete. False: the core was lost."""
+        protocol = self.protocol
+        for _ in range(_AT_ONCE):
+            try:
+                request = protocol.next_request()
+            except ProtocolError as exc:
+                self.refuse(core, exc)
+                return True
+            if request is None:
+                if protocol.eof:
+                    self.close(core)
+                elif protocol.head_started and not self._in_head:
+                    # The head's time runs from its first byte, not from each of its pieces.
+                    self._in_head = True
+                    self._set_deadline(core, core.head_timeout)
+                return True
+            self.request = request
+            self.received = 0
+            self._in_head = False
+            if request.body and not self._may_read_later(core):
+                self.state = BODY
+                self._body = BodyStore()
+                if not self._collect(core):
+                    return True
+            if not self.run(core):
+                return False
+            if self.state != HEAD:
+                return True
+            if not protocol.buffered and not protocol.eof:
+                return True
+        core.submit(self.resume)
+        return True
+
+    def resume(self, core: Core) -> bool:
+        """Go on with requests that were received already."""
+        if self.state == HEAD and not self.busy:
+            return self.advance(core)
+        return True
+
+    def _may_read_later(self, core: Core) -> bool:
+        """Whether the application is called before the body is there (RFC 9110 §10.1.1).
+
+        That is for clients that wait for our 100 Continue, which is due only when the
+        application asks for the body. Each holds an application thread for as long as it sends, so
+        only some threads may be used that way; the other clients are told to continue at once.
+        """
+        request = self.request
+        if not request.expect_continue or self.protocol.buffered:
+            return False
+        # Of a chunked body frameworks want to know the length first.
+        if request.body == CHUNKED:
+            self._continue()
+            return False
+        if core.lazy.acquire(blocking=False):
+            self._lazy = True
+            return True
+        self._continue()
+        return False
+
+    def _continue(self) -> None:
+        try:
+            self.sent += self.sock.send(self.protocol.interim(100, []))
+        except OSError:
+            pass  # it shows when the body is read
+
+    def _read_body(self, core: Core) -> bool:
+        for _ in range(_BODY_AT_ONCE // RECV):
+            try:
+                data = self.sock.recv(RECV)
+            except BlockingIOError:
+                return True
+            except OSError:
+                self.close(core)
+                return True
+            core.counters.received += len(data)
+            self.protocol.receive_data(data)
+            if self._collect(core):
+                return self.run(core) and self._go_on(core)
+            if not data or self.state != BODY:
+                return True
+        return True
+
+    def _collect(self, core: Core) -> bool:
+        """Store what has arrived of the body. True: it is complete."""
+        protocol, store = self.protocol, self._body
+        assert store is not None
+        try:
+            while True:
+                piece = protocol.read_body()
+                if piece is None:
+                    self._set_deadline(core, core.body_timeout)
+                    return False
+                if not piece:
+                    self.state = HEAD
+                    self.received = store.size
+                    return True
+                store.write(piece)
+        except ProtocolError as exc:
+            self.refuse(core, exc)
+        except TruncatedBody as exc:
+            self.refuse(core, ProtocolError(400, f"{exc}", "RFC 9112 §8"))
+        except OSError as exc:  # of the temporary file
+            _log.error("cannot store a request body: %s", exc)
+            self.refuse(core, ProtocolError(507, "the request body cannot be stored"))
+        return False
+
+    def run(self, core: Core) -> bool:
+        """Give the request to the application. False: the core was lost meanwhile.
+
+        The caller holds the core's lock; it is released around the call.
+        """
+        self.busy = True
+        self.deadline = NEVER
+        self.head_sent = False
+        self._fresh = False
+        if core.stopping or not core.keep_alive:
+            self.protocol.keep_alive = False
+        if core.record is not None:
+            self._started = monotonic()
+            self._wall = time()
+            self._status = ""
+            self._wire = self._payload = self._head_size = 0
+        gateway = core.gateway
+        assert gateway is not None
+        core.calls += 1
+        lock = core.lock
+        lock.release()
+        # From here on another thread may hold the core: nothing of it may be changed.
+        if core.unwatched:
+            core.unwatched = False
+            core.ring()
+        try:
+            gateway(self)
+        except BaseException:
+            # A gateway promises not to raise. If it does, one connection is lost, not a core.
+            _log.critical("internal error while a request ran", exc_info=True)
+            self.broken = True
+        if lock.acquire(blocking=False):
+            self._after(core)
+            return True
+        core.submit(self.take_back)
+        return False
+
+    def take_back(self, core: Core) -> bool:
+        """A request that ran in a thread which lost the core meanwhile is finished."""
+        self._after(core)
+        return self._go_on(core)
+
+    def _go_on(self, core: Core) -> bool:
+        protocol = self.protocol
+        if self.state == HEAD and (protocol.buffered or protocol.eof):
+            return self.advance(core)
+        return True
+
+    def _after(self, core: Core) -> None:
+        """The application call is over; the connection belongs to the core again."""
+        self.busy = False
+        counters = core.counters
+        counters.requests += 1
+        counters.sent += self.sent
+        self.sent = 0
+        if self._lazy:
+            self._lazy = False
+            core.lazy.release()
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+        if self.broken:
+            self.close(core)
+        elif self._outbox is None:
+            self._responded(core)
+        else:
+            self._begin_writing(core, self._outbox)
+
+    def _begin_writing(self, core: Core, outbox: Outbox) -> None:
+        self.state = WRITING
+        self._muted = False
+        core.poller.modify(self.fd, WRITE)
+        self._set_deadline(core, core.write_timeout)
+        try:
+            if core.held + outbox.memory > _HELD_HIGH:
+                outbox.spool_memory()
+        except OSError as exc:
+            _log.error("cannot spool a response: %s", exc)
+            self.close(core)
+            return
+        self._held = outbox.memory
+        core.held += self._held
+
+    def _write_on(self, core: Core) -> bool:
+        outbox = self._outbox
+        assert outbox is not None
+        try:
+            sent = outbox.flush(self.sock)
+        except OSError:
+            self.close(core)
+            return True
+        core.counters.sent += sent
+        self._wire += sent
+        if outbox.waiting:
+            if sent:
+                self._set_deadline(core, core.write_timeout)
+            return True
+        self._drop_outbox(core)
+        self._muted = True  # it is the writing that was watched
+        self._responded(core)
+        return self._go_on(core)
+
+    def _responded(self, core: Core) -> None:
+        """The whole response is with the system."""
+        if core.record is not None:
+            self._write_record(core, complete=True)
+        self._id = ""
+        if self.protocol.next_cycle():
+            self.state = HEAD
+            if self._muted:
+                self._muted = False
+                core.poller.modify(self.fd, READ)
+            self._set_deadline(core, core.keep_alive)
+        elif self.request.keep_alive or self.protocol.buffered:
+            # The client does not expect the end: closing on top of what it may be sending
+            # would reset the connection under our response (RFC 9112 §9.6).
+            self._begin_linger(core)
+        else:
+            self.close(core)
+
+    def refuse(self, core: Core, exc: ProtocolError) -> None:
+        """Answer a broken request, then close. Nothing that follows it is run."""
+        core.counters.refuse(f"{exc.status} {exc.message}")
+        data = self.protocol.error(exc, core.common)
+        try:
+            core.counters.sent += self.sock.send(data)
+        except OSError:
+            self.close(core)  # gone, or not reading: no use in waiting for it
+            return
+        self._begin_linger(core)
+
+    def _begin_linger(self, core: Core) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close(core)
+            return
+        self.state = LINGER
+        self._wire = 0  # counts what is thrown away from now on
+        core.poller.modify(self.fd, READ)
+        self._muted = False
+        self._set_deadline(core, _LINGER_SECONDS)
+
+    def _linger_on(self, core: Core) -> None:
+        try:
+            data = self.sock.recv(RECV)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        core.counters.received += len(data)
+        self._wire += len(data)
+        if not data or self._wire > _LINGER_BYTES:
+            self.close(core)
+
+    def on_deadline(self, core: Core) -> None:
+        """The deadline of the state has passed."""
+        if self.state == HEAD and self._in_head:
+            self.refuse(core, ProtocolError(408, "the request head took too long"))
+        elif self.state == BODY:
+            self.refuse(core, ProtocolError(408, "the request body stalled"))
+        else:
+            if self.state == WRITING:
+                core.counters.refuse("response not read")
+            self.close(core)
+
+    def stop(self, core: Core) -> bool:
+        """The engine stops: an idle connection ends now, any other after its response."""
+        if self.busy or self.state != HEAD or self._in_head:
+            return True
+        try:
+            data = self.sock.recv(RECV)
+        except BlockingIOError:
+            if self._fresh:
+                # Accepted, but the first request is still on its way.
+                self._set_deadline(core, _FRESH_SECONDS)
+            else:
+                self.close(core)
+            return True
+        except OSError:
+            self.close(core)
+            return True
+        core.counters.received += len(data)
+        self.protocol.receive_data(data)
+        return self.advance(core)
+
+    def close(self, core: Core) -> None:
+        """End the connection. The caller holds the core's lock; the request is over."""
+        if self.state == CLOSED:
+            return
+        if core.record is not None and self._started:
+            self._write_record(core, complete=False)
+        self.state = CLOSED
+        self.deadline = NEVER
+        self._drop_outbox(core)
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+        core.table.pop(self.fd, None)
+        core.poller.unregister(self.fd)
+        self.sock.close()
+        core.connections -= 1
+        core.counters.closed += 1
+        core.shares.release(core.index)
+
+    def _drop_outbox(self, core: Core) -> None:
+        if self._outbox is not None:
+            core.held -= self._held
+            self._held = 0
+            self._outbox.close()
+            self._outbox = None
+
+    def _set_deadline(self, core: Core, seconds: float) -> None:
+        self.deadline = deadline = core.now + seconds
+        if deadline < self.due - 1:
+            core.wheel.enter(self)
+
+    def _write_record(self, core: Core, *, complete: bool) -> None:
+        assert core.record is not None
+        payload, beyond_head = self._payload, max(self._wire - self._head_size, 0)
+        core.record(
+            RequestRecord(
+                request_id=self.request_id,
+                client=self.client[0] if self.client else "",
+                method=self.request.method,
+                target=self.request.target,
+                minor=self.request.minor,
+                headers=self.request.headers,
+                status=int(self._status[:3] or 0),
+                response_headers=self._response_headers,
+                sent=payload if complete else min(payload, beyond_head),
+                received=self.received,
+                started=self._wall,
+                seconds=monotonic() - self._started,
+            )
+        )
+        self._started = 0.0

@@ -1,0 +1,251 @@
+"""One core: a poller, the connections that belong to it, its queue of ready events, its counters.
+
+The thread that holds `lock` owns everything else here; `drive` is its loop. Around each
+call of the application the driver releases the lock (`Connection.run`). If another thread has
+taken it by the time the call returns, the driver has lost the core: it goes back through
+`drive` returning, touches nothing more, and leaves its connection in the core's inbox.
+"""
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import gmtime, monotonic, time
+from typing import Any, Final, Protocol
+
+from nogilserve.engine.body import NoBody
+from nogilserve.engine.counters import Counters
+from nogilserve.engine.poller import READ, make_poller
+from nogilserve.engine.scheduler import Driven, Shares
+from nogilserve.engine.settings import Gateway, Settings
+from nogilserve.engine.wheel import NEVER, Wheel
+from nogilserve.protocols.http1 import Tables
+
+__all__ = ["Core", "Entry", "Expiring"]
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
+
+_HELP_SECONDS: Final = 0.005
+"""How long the thread of an idle core helps another one at most."""
+
+
+class Entry(Protocol):
+    """What a descriptor in a core's table stands for. Owner: the thread that holds the core."""
+
+    def on_event(self, core: "Core", mask: int) -> bool:
+        """Something is ready. False: the core was lost meanwhile, the caller must not touch it."""
+
+
+class Expiring(Protocol):
+    """A table entry with a deadline."""
+
+    deadline: float
+    due: float
+
+    def on_deadline(self, core: "Core") -> None:
+        """The deadline has passed."""
+
+
+class Core:
+    """Owner: the thread that holds `lock`. For any thread: `submit`, `has_work`, `backlog`,
+    `ask_help`, `await_turn`, reading `counters`, and trying to acquire `lock`.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        settings: Settings,
+        shares: Shares,
+        lazy: threading.Semaphore,
+        ring: Callable[[], None],
+    ) -> None:
+        self.index = index
+        self.lock = threading.Lock()
+        self.calls = 0
+        self.turns = 0
+        self.unwatched = True
+        self.parked = False
+        self.ring = ring
+        """Wakes the monitor."""
+        self.wanted = False
+        """The core's home thread waits for the lock. Written by that thread, read by the driver."""
+        self.victim: Driven | None = None
+        """The core that this core's driver was asked to help. A hint, the last one wins."""
+
+        self.poller = make_poller(settings.poller)
+        self.table: dict[int, Entry] = {}
+        self.ready: deque[tuple[int, int]] = deque()
+        self.wheel: Wheel[Any] = Wheel()
+        self.counters = Counters()
+        self.connections = 0
+        """Open connections."""
+        self.shares = shares
+        self.held = 0
+        """Bytes of responses in memory that wait for their clients."""
+        self.lazy = lazy
+        """Permissions to call the application before the body is there; shared by all cores."""
+        self.no_body = NoBody()
+        self.stopping = False
+        """No further request on any connection."""
+        self.now = monotonic()
+        """When the last batch was taken."""
+        self.common = b""
+        """The Date and Server field lines of responses."""
+        self._server_line = b"Server: nogilserve\r\n" if settings.server_header else b""
+        self._next_second = 0.0
+
+        self._make_gateway = settings.gateway
+        self.gateway: Gateway | None = None
+        self.tables: Tables | None = None
+        """What the protocol looks names up in. Like the gateway made by the first driver, the
+        core's home thread, because a thread is quickest with what it has made itself."""
+        # Copies of the settings that requests need: shared instances are slow to read from.
+        self.limits = settings.limits
+        self.keep_alive = settings.keep_alive
+        self.head_timeout = settings.head_timeout
+        self.body_timeout = settings.body_timeout
+        self.write_timeout = settings.write_timeout
+        self.record = settings.record
+
+        self._inbox: deque[Callable[[Core], bool]] = deque()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self.table[self._reader.fileno()] = self
+        self.poller.register(self._reader.fileno(), READ)
+        self._tick(self.now)
+
+    # ---- any thread
+
+    def submit(self, what: "Callable[[Core], bool]") -> None:
+        """Have the driver call `what(core)` soon. Any thread, no lock held.
+
+        `what` answers as `Entry.on_event` does.
+        """
+        self._inbox.append(what)
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._writer.send(b"!")
+        except (BlockingIOError, OSError):
+            pass  # full: the driver will wake up anyway; closed: nobody is there to be woken
+
+    def has_work(self) -> bool:
+        """Whether something waits to be taken up. Any thread."""
+        return bool(self.ready or self._inbox) or self.poller.peek()
+
+    def backlog(self) -> int:
+        """Events taken from the poller and not looked at yet. Any thread."""
+        return len(self.ready)
+
+    def ask_help(self, victim: Driven) -> None:
+        """Ask the driver, if it is idle, to drive `victim` for a turn. Any thread."""
+        self.victim = victim
+        self._wake()
+
+    def await_turn(self) -> None:
+        """Block until this thread holds the core: for its home thread, which has lost it."""
+        if self.lock.acquire(blocking=False):
+            return
+        self.wanted = True
+        self._wake()
+        self.lock.acquire()
+        self.wanted = False
+
+    # ---- the driver
+
+    def drive(self, *, home: bool, until: float = NEVER) -> bool:
+        """Serve, until something else is to be done. The caller holds the lock.
+
+        False: the core was lost, another thread may hold it. True: it is still held; the
+        engine stops, or the home thread wants it, or (at home) another core needs
+        help, or (helping, `until` given) there is nothing to do or the time is over.
+        """
+        if self.gateway is None:
+            self.gateway = self._make_gateway()
+            self.tables = Tables()
+        ready, table = self.ready, self.table
+        poll = self.poller.poll
+        counters = self.counters
+        helping = until != NEVER
+        while True:
+            while self._inbox:
+                if not self._inbox.popleft()(self):
+                    return False
+            while ready:
+                fd, mask = ready.popleft()
+                if not ready:
+                    waited = monotonic() - self.now
+                    counters.turns_waited += waited
+                    if waited > counters.longest_wait:
+                        counters.longest_wait = waited
+                entry = table.get(fd)
+                if entry is not None and not entry.on_event(self, mask):
+                    return False
+            if helping:
+                if self.now >= until:
+                    return True
+                events = poll(0)
+                if not events and not self._inbox:
+                    return True
+            else:
+                if self.victim is not None if home else self.wanted:
+                    return True
+                if self.finished():
+                    return True
+                self.parked = home  # only the home thread can leave its core to help another
+                events = poll(
+                    -1 if self.wheel.next == NEVER else max(self.wheel.next - self.now, 0)
+                )
+                self.parked = False
+            now = monotonic()
+            self.now = now
+            self.turns += 1
+            ready.extend(events)
+            if now >= self._next_second:
+                self._tick(now)
+
+    def finished(self) -> bool:
+        """Whether the engine stops and this core has nothing left to do."""
+        return self.stopping and not self.connections and not self._inbox
+
+    def on_event(self, core: "Core", mask: int) -> bool:
+        """The wake-up socket is readable (the core is its own entry in its table)."""
+        try:
+            while len(self._reader.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+        return True
+
+    def _tick(self, now: float) -> None:
+        """Once a second at most: the Date line and the deadlines."""
+        self._next_second = now // 1 + 1
+        wall = time()
+        self.common = _date_line(wall) + self._server_line
+        for item in self.wheel.expire(now):
+            item.on_deadline(self)
+
+    def help_until(self) -> float:
+        """When a thread that begins to help now should go home."""
+        return monotonic() + _HELP_SECONDS
+
+    def close(self) -> None:
+        """Release the system's objects. The caller holds the lock; no connection is left."""
+        self.poller.close()
+        self._reader.close()
+        self._writer.close()
+
+
+def _date_line(wall: float) -> bytes:
+    """The Date field line (RFC 9110 §6.6.1) for seconds since the epoch."""
+    t = gmtime(wall)
+    return (
+        f"Date: {_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year} "
+        f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT\r\n"
+    ).encode("ascii")

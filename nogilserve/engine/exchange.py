@@ -1,0 +1,300 @@
+"""The side of a connection that a request uses: its body, its response, back-pressure.
+
+Everything here runs in the thread that runs the request, and may block it within bounds: for
+the body only where the client waits for our 100 Continue, for the response only after
+memory and spool are full.
+"""
+
+import io
+import os
+import socket
+from typing import BinaryIO, Final, cast
+
+from nogilserve.engine.body import BodyStore, LazyBody
+from nogilserve.engine.core import Core
+from nogilserve.engine.outbox import Outbox, send_range
+from nogilserve.engine.poller import READ, WRITE, wait_for
+from nogilserve.errors import ClientDisconnected, ProtocolError, TruncatedBody
+from nogilserve.messages import Headers, Request
+from nogilserve.protocols.http1 import Http1Connection
+
+__all__ = ["RECV", "HttpExchange"]
+
+RECV: Final = 65536
+"""Bytes asked for in one recv."""
+
+MEMORY_HIGH: Final = 1 << 18
+"""Bytes of a streamed response kept in memory for a client that does not read them."""
+SPOOL_HIGH: Final = 1 << 28
+"""Bytes of a streamed response kept in the spool; beyond them the application has to wait."""
+GRACE: Final = 0.1
+"""Seconds the application's thread waits for the client to read on before it begins to spool."""
+
+_MORE: Final = getattr(socket, "MSG_MORE", 0)
+
+
+class HttpExchange:
+    """Implements `messages.Exchange` on a socket and an HTTP/1 protocol object.
+
+    Owner: the thread that runs the request; between requests the connection's core.
+    """
+
+    __slots__ = (
+        "_body",
+        "_head",
+        "_head_size",
+        "_id",
+        "_outbox",
+        "_payload",
+        "_response_headers",
+        "_status",
+        "_wire",
+        "broken",
+        "client",
+        "core",
+        "head_sent",
+        "protocol",
+        "received",
+        "request",
+        "scheme",
+        "sent",
+        "server",
+        "sock",
+    )
+
+    request: Request
+
+    def __init__(
+        self,
+        core: Core,
+        sock: socket.socket,
+        client: tuple[str, int] | None,
+        server: tuple[str, str],
+    ) -> None:
+        self.core = core
+        self.sock = sock
+        self.client = client
+        self.server = server
+        self.scheme = "http"
+        self.protocol = Http1Connection(core.limits, core.tables)
+        self.head_sent = False
+        self.broken = False
+        """The connection cannot go on after this request."""
+        self.sent = 0
+        """Bytes handed to the system and not yet counted by the core."""
+        self.received = 0
+        """Bytes of the request body."""
+        self._outbox: Outbox | None = None
+        self._body: BodyStore | None = None
+        self._head = b""
+        """A response head that waits for the first bytes of the body, to leave with them."""
+        # For the access log:
+        self._id = ""
+        self._status = ""
+        self._response_headers: Headers = []
+        self._head_size = 0
+        self._payload = 0
+        self._wire = 0
+
+    @property
+    def request_id(self) -> str:
+        """Made on first use: most requests never need one."""
+        if not self._id:
+            self._id = os.urandom(6).hex()
+        return self._id
+
+    # ---- the request body
+
+    def open_body(self) -> BinaryIO:
+        """The request body from its beginning; closed by the engine."""
+        if self._body is not None:
+            return self._body.open()
+        if not self.request.body:
+            return cast(BinaryIO, self.core.no_body)
+        return io.BufferedReader(LazyBody(self._fetch), RECV)
+
+    def _fetch(self) -> bytes:
+        """The next piece of a body that is read while the application runs; b"" at its end."""
+        protocol, sock = self.protocol, self.sock
+        if not self.received and not self.head_sent and not protocol.buffered:
+            self._write(protocol.interim(100, []))
+        timeout = self.core.body_timeout
+        while True:
+            try:
+                piece = protocol.read_body()
+            except ProtocolError as exc:
+                raise TruncatedBody(f"the request body is broken: {exc}") from exc
+            if piece is not None:
+                self.received += len(piece)
+                return piece
+            if not wait_for(sock.fileno(), READ, timeout):
+                cause = ProtocolError(408, "the request body stalled")
+                raise TruncatedBody(f"no byte of the request body in {timeout:g} s") from cause
+            try:
+                protocol.receive_data(sock.recv(RECV))
+            except BlockingIOError:
+                continue
+            except OSError as exc:
+                raise TruncatedBody(f"the connection broke: {exc}") from exc
+
+    # ---- the response
+
+    def send_early_hints(self, headers: Headers) -> None:
+        """103 Early Hints, sent at once; nothing after the final head."""
+        if not self.head_sent:
+            self._write(self.protocol.interim(103, headers))
+
+    def prepare(self, status: str, headers: Headers) -> None:
+        """Check and keep status and field lines of the response to come."""
+        self.protocol.prepare(status, headers)
+        self._status = status
+        if self.core.record is not None:
+            self._response_headers = headers
+
+    @property
+    def declared_length(self) -> int | None:
+        """The Content-Length among the prepared field lines."""
+        return self.protocol.declared_length
+
+    def send_whole(self, body: bytes) -> None:
+        """A complete response. What the client does not take now stays with the connection."""
+        data = self.protocol.whole(body, self.core.common)
+        self.head_sent = True
+        self._head_size = len(data) - len(body)
+        self._payload = len(body)
+        if self._outbox is None:
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError as exc:
+                raise self._gone(exc) from exc
+            self.sent += sent
+            self._wire += sent
+            if sent == len(data):
+                return
+            self._outbox = Outbox()
+            self._outbox.put(memoryview(data)[sent:])
+        else:
+            self._outbox.put(data)
+
+    def send_head(self, length: int | None) -> None:
+        """Start a response; the head leaves with the first piece of the body."""
+        self._head = self.protocol.head(length, self.core.common)
+        self.head_sent = True
+        self._head_size = len(self._head)
+        self._payload = 0
+
+    def send_data(self, data: bytes) -> None:
+        """A piece of the body."""
+        framed = self.protocol.data(data)
+        self._payload += len(data)
+        if self._head:
+            framed, self._head = self._head + framed, b""
+        if framed:
+            self._write(framed)
+
+    def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
+        """A range of a real file, by sendfile where the system has it."""
+        wanted = self.protocol.account(count)
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head, _MORE if wanted and count else 0)
+        if not wanted:
+            return
+        self._payload += count
+        fd = file.fileno()
+        if self._outbox is None:
+            try:
+                while count:
+                    sent = send_range(self.sock, fd, offset, count)
+                    if not sent:
+                        raise self._gone(OSError("the file has become shorter"))
+                    self.sent += sent
+                    self._wire += sent
+                    offset += sent
+                    count -= sent
+            except BlockingIOError:
+                self._outbox = Outbox()
+            except OSError as exc:
+                raise self._gone(exc) from exc
+        if count and self._outbox is not None:
+            self._outbox.put_file(fd, offset, count)
+
+    def send_end(self) -> None:
+        """The body is complete."""
+        rest = self.protocol.end()
+        if self._head:
+            rest, self._head = self._head + rest, b""
+        if rest:
+            self._write(rest)
+
+    def abort(self) -> None:
+        """The response cannot be completed: the connection ends, so that the client can tell."""
+        self.broken = True
+        self._head = b""
+
+    def _gone(self, exc: OSError) -> ClientDisconnected:
+        self.broken = True
+        return ClientDisconnected(f"the client is gone: {exc}")
+
+    def _write(self, data: bytes, flags: int = 0) -> None:
+        """Send, or keep what the client does not take, within bounds."""
+        outbox = self._outbox
+        if outbox is None:
+            try:
+                sent = self.sock.send(data, flags)
+            except BlockingIOError:
+                sent = 0
+            except OSError as exc:
+                raise self._gone(exc) from exc
+            self.sent += sent
+            self._wire += sent
+            if sent == len(data):
+                return
+            self._outbox = outbox = Outbox()
+            self._keep(outbox, memoryview(data)[sent:])
+        else:
+            self._flush(outbox)
+            self._keep(outbox, memoryview(data))
+        if not outbox.waiting:
+            outbox.close()
+            self._outbox = None
+
+    def _keep(self, outbox: Outbox, data: memoryview) -> None:
+        """Add to the outbox: memory first, then the spool, then the application waits."""
+        if not outbox.spooled:
+            if outbox.memory + len(data) <= MEMORY_HIGH:
+                outbox.put(data)
+                return
+            # A client that reads at all gets the chance to: no disk for the ordinary case.
+            outbox.put(data)
+            while outbox.memory > MEMORY_HIGH // 2:
+                if not wait_for(self.sock.fileno(), WRITE, GRACE):
+                    break
+                self._flush(outbox)
+            if outbox.memory > MEMORY_HIGH:
+                self._spool(outbox, memoryview(b""))
+            return
+        while outbox.waiting > SPOOL_HIGH:
+            if not wait_for(self.sock.fileno(), WRITE, self.core.write_timeout):
+                raise self._gone(TimeoutError("it has stopped reading the response"))
+            self._flush(outbox)
+        self._spool(outbox, data)
+
+    def _spool(self, outbox: Outbox, data: memoryview) -> None:
+        try:
+            outbox.spool_memory()
+            if data:
+                outbox.put_spooled(data)
+        except OSError as exc:
+            # Half of the bytes may be lost: the response cannot go on.
+            raise self._gone(exc) from exc
+
+    def _flush(self, outbox: Outbox) -> None:
+        try:
+            sent = outbox.flush(self.sock)
+        except OSError as exc:
+            raise self._gone(exc) from exc
+        self.sent += sent
+        self._wire += sent

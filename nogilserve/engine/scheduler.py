@@ -1,0 +1,214 @@
+"""Which thread drives which core. Knows no HTTP: a core is a lock, a counter and some hints.
+
+A thread drives a core while it holds the core's lock. Around each call into the application the
+driver offers the core: it releases the lock. When the call is short, the driver takes
+the lock back and nobody noticed. When it is long, the monitor finds the lock free and the
+call counter unchanged since its last look, and gives the core to a spare thread or, where none is
+parked, asks the driver of an idle core to help. Whoever acquires the lock drives: that is the
+one claim there is, and it can only be won once.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+__all__ = ["TICK", "Driven", "Monitor", "Shares", "Spares"]
+
+TICK: Final = 0.001
+"""Seconds between two looks of the monitor: a call that lasts longer counts as long."""
+
+_QUIET_TICKS: Final = 20
+"""Looks without any call in progress after which the monitor sleeps until it is rung."""
+
+
+class Driven(Protocol):
+    """What the scheduler sees of a core."""
+
+    lock: threading.Lock
+    """Held by the thread that drives. Any thread may try to acquire it."""
+    calls: int
+    """Application calls begun. Written by the driver, read by the monitor."""
+    turns: int
+    """Batches of events taken from the poller. Written by the driver, read by the monitor."""
+    unwatched: bool
+    """Set by the monitor before it sleeps; the driver that sees it clears it and rings."""
+    parked: bool
+    """The driver waits in the poller. A hint."""
+
+    def has_work(self) -> bool:
+        """Whether an event waits to be taken up. Any thread."""
+
+    def backlog(self) -> int:
+        """Events taken from the poller and not yet looked at. A hint; any thread."""
+
+    def ask_help(self, victim: "Driven") -> None:
+        """Ask this core's driver to drive `victim` for a turn. Any thread."""
+
+
+class _Slot:
+    """Where one parked thread waits. Owner: the thread; `Spares` fills it once per wait."""
+
+    __slots__ = ("core", "wakeup")
+
+    def __init__(self) -> None:
+        self.core: Driven | None = None
+        self.wakeup = threading.Lock()
+        self.wakeup.acquire()
+
+
+class Spares:
+    """Threads that have no core to drive, the last one parked first.
+
+    Any thread. Guarantees: a core offered is given to exactly one parked thread, or refused;
+    a thread that parks after `stop` returns at once. The lock guards the stack only;
+    nobody waits while holding it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parked: list[_Slot] = []
+        self._stopped = False
+
+    def park(self) -> Driven | None:
+        """Wait for a core to drive. None: the engine stops."""
+        slot = _Slot()
+        with self._lock:
+            if self._stopped:
+                return None
+            self._parked.append(slot)
+        slot.wakeup.acquire()
+        return slot.core
+
+    def offer(self, core: Driven) -> bool:
+        """Give `core` to a parked thread. False: none is parked."""
+        with self._lock:
+            if not self._parked:
+                return False
+            slot = self._parked.pop()
+        slot.core = core
+        slot.wakeup.release()
+        return True
+
+    def stop(self) -> None:
+        """Let every parked thread go, and every later one at once."""
+        with self._lock:
+            self._stopped = True
+            slots, self._parked = self._parked, []
+        for slot in slots:
+            slot.wakeup.release()
+
+    def parked(self) -> int:
+        """How many threads wait; already stale when it is read."""
+        with self._lock:
+            return len(self._parked)
+
+
+class Shares:
+    """How many connections each core has, so that a new one goes where the fewest are.
+
+    Any thread. The lock is taken once per connection opened or closed, never per request.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._lock = threading.Lock()
+        self._open = [0] * cores
+
+    def assign(self, here: int) -> int:
+        """The core for a new connection, counted from now on: `here` if no other has fewer."""
+        with self._lock:
+            fewest = min(self._open)
+            target = here if self._open[here] == fewest else self._open.index(fewest)
+            self._open[target] += 1
+        return target
+
+    def release(self, core: int) -> None:
+        """A connection of that core is closed."""
+        with self._lock:
+            self._open[core] -= 1
+
+    def counts(self) -> tuple[int, ...]:
+        """Connections per core."""
+        with self._lock:
+            return tuple(self._open)
+
+
+class Monitor:
+    """Looks at all cores once a tick, while any of them is inside the application.
+
+    Owner: its own thread runs `run`; `ring` and `stop` are for any thread.
+
+    No wake-up is lost: the monitor first marks every core `unwatched`, then clears the bell (a
+    lock, so a full barrier), then looks at the cores once more and sleeps only if none is inside a
+    call. A driver first begins the call, then releases its lock (again a barrier), then reads
+    `unwatched`. One of the two always sees the other.
+    """
+
+    def __init__(self, cores: Sequence[Driven], spares: Spares, tick: float = TICK) -> None:
+        self._cores = cores
+        self._spares = spares
+        self._tick = tick
+        self._bell = threading.Event()
+        self._stopping = threading.Event()
+        self._seen = [(-1, -1)] * len(cores)
+        self.ticks = 0
+        """Looks so far."""
+
+    def ring(self) -> None:
+        """A core that was unwatched has begun a call. Any thread."""
+        self._bell.set()
+
+    def stop(self) -> None:
+        """End `run`. Any thread."""
+        self._stopping.set()
+        self._bell.set()
+
+    def run(self) -> None:
+        """Look, until `stop`. The body of the monitor's thread."""
+        quiet = 0
+        while not self._stopping.wait(self._tick):
+            self.ticks += 1
+            if self.look():
+                quiet = 0
+                continue
+            quiet += 1
+            if quiet >= _QUIET_TICKS and self._may_sleep():
+                self._bell.wait()
+                quiet = 0
+
+    def look(self) -> bool:
+        """One look: find help for cores that wait. False: no core is active."""
+        active = False
+        for index, core in enumerate(self._cores):
+            seen = (core.calls, core.turns)
+            same_call = seen[0] == self._seen[index][0]
+            same_turn = seen[1] == self._seen[index][1]
+            self._seen[index] = seen
+            if not core.lock.locked():
+                active = True
+                if same_call and core.has_work():
+                    self._help(core, spares=True)
+                    continue
+            elif not same_call:
+                active = True
+            if same_turn and core.backlog():
+                # More threads than processors would not help a driver that is merely busy,
+                # an idle core does.
+                self._help(core, spares=False)
+        return active
+
+    def _help(self, core: Driven, *, spares: bool) -> None:
+        if spares and self._spares.offer(core):
+            return
+        for other in self._cores:
+            if other is not core and other.parked:
+                other.ask_help(core)
+                return
+
+    def _may_sleep(self) -> bool:
+        for core in self._cores:
+            core.unwatched = True
+        self._bell.clear()
+        for index, core in enumerate(self._cores):
+            if not core.lock.locked() or core.calls != self._seen[index][0]:
+                return False
+        return not self._stopping.is_set()

@@ -1,0 +1,37 @@
+"""What the engine is told: plain values, made from the configuration by the runtime."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nogilserve.messages import Exchange, Limits, RequestRecord
+
+__all__ = ["Gateway", "Settings"]
+
+Gateway = Callable[[Exchange], None]
+"""Runs the application for one exchange. Never raises; blocks as long as the application does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Immutable. Times are in seconds, sizes in bytes."""
+
+    threads: int
+    """Threads that may be inside the application at once; at least 1."""
+    cores: int
+    """Pollers, each with its own connections; at most `threads`."""
+    gateway: Callable[[], Gateway]
+    """Makes the gateway of one core; called once per core, in the thread it belongs to."""
+    limits: Limits = field(default_factory=Limits)
+    poller: str = "auto"
+    keep_alive: float = 5.0
+    """Between two requests of a connection."""
+    head_timeout: float = 10.0
+    """From accepting, or from the first byte of a head, to the end of that head."""
+    body_timeout: float = 30.0
+    """Between two pieces of a request body."""
+    write_timeout: float = 60.0
+    """Without the client taking a byte of the response."""
+    server_header: bool = True
+    """Whether responses say `Server: nogilserve`."""
+    record: Callable[[RequestRecord], None] | None = None
+    """Takes finished requests for the access log; any thread, must not block."""

@@ -1,0 +1,315 @@
+"""WSGI (PEP 3333): runs an application for one exchange at a time.
+
+A gateway belongs to one core; its thread-local looking parts (the environ template, the error
+stream) are its own, so that the ordinary request touches nothing that two threads share.
+"""
+
+import io
+import logging
+import os
+import stat
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, BinaryIO, Final
+from urllib.parse import unquote_to_bytes
+
+from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
+from nogilserve.messages import CHUNKED, Exchange, Headers
+
+__all__ = ["FileWrapper", "WsgiApplication", "WsgiGateway"]
+
+_log = logging.getLogger("nogilserve.error")
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_PLAIN: Final = ("Content-Type", "text/plain; charset=utf-8")
+
+_UNUSUAL: Final = {
+    # RFC 3875 §4.1.3 and §4.1.2: these two go without HTTP_.
+    "content-type": "CONTENT_TYPE",
+    "content-length": "CONTENT_LENGTH",
+}
+
+_KEYS: Final = {
+    "host": "HTTP_HOST",
+    "user-agent": "HTTP_USER_AGENT",
+    "accept": "HTTP_ACCEPT",
+    "accept-encoding": "HTTP_ACCEPT_ENCODING",
+    "accept-language": "HTTP_ACCEPT_LANGUAGE",
+    "authorization": "HTTP_AUTHORIZATION",
+    "cache-control": "HTTP_CACHE_CONTROL",
+    "connection": "HTTP_CONNECTION",
+    "cookie": "HTTP_COOKIE",
+    "if-modified-since": "HTTP_IF_MODIFIED_SINCE",
+    "if-none-match": "HTTP_IF_NONE_MATCH",
+    "origin": "HTTP_ORIGIN",
+    "pragma": "HTTP_PRAGMA",
+    "referer": "HTTP_REFERER",
+    "x-forwarded-for": "HTTP_X_FORWARDED_FOR",
+    "x-forwarded-host": "HTTP_X_FORWARDED_HOST",
+    "x-forwarded-proto": "HTTP_X_FORWARDED_PROTO",
+    "x-requested-with": "HTTP_X_REQUESTED_WITH",
+    "x-request-id": "HTTP_X_REQUEST_ID",
+    **_UNUSUAL,
+}
+"""Field names that clients send all day, so that their keys need not be made each time."""
+
+_DROPPED: Final = frozenset({"proxy", "transfer-encoding"})
+"""`Proxy` would become HTTP_PROXY, which programs take for configuration (CVE-2016-5385). The
+body is decoded already, so Transfer-Encoding does not concern the application (PEP 3333)."""
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: the body is a file, sent by the system where it is a real one."""
+
+    def __init__(self, filelike: BinaryIO, blksize: int = 65536) -> None:
+        self.filelike = filelike
+        self.blksize = blksize
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.filelike.read(self.blksize), b"")
+
+    def close(self) -> None:
+        """Close the file, if it can be."""
+        close = getattr(self.filelike, "close", None)
+        if close is not None:
+            close()
+
+
+class ErrorStream(io.TextIOBase):
+    """`wsgi.errors`: standard error, whatever that is when it is written to. Any thread."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """PEP 3333 lets nobody close it."""
+
+
+class _Response:
+    """What `start_response` was told. Owner: the thread that runs the request."""
+
+    __slots__ = ("exchange", "started")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.started = False
+
+    def start(
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, /
+    ) -> Callable[[bytes], None]:
+        """`start_response` (PEP 3333): checked and remembered here, so that the traceback of a
+        mistake leads to the application's line; sent with the first piece of the body.
+        """
+        if exc_info is not None:
+            try:
+                if self.exchange.head_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # no cycle through this frame
+        elif self.started:
+            raise ResponseError("start_response was called a second time without exc_info")
+        self.exchange.prepare(status, headers)
+        self.started = True
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """The imperative `write` callable of PEP 3333."""
+        self.pass_on(data, None)
+
+    def pass_on(self, data: object, length: int | None) -> None:
+        """A piece of the body, with the head before the first one that is not empty."""
+        if type(data) is not bytes:
+            raise ResponseError(f"the body must be made of bytes, not {type(data).__name__}")
+        if not data:
+            return
+        exchange = self.exchange
+        if not exchange.head_sent:
+            self.send_head(length)
+        exchange.send_data(data)
+
+    def send_head(self, length: int | None) -> None:
+        """Send what start_response was told."""
+        if not self.started:
+            raise ResponseError("the application has not called start_response")
+        self.exchange.send_head(length)
+
+
+class WsgiGateway:
+    """Owner: its core; the calls of one gateway may overlap in several threads, each with an
+    exchange of its own. Nothing here is changed after `__init__`.
+    """
+
+    def __init__(self, app: WsgiApplication, name: str, *, debug: bool = False) -> None:
+        self._app = app
+        self._name = name
+        self._debug = debug
+        self._template: dict[str, Any] = {
+            "SCRIPT_NAME": "",
+            "wsgi.version": (1, 0),
+            "wsgi.errors": ErrorStream(),
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "wsgi.file_wrapper": FileWrapper,
+        }
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Run the application for `exchange`. Never raises."""
+        response = _Response(exchange)
+        try:
+            result = self._app(self._environ(exchange), response.start)
+            if type(result) is list and response.started and not exchange.head_sent:
+                # Complete as it is, and a list has no close().
+                body = result[0] if len(result) == 1 else b"".join(result)
+                if type(body) is not bytes:
+                    raise ResponseError(
+                        f"the body must be made of bytes, not {type(body).__name__}"
+                    )
+                exchange.send_whole(body)
+            else:
+                self._stream(response, result)
+        except ClientDisconnected:
+            exchange.abort()
+        except BaseException as exc:
+            self._failed(response, exc)
+
+    def _environ(self, exchange: Exchange) -> dict[str, Any]:
+        request = exchange.request
+        environ = self._template.copy()
+        path = request.path
+        if "%" in path:
+            path = unquote_to_bytes(path).decode("latin-1")
+        environ["REQUEST_METHOD"] = request.method
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = request.query
+        environ["RAW_URI"] = environ["REQUEST_URI"] = request.target
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = exchange.server
+        client = exchange.client
+        if client is not None:
+            environ["REMOTE_ADDR"] = client[0]
+            environ["REMOTE_PORT"] = str(client[1])
+        else:
+            environ["REMOTE_ADDR"] = ""
+        environ["wsgi.url_scheme"] = exchange.scheme
+        environ["wsgi.input"] = exchange.open_body()
+        environ["wsgi.early_hints"] = exchange.send_early_hints
+        keys = _KEYS
+        for name, value in request.headers:
+            key = keys.get(name)
+            if key is None:
+                # X_Foo and X-Foo would be the same key: one could pass for the other.
+                if "_" in name or name in _DROPPED:
+                    continue
+                key = "HTTP_" + name.upper().replace("-", "_")
+            if key in environ:
+                value = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value
+            environ[key] = value
+        if request.body == CHUNKED and exchange.received:
+            # The body is here, so its length is known: frameworks read nothing without one.
+            environ["CONTENT_LENGTH"] = str(exchange.received)
+        return environ
+
+    def _stream(self, response: _Response, result: Iterable[bytes]) -> None:
+        """Pass on an iterable piece by piece, as it is produced; close() whatever happens."""
+        try:
+            if type(result) is FileWrapper and self._send_file(response, result):
+                return
+            try:
+                length = len(result)  # type: ignore[arg-type]
+            except (TypeError, AttributeError, NotImplementedError):
+                length = -1
+            try:
+                for piece in result:
+                    # Only of a single piece the whole length is known (PEP 3333).
+                    response.pass_on(piece, len(piece) if length == 1 else None)
+                if not response.exchange.head_sent:
+                    response.send_head(0)
+                response.exchange.send_end()
+            except ResponseError as exc:
+                exc.add_note(f"while sending what the application returned: {_describe(result)}")
+                raise
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+
+    def _send_file(self, response: _Response, wrapper: FileWrapper) -> bool:
+        """Have the system send a real file from its position to its end. False: it is none."""
+        if response.exchange.head_sent:
+            return False
+        try:
+            fd = wrapper.filelike.fileno()
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return False
+            offset = wrapper.filelike.tell()
+        except (AttributeError, OSError, ValueError):
+            return False
+        count = max(status.st_size - offset, 0)
+        declared = response.exchange.declared_length
+        if declared is not None:
+            count = min(count, declared)  # "must not transmit more" (PEP 3333)
+        response.send_head(count if declared is None else None)
+        response.exchange.send_file(wrapper.filelike, offset, count)
+        response.exchange.send_end()
+        return True
+
+    def _failed(self, response: _Response, exc: BaseException) -> None:
+        """The application, or what it answered, is at fault: log it, answer if still possible."""
+        exchange = response.exchange
+        request = exchange.request
+        where = f"[{exchange.request_id}] {request.method} {request.target}"
+        try:
+            if isinstance(exc, TruncatedBody):
+                _log.info("%s: %s", where, exc)
+                cause = exc.__cause__
+                status = cause.status if isinstance(cause, ProtocolError) else 400
+                answer, text = _STATUS.get(status, _STATUS[400]), f"{exc}\n"
+            else:
+                kind = "illegal response" if isinstance(exc, ResponseError) else "exception"
+                trace = "".join(traceback.format_exception(exc))
+                _log.error("%s: %s in %s\n%s", where, kind, self._name, trace.rstrip())
+                answer = _STATUS[500]
+                text = f"Internal Server Error\nrequest {exchange.request_id}\n"
+                if self._debug:
+                    text += "\n" + trace
+            if exchange.head_sent:
+                exchange.abort()
+            else:
+                exchange.prepare(answer, [_PLAIN])
+                exchange.send_whole(text.encode("utf-8", "replace"))
+        except ClientDisconnected:
+            exchange.abort()
+        finally:
+            # Frames, exception and exchange refer to each other: without this every failure
+            # leaves a cycle for the garbage collector, which stops all threads.
+            exc.__traceback__ = None
+
+
+def _describe(result: object) -> str:
+    """What an application returned, with its line where it is a generator."""
+    code = getattr(result, "gi_code", None)
+    if code is None:
+        return f"a {type(result).__qualname__}"
+    frame = getattr(result, "gi_frame", None)
+    line = frame.f_lineno if frame is not None else code.co_firstlineno
+    return f"generator {code.co_qualname}, {code.co_filename}:{line}"
+
+
+_STATUS: Final = {
+    400: "400 Bad Request",
+    408: "408 Request Timeout",
+    413: "413 Content Too Large",
+    500: "500 Internal Server Error",
+}

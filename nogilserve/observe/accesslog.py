@@ -1,0 +1,247 @@
+"""The access log: a record per request, a line per record, written by one thread of its own.
+
+Requests only append a finished record to a bounded queue. What an application or a client puts
+into a line is escaped, so that a line is always one line and no terminal obeys it.
+"""
+
+import base64
+import binascii
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from nogilserve.messages import Headers, RequestRecord
+
+__all__ = ["AccessLog", "compile_format"]
+
+Formatter = Callable[[RequestRecord], str]
+
+_NAMED: Final = {
+    "common": '%h %l %u %t "%r" %>s %b',
+    "combined": '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"',
+}
+_ATOM: Final = re.compile(r"%(?:(%)|\{([^{}]+)\}([io])|[<>]?([a-zA-Z]))")
+_UNSAFE: Final = re.compile(r'[^\x20-\x7e]|["\\]')
+
+_QUEUE: Final = 65536
+"""Records that may wait for the writer; more are dropped and counted."""
+_PAUSE: Final = 0.05
+"""Seconds the writer lets records gather while there is traffic."""
+
+
+def _escape(text: str) -> str:
+    """Printable ASCII; everything else, quotes and backslashes as \\xhh (as Apache does)."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return _UNSAFE.sub(lambda match: "".join(f"\\x{b:02x}" for b in _bytes(match[0])), text)
+
+
+def _bytes(char: str) -> bytes:
+    return char.encode("latin-1") if ord(char) < 256 else char.encode("utf-8", "replace")
+
+
+def _field(headers: Headers, name: str) -> str:
+    """All values of a field; "-" if there is none."""
+    values = [value for key, value in headers if key.lower() == name]
+    return _escape(", ".join(values)) or "-"
+
+
+def _user(record: RequestRecord) -> str:
+    """The user of Basic credentials (RFC 7617), for %u."""
+    for name, value in record.headers:
+        scheme, _, credentials = value.partition(" ")
+        if name == "authorization" and scheme.lower() == "basic":
+            try:
+                decoded = base64.b64decode(credentials.strip(), validate=True)
+            except (binascii.Error, ValueError):
+                return "-"
+            return _escape(decoded.partition(b":")[0].decode("latin-1")) or "-"
+    return "-"
+
+
+def _time(seconds: float) -> str:
+    local = time.localtime(seconds)
+    return (
+        time.strftime("[%d/", local)
+        + _MONTHS[local.tm_mon - 1]
+        + time.strftime("/%Y:%H:%M:%S %z]", local)
+    )
+
+
+# In no locale:
+_MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # noqa: SIM905
+
+
+def _request_line(record: RequestRecord) -> str:
+    return f"{record.method} {record.target} HTTP/1.{record.minor}"
+
+
+_ATOMS: Final[dict[str, Formatter]] = {
+    "h": lambda r: _escape(r.client) or "-",
+    "a": lambda r: _escape(r.client) or "-",
+    "l": lambda _: "-",
+    "u": _user,
+    "t": lambda r: _time(r.started),
+    "r": lambda r: _escape(_request_line(r)),
+    "m": lambda r: _escape(r.method),
+    "U": lambda r: _escape(r.target.partition("?")[0]),
+    "q": lambda r: _escape("".join(r.target.partition("?")[1:])),
+    "H": lambda r: f"HTTP/1.{r.minor}",
+    "s": lambda r: str(r.status) if r.status else "-",
+    "b": lambda r: str(r.sent) if r.sent else "-",
+    "B": lambda r: str(r.sent),
+    "f": lambda r: _field(r.headers, "referer"),
+    "T": lambda r: str(int(r.seconds)),
+    "M": lambda r: str(int(r.seconds * 1e3)),
+    "D": lambda r: str(int(r.seconds * 1e6)),
+    "L": lambda r: f"{r.seconds:.6f}",
+    "p": lambda _: f"<{os.getpid()}>",
+}
+"""gunicorn's and Apache's one-letter atoms."""
+
+
+def _json(record: RequestRecord) -> str:
+    return json.dumps(
+        {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.started))
+            + f".{int(record.started % 1 * 1e6):06}Z",
+            "id": record.request_id,
+            "client": record.client,
+            "method": record.method,
+            "target": record.target,
+            "protocol": f"HTTP/1.{record.minor}",
+            "status": record.status or None,
+            "sent": record.sent,
+            "received": record.received,
+            "seconds": round(record.seconds, 6),
+            "referer": _plain(record.headers, "referer"),
+            "user_agent": _plain(record.headers, "user-agent"),
+        }
+    )
+
+
+def _plain(headers: Headers, name: str) -> str | None:
+    return next((value for key, value in headers if key == name), None)
+
+
+def compile_format(text: str) -> Formatter:
+    """The function that makes a line of a record: "common", "combined", "json" or atoms.
+
+    Unknown atoms are kept as they are; the configuration refuses them beforehand.
+    """
+    if text == "json":
+        return _json
+    text = _NAMED.get(text, text)
+    parts: list[str | Formatter] = []
+    position = 0
+    for match in _ATOM.finditer(text):
+        parts.append(text[position : match.start()])
+        parts.append(_atom(match))
+        position = match.end()
+    parts.append(text[position:])
+
+    def line(record: RequestRecord) -> str:
+        return "".join(part if isinstance(part, str) else part(record) for part in parts)
+
+    return line
+
+
+def _atom(match: re.Match[str]) -> str | Formatter:
+    percent, name, side, letter = match.groups()
+    if percent:
+        return "%"
+    if name:
+        key = name.lower()
+        if side == "i":
+            return lambda r: _field(r.headers, key)
+        return lambda r: _field(r.response_headers, key)
+    return _ATOMS.get(letter, match[0])
+
+
+class AccessLog:
+    """Queue, writer thread and file of the access log.
+
+    `put` is for any thread and never blocks; the rest belongs to the thread that started it.
+    The writer sleeps only after it has set `_asleep` and found the queue empty; `put` appends first
+    and looks at `_asleep` afterwards: one of the two always sees the other (the queue's own lock
+    orders both).
+    """
+
+    def __init__(self, path: str, form: str) -> None:
+        """Open `path` for appending ("-": standard output). Raises OSError."""
+        self._file: TextIO = (
+            sys.stdout
+            if path == "-"
+            else open(path, "a", encoding="ascii", errors="backslashreplace")  # noqa: SIM115
+        )
+        self._line = compile_format(form)
+        self._queue: deque[RequestRecord] = deque()
+        self._asleep = False
+        self._bell = threading.Event()
+        self._stopping = threading.Event()
+        self._drops = threading.Lock()
+        self.dropped = 0
+        """Records lost because the writer did not keep up."""
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+
+    def start(self) -> None:
+        """Start the writer."""
+        self._thread.start()
+
+    def put(self, record: RequestRecord) -> None:
+        """Have a record written soon, or drop it if too many wait. Any thread."""
+        if len(self._queue) >= _QUEUE:
+            with self._drops:
+                self.dropped += 1
+            return
+        self._queue.append(record)
+        if self._asleep:
+            self._asleep = False
+            self._bell.set()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what waits, for at most `timeout` seconds, and close the file."""
+        self._stopping.set()
+        self._bell.set()
+        self._thread.join(timeout)
+        if self._file is not sys.stdout and not self._thread.is_alive():
+            self._file.close()
+
+    def _run(self) -> None:
+        while True:
+            stopping = self._stopping.is_set()
+            if self._write_all():
+                self._stopping.wait(_PAUSE)
+            elif stopping:
+                return
+            else:
+                self._asleep = True
+                self._bell.clear()
+                if not self._queue and not self._stopping.is_set():
+                    self._bell.wait()
+                self._asleep = False
+
+    def _write_all(self) -> bool:
+        """Write what is in the queue now. False: it was empty."""
+        lines: list[str] = []
+        while self._queue and len(lines) < 1000:
+            record = self._queue.popleft()
+            try:
+                lines.append(self._line(record))
+            except Exception as exc:  # a record must not end the log
+                lines.append(f"- a line could not be made: {type(exc).__name__}")
+        if not lines:
+            return False
+        try:
+            self._file.write("\n".join(lines) + "\n")
+            self._file.flush()
+        except (OSError, ValueError):
+            with self._drops:  # disk full, pipe closed: serving goes on
+                self.dropped += len(lines)
+        return True

@@ -1,0 +1,170 @@
+"""The thread runtime: one process, one copy of the application, all cores in it."""
+
+import contextlib
+import contextvars
+import faulthandler
+import gc
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from nogilserve.engine.acceptor import Acceptor, ListeningSocket
+from nogilserve.engine.connection import Connection
+from nogilserve.engine.core import Core
+from nogilserve.engine.counters import total
+from nogilserve.engine.scheduler import Monitor, Shares, Spares
+from nogilserve.engine.settings import Settings
+
+__all__ = ["ThreadRuntime"]
+
+_log = logging.getLogger("nogilserve.engine")
+
+
+def _thread(target: Callable[[], None], name: str) -> threading.Thread:
+    # An empty context: inherited context variables are slow to read from several threads.
+    # Daemon: a thread that is stuck in the application must not keep the process alive.
+    extra: dict[str, Any] = {}
+    if sys.version_info >= (3, 14):
+        extra["context"] = contextvars.Context()
+    return threading.Thread(target=target, name=name, daemon=True, **extra)
+
+
+class ThreadRuntime:
+    """Cores, their home threads, the spare threads and the monitor.
+
+    Owner: the thread that made it; `snapshot` is for any thread.
+    """
+
+    def __init__(self, settings: Settings, listeners: Sequence[ListeningSocket]) -> None:
+        self._listeners = listeners
+        self._spares = Spares()
+        self._shares = Shares(settings.cores)
+        # A client that sends its body while the application waits for it holds a thread; half of
+        # the threads stay free of such clients.
+        lazy = threading.Semaphore(max(1, settings.threads // 2))
+        self._cores = [
+            Core(index, settings, self._shares, lazy, self._ring) for index in range(settings.cores)
+        ]
+        self._monitor = Monitor(self._cores, self._spares)
+        self._homes = [
+            _thread(lambda core=core: self._home(core), f"core-{core.index}")  # type: ignore[misc]
+            for core in self._cores
+        ]
+        self._others = [
+            _thread(self._spare, f"spare-{index}")
+            for index in range(settings.threads - settings.cores)
+        ]
+        self._watcher = _thread(self._monitor.run, "monitor")
+        self._acceptors: list[tuple[Core, Acceptor]] = []
+
+    def start(self) -> None:
+        """Begin to serve. What was imported until now is left alone by the garbage collector."""
+        gc.collect()
+        gc.freeze()
+        for core in self._cores:
+            for listener in self._listeners:
+                acceptor = Acceptor(listener, self._cores)
+                acceptor.start(core)
+                self._acceptors.append((core, acceptor))
+        for thread in (*self._homes, *self._others, self._watcher):
+            thread.start()
+
+    def drain(self, deadline: float) -> None:
+        """Stop accepting; idle connections end now, the others after their response.
+
+        Returns when every core has stopped accepting, at `deadline` (monotonic) at the latest.
+        """
+        stopped = threading.Semaphore(0)
+        for core, acceptor in self._acceptors:
+            core.submit(partial(_stop_accepting, acceptor, stopped))
+        # A core may accept for another one: none ends before all have stopped accepting.
+        for _ in self._acceptors:
+            stopped.acquire(timeout=max(deadline - monotonic(), 0))
+        for core in self._cores:
+            core.submit(_stop_core)
+
+    def join(self, deadline: float) -> bool:
+        """Wait until everything is done, at most until `deadline` (monotonic). False: it is not."""
+        for thread in self._homes:
+            thread.join(max(deadline - monotonic(), 0))
+            if thread.is_alive():
+                return False
+        self._spares.stop()
+        self._monitor.stop()
+        for thread in (*self._others, self._watcher):
+            thread.join(max(deadline - monotonic(), 0))
+            if thread.is_alive():
+                return False
+        for core in self._cores:
+            core.close()
+        gc.unfreeze()
+        return True
+
+    def snapshot(self) -> dict[str, Any]:
+        """The counters of all cores together. Any thread."""
+        now = total(core.counters for core in self._cores)
+        now["active"] = sum(core.calls - core.counters.requests for core in self._cores)
+        now["connections"] = sum(self._shares.counts())
+        now["idle"] = now["connections"] - now["active"]
+        return now
+
+    def unfinished(self) -> int:
+        """Connections that are still open. Any thread."""
+        return sum(self._shares.counts())
+
+    def dump_stacks(self) -> None:
+        """Write the stacks of all threads to standard error."""
+        with contextlib.suppress(OSError, ValueError):
+            faulthandler.dump_traceback(all_threads=True)
+
+    # ---- threads
+
+    def _ring(self) -> None:
+        self._monitor.ring()
+
+    def _home(self, core: Core) -> None:
+        """The body of a core's home thread: drive it, help others when it is idle."""
+        while True:
+            core.await_turn()
+            held = core.drive(home=True)
+            if not held:
+                continue
+            if core.finished():
+                core.lock.release()
+                return
+            victim, core.victim = core.victim, None
+            core.lock.release()
+            if isinstance(victim, Core) and victim.lock.acquire(blocking=False):
+                victim.counters.steals += 1
+                if victim.drive(home=False, until=victim.help_until()):
+                    victim.lock.release()
+
+    def _spare(self) -> None:
+        """The body of a spare thread: drive what it is given until its home thread wants it."""
+        while True:
+            core = self._spares.park()
+            if core is None:
+                return
+            assert isinstance(core, Core)
+            if core.lock.acquire(blocking=False):
+                core.counters.hand_offs += 1
+                if core.drive(home=False):
+                    core.lock.release()
+
+
+def _stop_accepting(acceptor: Acceptor, stopped: threading.Semaphore, core: Core) -> bool:
+    acceptor.stop(core)
+    stopped.release()
+    return True
+
+
+def _stop_core(core: Core) -> bool:
+    core.stopping = True
+    for entry in list(core.table.values()):
+        if isinstance(entry, Connection):
+            core.submit(entry.stop)
+    return True

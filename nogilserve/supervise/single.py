@@ -1,0 +1,216 @@
+"""One process that serves by itself: start, wait for signals, stop.
+
+    STARTING ──ready──▶ SERVING ──TERM or INT──▶ DRAINING ──all answered, or deadline──▶ (exit)
+                                                     └──a second signal──▶ (exit at once)
+
+Signals only put a command on a queue; everything is done by the main thread, the owner of all this.
+"""
+
+import logging
+import os
+import queue
+import signal
+import sys
+from time import monotonic
+from types import FrameType
+from typing import Any, Final
+
+from nogilserve import __version__
+from nogilserve.apps import FREE_THREADED, LoadedApp, gil_is_on, load_app
+from nogilserve.config import Config
+from nogilserve.engine.settings import Settings
+from nogilserve.errors import AppImportError
+from nogilserve.gateways.wsgi import WsgiGateway
+from nogilserve.messages import Limits
+from nogilserve.observe.accesslog import AccessLog
+from nogilserve.runtimes.threads import ThreadRuntime
+from nogilserve.sockets import Listener, open_listeners
+from nogilserve.supervise import systemd
+
+__all__ = ["run"]
+
+_log = logging.getLogger("nogilserve")
+
+_STOP: Final = "stop"
+
+
+def run(config: Config) -> int:
+    """Serve until a signal says stop; the exit status. Raises AppImportError, BindError.
+
+    The application is imported before anything is bound: a server that cannot serve never
+    accepts a connection.
+    """
+    _configure_logging(config.log_level)
+    loaded = load_app(
+        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
+    )
+    if loaded.interface != "wsgi":
+        raise AppImportError(
+            f"{loaded.name} is an ASGI application; this version serves WSGI applications. "
+            "If it is a WSGI application after all, say --interface wsgi."
+        )
+    listeners = open_listeners(config.binds, config.backlog, uds_permissions=config.uds_permissions)
+    access_log = None
+    try:
+        if config.access_log:
+            access_log = AccessLog(config.access_log, config.access_log_format)
+            access_log.start()
+        return _serve(config, loaded, listeners, access_log)
+    finally:
+        for listener in listeners:
+            listener.close()
+        if access_log is not None:
+            access_log.close()
+
+
+def settings_of(config: Config, loaded: LoadedApp, access_log: AccessLog | None) -> Settings:
+    """What the engine is told."""
+    return Settings(
+        threads=config.threads,
+        cores=min(config.workers, config.threads),
+        gateway=lambda: WsgiGateway(loaded.app, loaded.name, debug=config.debug),
+        limits=Limits(
+            request_line=config.limit_request_line,
+            fields=config.limit_request_fields,
+            field_size=config.limit_request_field_size,
+            head=config.limit_request_head,
+            body=config.limit_request_body,
+        ),
+        poller=config.poller,
+        keep_alive=config.keep_alive,
+        head_timeout=config.header_timeout,
+        body_timeout=config.body_timeout,
+        write_timeout=config.write_timeout,
+        server_header=config.server_header,
+        record=None if access_log is None else access_log.put,
+    )
+
+
+def _serve(
+    config: Config, loaded: LoadedApp, listeners: list[Listener], access_log: AccessLog | None
+) -> int:
+    commands: queue.SimpleQueue[str] = queue.SimpleQueue()
+    previous = _catch_signals(commands)
+    try:
+        runtime = ThreadRuntime(settings_of(config, loaded, access_log), listeners)
+        runtime.start()
+        started = monotonic()
+        _announce(config, loaded, listeners)
+        systemd.sd_notify(f"READY=1\nSTATUS=Serving {loaded.name}\nMAINPID={os.getpid()}")
+        _wait(commands, systemd.watchdog_interval())
+        return _stop(config, runtime, commands, started, access_log)
+    finally:
+        for number, handler in previous:
+            signal.signal(number, handler)
+
+
+def _wait(commands: "queue.SimpleQueue[str]", watchdog: float | None) -> None:
+    """Wait for the command to stop; meanwhile tell systemd that all is well."""
+    while True:
+        try:
+            commands.get(timeout=watchdog)
+            return
+        except queue.Empty:
+            systemd.sd_notify("WATCHDOG=1")
+
+
+def _stop(
+    config: Config,
+    runtime: ThreadRuntime,
+    commands: "queue.SimpleQueue[str]",
+    started: float,
+    access_log: AccessLog | None,
+) -> int:
+    deadline = monotonic() + config.graceful_timeout
+    systemd.sd_notify("STOPPING=1")
+    _log.info("Stopping: finishing what was accepted, at most %g s", config.graceful_timeout)
+    runtime.drain(deadline)
+    done = False
+    while not done and monotonic() < deadline:
+        # In slices, because a second signal must be noticed.
+        done = runtime.join(min(deadline, monotonic() + 0.05))
+        if not done and not commands.empty():
+            _log.warning("Stopping at once; %d connections are cut off", runtime.unfinished())
+            _leave(access_log, 0)
+    counts = runtime.snapshot()
+    _log.info(
+        "Stopped after %.1f s: %d requests on %d connections, %d hand-offs, %d steals",
+        monotonic() - started,
+        counts["requests"],
+        counts["accepted"],
+        counts["hand_offs"],
+        counts["steals"],
+    )
+    if not done:
+        _log.warning(
+            "%d connections were not finished in %g s and are cut off. Stacks of all threads:",
+            runtime.unfinished(),
+            config.graceful_timeout,
+        )
+        runtime.dump_stacks()
+        _leave(access_log, 0)
+    return 0
+
+
+def _leave(access_log: AccessLog | None, status: int) -> None:
+    """End the process although threads are still inside the application."""
+    if access_log is not None:
+        access_log.close(1.0)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _catch_signals(
+    commands: "queue.SimpleQueue[str]",
+) -> list[tuple[signal.Signals, Any]]:
+    """Have SIGTERM and SIGINT put a command on the queue; the handlers that were there."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        commands.put(_STOP)  # SimpleQueue.put may be called from a signal handler
+
+    return [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
+
+
+def _configure_logging(level: str) -> None:
+    """Messages of this package go to standard error; other loggers are the application's."""
+    logger = logging.getLogger("nogilserve")
+    logger.setLevel(level.upper())
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def _announce(config: Config, loaded: LoadedApp, listeners: list[Listener]) -> None:
+    """The banner: addresses, Python build, GIL state, runtime, threads and cores."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    build = "free-threaded" if FREE_THREADED else "with the GIL"
+    gil = "on" if gil_is_on() else "off"
+    cores = min(config.workers, config.threads)
+    _log.info(
+        "nogilserve %s on CPython %s (%s, GIL %s), pid %d",
+        __version__,
+        version,
+        build,
+        gil,
+        os.getpid(),
+    )
+    _log.info(
+        "Serving %s (WSGI): runtime threads, %d threads on %d core%s",
+        loaded.name,
+        config.threads,
+        cores,
+        "s" * (cores != 1),
+    )
+    if FREE_THREADED and gil_is_on():
+        _log.warning(
+            "The GIL was switched on by importing %s, which does not declare that it is safe "
+            "without it: the application runs on one processor at a time. Upgrade or replace "
+            "that package, or set PYTHON_GIL=0 at your own risk.",
+            ", ".join(loaded.gil_enabled_by) or "an extension module",
+        )
+    for listener in listeners:
+        _log.info("Listening on %s", listener.label)

@@ -114,6 +114,29 @@ class RawClient:
         assert self.take(2) == b"\r\n"
         return data
 
+    def chunk_of_response(self) -> bytes:
+        """The head and the first chunk of the next response."""
+        self.final_head()
+        return self.chunk()
+
+    def cut_off(self, length: int | None) -> bytes:
+        """The beginning of a body (chunked where `length` is None) that is never completed.
+
+        AssertionError where the body is complete after all. After a reset, what had arrived.
+        """
+        pieces: list[bytes] = []
+        try:
+            if length is None:
+                while piece := self.chunk():
+                    pieces.append(piece)
+            else:
+                self.take(length)
+        except Incomplete as cut:
+            return b"".join(pieces) + (cut.args[0] if length is not None else b"")
+        except ConnectionResetError:
+            return b"".join(pieces)
+        raise AssertionError(f"the body is complete: {pieces}")
+
     def response(self, method: str = "GET") -> Response:
         """The next final response with its body. Raises Incomplete."""
         answer = self.final_head()
@@ -149,6 +172,17 @@ class RawClient:
     def half_close(self) -> None:
         """Say that nothing more will be sent."""
         self.sock.shutdown(socket.SHUT_WR)
+
+    def half_close_and_go(self) -> None:
+        """FIN first, then, with what the server has sent meanwhile unread, the end."""
+        self.half_close()
+        self.close()
+
+    def drop_buffered(self) -> int:
+        """Forget what was received and not yet taken; how many bytes."""
+        count = len(self._buffer)
+        self._buffer = b""
+        return count
 
     def close(self) -> None:
         """Close the connection."""

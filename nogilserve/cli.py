@@ -21,6 +21,7 @@ from nogilserve.config import (
     settings_document,
 )
 from nogilserve.errors import AppImportError, BindError, ConfigError
+from nogilserve.supervise import single
 
 __all__ = ["main"]
 
@@ -59,8 +60,6 @@ def _run(argv: Sequence[str]) -> int:
         _enter(resolved)
         if invocation.check_config:
             return _check(resolved.config)
-        from nogilserve.supervise import single
-
         return single.run(resolved.config)
     return 0
 

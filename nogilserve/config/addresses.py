@@ -96,4 +96,8 @@ def _parse_host(value: str) -> str:
 
 
 ADDRESS: Final = Kind("HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER", parse_bind, str)
-HOST: Final = Kind("a host name or an address (0.0.0.0 for every IPv4 interface)", _parse_host, str)
+HOST: Final = Kind(
+    "a host name or an address (0.0.0.0 for every IPv4 interface)",
+    _parse_host,
+    lambda host: host or "*",
+)

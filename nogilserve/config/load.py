@@ -17,6 +17,7 @@ from nogilserve.config.envfile import parse_env_file
 from nogilserve.config.options import OPTIONS, Config, Invocation, processors
 from nogilserve.config.sources import (
     CONVENTIONAL,
+    PREFIX,
     Layer,
     Written,
     from_argv,
@@ -32,6 +33,7 @@ __all__ = ["Resolved", "load", "resolve", "to_argv"]
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
 _BY_FIELD: Final = {option.field: option for option in OPTIONS}
 _ADDRESS_OPTIONS: Final = ("bind", "host", "port", "uds", "fd")
+_TOO_LATE: Final = {PREFIX + name for name in ("CONFIG", "CHDIR", "WORKING_DIR", "ENV_FILE")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,10 @@ def _environment(
             except ValueError as error:
                 reason = str(error)
             else:
+                if early := _TOO_LATE & found.keys():
+                    raise ConfigError(
+                        f"{min(early)} cannot stand in {name}: it is needed to find that file"
+                    )
                 result |= {key: value for key, value in found.items() if key not in environ}
                 continue
             raise ConfigError(

@@ -28,12 +28,12 @@ def sd_notify(message: str) -> bool:
 
 
 def watchdog_interval() -> float | None:
-    """Seconds within which systemd wants WATCHDOG=1 again; None if it does not watch us.
+    """Seconds after which to send WATCHDOG=1 again; None if systemd does not watch us.
 
-    Notify about twice as often (sd_watchdog_enabled(3)).
+    Half of the time after which systemd gives up, as sd_watchdog_enabled(3) recommends.
     """
     limit = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", "")
     if not limit.isdecimal() or not int(limit) or (pid and pid != str(os.getpid())):
         return None
-    return int(limit) / _MICROSECONDS
+    return int(limit) / _MICROSECONDS / 2

@@ -1,0 +1,493 @@
+"""Loading: precedence, where to listen, and errors that name what is wrong."""
+
+import os
+import select
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nogilserve.config import Bind, Config, load, processors, resolve, to_argv
+from nogilserve.config.options import OPTIONS
+from nogilserve.errors import ConfigError
+
+NOWHERE = Path(__file__).parent / "no such directory"
+CORES = 4
+
+
+def load_here(*argv: str, cwd: Path = NOWHERE, **environ: str) -> Config:
+    """Load with an application given, four processors and no file unless `cwd` has one."""
+    return load(["main:app", *argv], environ, cwd, CORES)
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    """Without anything said, the suggested defaults are in force."""
+    config = load_here()
+    assert config.app == "main:app"
+    assert (Bind("tcp", "127.0.0.1", 8000),) == config.binds
+    assert (config.threads, config.workers) == (16, 4)
+    assert (
+        config.backlog,
+        config.keep_alive,
+        config.header_timeout,
+        config.body_timeout,
+        config.write_timeout,
+        config.graceful_timeout,
+    ) == (2048, 5.0, 10.0, 30.0, 60.0, 30.0)
+    assert (
+        config.limit_request_line,
+        config.limit_request_fields,
+        config.limit_request_field_size,
+        config.limit_request_head,
+        config.limit_request_body,
+    ) == (8190, 100, 8190, 65536, 0)
+    assert (
+        config.access_log,
+        config.access_log_format,
+        config.log_level,
+        config.debug,
+        config.server_header,
+    ) == ("", "combined", "info", False, True)
+    assert config.uds_permissions == 0o660
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, (16, 1)), (4, (16, 4)), (32, (128, 32))])
+def test_default_threads_and_workers_follow_the_processors(
+    cores: int, expected: tuple[int, int]
+) -> None:
+    """Four threads for each processor, at least 16; a core for each processor."""
+    config = load(["a"], {}, NOWHERE, cores)
+    assert expected == (config.threads, config.workers)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("100000 100000", 1),
+        ("150000 100000", 2),
+        ("50000 100000", 1),
+        ("max 100000", None),
+        ("", None),
+    ],
+)
+def test_processors_honour_a_container_quota(
+    tmp_path: Path, content: str, expected: int | None
+) -> None:
+    """A CPU quota counts, rounded up, but never for more than the processors there are."""
+    everything = processors(tmp_path)
+    (tmp_path / "cpu.max").write_text(content)
+    assert min(everything, expected or everything) == processors(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["main:app", "--threads", "7"],
+        ["--threads", "7", "main:app"],
+        ["--threads=7", "--app", "main:app"],
+        ["--threads", "2", "main:app", "--threads=7"],
+    ],
+)
+def test_application_may_stand_anywhere(argv: list[str]) -> None:
+    """APP is the first argument that is no option, or --app; the last of two values counts."""
+    config = load(argv, {}, NOWHERE, CORES)
+    assert (config.app, config.threads) == ("main:app", 7)
+
+
+def test_every_long_option_may_be_written_with_underscores() -> None:
+    """--limit_request-field_size and the like are the same option; values keep underscores."""
+    config = load_here("--limit_request-field_size", "1000", "--access_log=a_b")
+    assert (config.limit_request_field_size, config.access_log) == (1000, "a_b")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str], Path]:
+    """Write nogilserve.toml; returns its directory."""
+
+    def write(text: str) -> Path:
+        (tmp_path / "nogilserve.toml").write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_precedence(file: Callable[[str], Path]) -> None:
+    """Command line before NOGILSERVE_* before file before conventional variables."""
+    cwd = file("threads = 30\nworkers = 3\nbacklog = 300\nlog_level = 'error'\n")
+    config = load_here(
+        "--threads=10",
+        cwd=cwd,
+        NOGILSERVE_THREADS="20",
+        NOGILSERVE_BACKLOG="200",
+        WEB_CONCURRENCY="9",
+        NOGILSERVE_LOG_LEVEL="",
+    )
+    assert (
+        config.threads,
+        config.workers,
+        config.backlog,
+        config.log_level,
+    ) == (10, 3, 200, "error")
+
+
+def test_origins_are_known(file: Callable[[str], Path]) -> None:
+    """Each setting knows the place that decided it."""
+    cwd = file("backlog = 300\n")
+    resolved = resolve(
+        ["m", "--threads=9", "--debug"],
+        {"NOGILSERVE_KEEP_ALIVE": "9", "WEB_CONCURRENCY": "2", "PORT": "5000"},
+        cwd,
+        CORES,
+    )
+    assert {
+        "app": "the command line",
+        "threads": "the command line",
+        "debug": "the command line",
+        "keep_alive": "NOGILSERVE_KEEP_ALIVE",
+        "backlog": f"{cwd / 'nogilserve.toml'}, key backlog",
+        "workers": "WEB_CONCURRENCY",
+        "binds": "PORT",
+        "log_level": "--debug",
+    } == resolved.origins
+
+
+@pytest.mark.parametrize(
+    ("argv", "level"),
+    [
+        (["--debug"], "debug"),
+        (["--debug", "--log-level=error"], "error"),
+        (["--debug", "--no-debug"], "info"),
+    ],
+)
+def test_debug_lowers_the_log_level_unless_it_is_given(argv: list[str], level: str) -> None:
+    """--debug means level debug, but an explicit level wins."""
+    assert level == load_here(*argv).log_level
+
+
+def test_file_of_pyproject(tmp_path: Path) -> None:
+    """[tool.nogilserve] counts where there is no nogilserve.toml, and only then."""
+    (tmp_path / "pyproject.toml").write_text("[project]\nname='x'\n[tool.nogilserve]\nthreads=5\n")
+    assert load_here(cwd=tmp_path).threads == 5
+    (tmp_path / "nogilserve.toml").write_text("backlog = 10\n")
+    assert load_here(cwd=tmp_path).threads == 16
+
+
+def test_given_file_replaces_the_found_one(file: Callable[[str], Path]) -> None:
+    """--config reads that file alone, relative to where the command was started."""
+    cwd = file("threads = 30\n")
+    (cwd / "other.toml").write_text("backlog = 7\n")
+    for config in (
+        load_here("-c", "other.toml", cwd=cwd),
+        load_here(cwd=cwd, NOGILSERVE_CONFIG="other.toml"),
+    ):
+        assert (config.threads, config.backlog) == (16, 7)
+
+
+def test_file_is_looked_for_in_the_working_directory(tmp_path: Path) -> None:
+    """--chdir decides where nogilserve.toml, environment files and --app-dir are found."""
+    folder = tmp_path / "site"
+    (folder / "src").mkdir(parents=True)
+    (folder / "nogilserve.toml").write_text("threads = 5\nenv-file = '.env'\napp-dir = 'src'\n")
+    (folder / ".env").write_text("COLOUR=red\n")
+    resolved = resolve(["m", "--chdir", "site"], {}, tmp_path)
+    assert (
+        resolved.config.threads,
+        resolved.config.chdir,
+        resolved.config.app_dir,
+    ) == (5, "site", "src")
+    assert resolved.environment == {"COLOUR": "red"}
+
+
+def test_toml_takes_its_own_types(file: Callable[[str], Path]) -> None:
+    """Numbers, booleans, lists and a table of variables are written as TOML has them."""
+    cwd = file(
+        """
+        bind = ["127.0.0.1:1", "unix:x"]
+        keep_alive = 2.5
+        header-timeout = "500ms"
+        factory = true
+        access-log = true
+        limit-request-body = "10MiB"
+        env = { A = "1", B = "x=y" }
+        """
+    )
+    config = load_here(cwd=cwd)
+    assert (Bind("tcp", "127.0.0.1", 1), Bind("unix", path="x")) == config.binds
+    assert (
+        config.keep_alive,
+        config.header_timeout,
+        config.factory,
+        config.access_log,
+        config.limit_request_body,
+    ) == (2.5, 0.5, True, "-", 10 * 1024**2)
+    assert config.env == (("A", "1"), ("B", "x=y"))
+
+
+def test_environment_files_and_variables(tmp_path: Path) -> None:
+    """What exists wins over files, later files over earlier ones, --env over everything."""
+    (tmp_path / "one").write_text("A=one\nB=one\nC=one\nNOGILSERVE_THREADS=3\nPORT=1234\n")
+    (tmp_path / "two").write_text("B=two\n")
+    resolved = resolve(
+        ["m", "--env-file=one", "--env-file=two", "-e", "C=given", "-e", "D=given"],
+        {"A": "exists", "D": "exists"},
+        tmp_path,
+        CORES,
+    )
+    assert resolved.environment == {
+        "B": "two",
+        "C": "given",
+        "D": "given",
+        "NOGILSERVE_THREADS": "3",
+        "PORT": "1234",
+    }
+    assert (resolved.config.threads, str(resolved.config.binds[0])) == (3, "0.0.0.0:1234")
+
+
+LISTEN: list[tuple[Sequence[str], Mapping[str, str], str, Sequence[str]]] = [
+    ([], {}, "", ["127.0.0.1:8000"]),
+    (["-b", ":1", "--bind=unix:x", "-l", "[::1]:2", "--listen", "fd://5"], {}, "",
+     [":1", "unix:x", "[::1]:2", "fd://5"]),
+    (["--port", "0"], {}, "", ["127.0.0.1:0"]),
+    (["--host", "::"], {}, "", ["[::]:8000"]),
+    (["--host", "h", "--port", "1", "--uds", "s", "--fd", "3"], {}, "", ["h:1", "unix:s", "fd://3"]),
+    ([], {"PORT": "5000"}, "", ["0.0.0.0:5000"]),
+    ([], {"PORT": ""}, "", ["127.0.0.1:8000"]),
+    (["--host", "h"], {"PORT": "5000"}, "", ["h:5000"]),
+    (["--port", "1"], {"PORT": "5000"}, "", ["127.0.0.1:1"]),
+    (["-b", ":1"], {"PORT": "nonsense"}, "", [":1"]),
+    (["--port", "1"], {"NOGILSERVE_HOST": "h"}, "port = 2", ["h:1"]),
+    (["--port", "1"], {}, "host = 'h'", ["h:1"]),
+    (["--port", "1"], {}, "bind = 'h:2'", ["127.0.0.1:1"]),
+    ([], {"NOGILSERVE_BIND": "a:1, b:2"}, "bind = 'h:2'", ["a:1", "b:2"]),
+    ([], {"NOGILSERVE_LISTEN": "a:1"}, "", ["a:1"]),
+    ([], {"PORT": "5000"}, "host = 'h'", ["h:5000"]),
+    ([], {"PORT": "5000"}, "bind = 'h:2'", ["h:2"]),
+    ([], {"PORT": "5000", "LISTEN_FDS": "2"}, "", ["fd://3", "fd://4"]),
+    ([], {"LISTEN_FDS": "2", "LISTEN_PID": "1"}, "", ["127.0.0.1:8000"]),
+    ([], {"LISTEN_FDS": "0"}, "", ["127.0.0.1:8000"]),
+    ([], {"LISTEN_FDS": "x"}, "", ["127.0.0.1:8000"]),
+    (["--fd", "4"], {"LISTEN_FDS": "2"}, "", ["fd://4"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "environ", "toml", "expected"), LISTEN)
+def test_where_to_listen(
+    file: Callable[[str], Path],
+    own_pid: str,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    toml: str,
+    expected: Sequence[str],
+) -> None:
+    """The highest place that says where to listen decides; host and port complete each other."""
+    if "LISTEN_FDS" in environ:
+        environ = {"LISTEN_PID": own_pid, **environ}
+    config = load(["m", *argv], environ, file(toml), CORES)
+    assert list(expected) == [str(bind) for bind in config.binds]
+
+
+@pytest.fixture
+def own_pid() -> str:
+    """The process that LISTEN_PID must name."""
+    return str(os.getpid())
+
+
+WRONG: list[tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = [
+    (["--treads", "3"], {}, ["--treads", "did you mean --threads?"]),
+    (["--quux"], {}, ["unknown option --quux"]),
+    (["-q"], {}, ["unknown option -q"]),
+    (["other:app"], {}, ["unexpected argument 'other:app'", "'main:app'"]),
+    (["--app=other:app"], {}, ["unexpected argument 'main:app'", "'other:app'"]),
+    (["--threads"], {}, ["--threads", "a value is missing", "from 1 to 4096"]),
+    (["--debug=yes"], {}, ["--debug", "takes no value"]),
+    (["--threads=0"], {}, ["--threads", "'0'", "the command line", "from 1 to 4096"]),
+    (["-w", "-1"], {}, ["--workers", "'-1'", "from 1 to 1024"]),
+    (["--timeout-keep-alive", "soon"], {}, ["--keep-alive", "'soon'", "seconds"]),
+    (["--interface", "rsgi"], {}, ["--interface", "'rsgi'", "auto, wsgi, asgi"]),
+    (["--log-level=loud"], {}, ["--log-level", "'loud'", "critical, error, warning"]),
+    (["--limit-request-body=10 pounds"], {}, ["--limit-request-body", "'pounds'", "10MB"]),
+    (["-b", "::1"], {}, ["--bind", "'::1'", "[::1]:8000"]),
+    (["-b", ":1", "-b", ":1"], {}, ["--bind", ":1", "twice"]),
+    (["-b", ":1", "--port=2"], {}, ["--bind", "--port", "HOST:PORT"]),
+    (["--uds-permissions", "999"], {}, ["--uds-permissions", "octal"]),
+    (["--threads=2", "--workers=3"], {}, ["--workers", "3", "--threads 2"]),
+    (["--limit-request-line=70000"], {}, ["--limit-request-line", "--limit-request-head 65536"]),
+    (["--access-log-format=%Q"], {}, ["--access-log-format", "'%Q'", "no known atom"]),
+    (["--poller", "kqueue"], {}, ["--poller", "no kqueue"]),
+    (["-c", "missing.toml"], {}, ["--config", "missing.toml", "No such file"]),
+    (["-c", "gunicorn.conf.py"], {}, ["--config", "TOML"]),
+    (["--chdir", "missing"], {}, ["--chdir", "'missing'", "not a directory"]),
+    (["--app-dir", "missing"], {}, ["--app-dir", "'missing'", "not a directory"]),
+    (["--env-file", "missing"], {}, ["--env-file", "'missing'", "No such file"]),
+    (["-e", "SECRET"], {}, ["--env", "NAME=VALUE"]),
+    ([], {"NOGILSERVE_TREADS": "3"}, ["NOGILSERVE_TREADS", "did you mean NOGILSERVE_THREADS?"]),
+    ([], {"NOGILSERVE_THREADS": "many"}, ["--threads", "'many'", "NOGILSERVE_THREADS"]),
+    ([], {"NOGILSERVE_BIND": "a:1", "NOGILSERVE_LISTEN": "a:1"}, ["both set --bind"]),
+    ([], {"NOGILSERVE_CHECK_CONFIG": "1"}, ["unknown environment variable"]),
+    ([], {"WEB_CONCURRENCY": "auto"}, ["--workers", "'auto'", "WEB_CONCURRENCY"]),
+    ([], {"PORT": "http"}, ["--port", "'http'", "PORT"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "environ", "words"), WRONG)
+def test_errors_name_option_value_place_and_what_is_allowed(
+    tmp_path: Path, argv: Sequence[str], environ: Mapping[str, str], words: Sequence[str]
+) -> None:
+    """Each mistake is a ConfigError in one sentence that says what to change."""
+    if "kqueue" in argv and hasattr(select, "kqueue"):
+        pytest.skip("this system has kqueue")
+    with pytest.raises(ConfigError) as caught:
+        load(["main:app", *argv], environ, tmp_path, CORES)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("treads = 3", ["'treads'", "did you mean threads?"]),
+        ("threads = true", ["--threads", "True", "key threads", "whole number"]),
+        ("threads = 2.0", ["--threads", "2.0"]),
+        ("threads = [2]", ["--threads", "[2]"]),
+        ("threads = 0", ["--threads", "'0'", "key threads", "from 1 to 4096"]),
+        ("uds-permissions = 660", ["--uds-permissions", "660", "octal"]),
+        ("debug = 1", ["--debug", "true or false"]),
+        ("bind = 8000", ["--bind", "8000"]),
+        ("bind = [['a']]", ["--bind"]),
+        ("env = ['SECRET-without-equals']", ["--env", "NAME=VALUE"]),
+        ("keep_alive = 1\ntimeout-keep-alive = 2", ["--keep-alive", "twice"]),
+        ("check-config = true", ["unknown key 'check-config'"]),
+        ("chdir = 'x'", ["--chdir cannot stand in"]),
+        ("threads =", ["not valid TOML"]),
+        ("[limits]\nrequest-line = 1", ["unknown key 'limits'"]),
+    ],
+)
+def test_errors_in_files_name_file_and_key(
+    file: Callable[[str], Path], toml: str, words: Sequence[str]
+) -> None:
+    """A mistake in a file is found with the file's name and the key."""
+    cwd = file(toml)
+    with pytest.raises(ConfigError) as caught:
+        load_here(cwd=cwd)
+    for word in [*words, "nogilserve.toml"]:
+        assert word in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_missing_application_hints_at_a_swallowed_one() -> None:
+    """Without APP the message shows the usage, and what --access-log may have taken for a file."""
+    with pytest.raises(ConfigError, match=r"no application given: nogilserve module:attribute$"):
+        load([], {}, NOWHERE)
+    with pytest.raises(ConfigError, match="'main:app' is it, write it before --access-log"):
+        load(["--access-log", "main:app"], {}, NOWHERE)
+
+
+def test_conventional_worker_count_bows_to_threads() -> None:
+    """WEB_CONCURRENCY is set by platforms for servers of processes; it is no contradiction."""
+    config = load_here("--threads=2", WEB_CONCURRENCY="8")
+    assert (config.threads, config.workers) == (2, 2)
+
+
+@pytest.mark.parametrize("variable", ["NOGILSERVE_PYTHON", "NOGILSERVER", "OTHER"])
+def test_foreign_variables_are_left_alone(variable: str) -> None:
+    """The tooling's own variable and other names are not the server's business."""
+    assert load_here() == load(["main:app"], {variable: "x"}, NOWHERE, CORES)
+
+
+def test_environment_file_cannot_say_where_it_is(tmp_path: Path) -> None:
+    """A variable that would have to be known before the file is read is refused in it."""
+    (tmp_path / ".env").write_text("NOGILSERVE_CONFIG=x.toml\n")
+    with pytest.raises(ConfigError, match=r"NOGILSERVE_CONFIG cannot stand in \.env"):
+        load_here("--env-file=.env", cwd=tmp_path)
+
+
+# ---- round trip ------------------------------------------------------------------------------
+
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12
+)
+NAMES = st.from_regex(r"[a-z][a-z0-9.-]{0,12}", fullmatch=True)
+BINDS = st.one_of(
+    st.builds(
+        lambda host, port: Bind("tcp", host, port), NAMES | st.just(""), st.integers(0, 65535)
+    ),
+    st.builds(lambda port: Bind("tcp", "::1", port), st.integers(0, 65535)),
+    st.builds(lambda path: Bind("unix", path="x" + path), TEXTS),
+    st.builds(lambda fd: Bind("fd", fd=fd), st.integers(0, 999)),
+)
+TIMES = st.integers(1, 86_400_000).map(lambda value: value / 1000)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Any Config that the checks let pass."""
+    threads = draw(st.integers(1, 4096))
+    head = draw(st.integers(1024, 64 * 1024**2))
+    part = st.integers(64, min(head, 16 * 1024**2))
+    values: dict[str, Any] = {
+        "app": draw(TEXTS),
+        "interface": draw(st.sampled_from(["auto", "wsgi", "asgi"])),
+        "factory": draw(st.booleans()),
+        "env": tuple(draw(st.lists(st.tuples(NAMES, TEXTS | st.just("")), max_size=2))),
+        "binds": tuple(draw(st.lists(BINDS, min_size=1, max_size=4, unique=True))),
+        "uds_permissions": draw(st.integers(0, 0o777)),
+        "backlog": draw(st.integers(1, 65535)),
+        "threads": threads,
+        "workers": draw(st.integers(1, min(threads, 1024))),
+        "poller": draw(st.sampled_from(["auto", "select"])),
+        "limit_request_head": head,
+        "limit_request_line": draw(part),
+        "limit_request_field_size": draw(part),
+        "limit_request_fields": draw(st.integers(1, 32768)),
+        "limit_request_body": draw(st.integers(0, 1024**4)),
+        "server_header": draw(st.booleans()),
+        "access_log": draw(st.sampled_from(["", "-", "file.log", "-x"])),
+        "access_log_format": draw(st.sampled_from(["common", "json", '%h "%r" %>s'])),
+        "log_level": draw(st.sampled_from(["critical", "error", "warning", "info", "debug"])),
+        "debug": draw(st.booleans()),
+        **{
+            name: draw(TIMES)
+            for name in (
+                "keep_alive",
+                "header_timeout",
+                "body_timeout",
+                "write_timeout",
+                "graceful_timeout",
+            )
+        },
+    }
+    return Config(**values)
+
+
+@given(configs())
+def test_round_trip_by_the_command_line(config: Config) -> None:
+    """`load(to_argv(c)) == c`: what can be set can be said, and nothing is lost on the way."""
+    assert config == load(to_argv(config), {}, NOWHERE)
+
+
+@given(configs())
+def test_round_trip_by_the_environment(config: Config) -> None:
+    """The same through NOGILSERVE_* variables, as far as lists need no comma and names no NUL."""
+    environ = {}
+    for option in OPTIONS:
+        if not hasattr(config, option.field) or option.field == "env":
+            continue
+        texts = option.shown(getattr(config, option.field))
+        if any("," in text or text != text.strip() for text in texts) and option.many:
+            return
+        environ["NOGILSERVE_" + option.name.replace("-", "_").upper()] = ",".join(texts)
+    argv = [f"--env={name}={value}" for name, value in config.env]
+    assert config == load(argv, environ, NOWHERE)
+
+
+@given(st.lists(st.text(max_size=15) | st.sampled_from([o.flag for o in OPTIONS]), max_size=5))
+def test_any_command_line_gives_a_config_or_a_config_error(argv: list[str]) -> None:
+    """No command line makes loading fail in any other way."""
+    try:
+        config = load(argv, {}, NOWHERE)
+    except ConfigError:
+        return
+    assert config.app or {"-h", "--help", "-v", "--version"} & set(argv)

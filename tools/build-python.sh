@@ -16,12 +16,12 @@ set -euo pipefail
 PACKAGES="gcc make pkg-config xz-utils libbz2-dev libffi-dev liblzma-dev libreadline-dev
     libsqlite3-dev libssl-dev libzstd-dev zlib1g-dev"
 
-# Profile-guided, because it is worth about a quarter of the time of every request; trained on
-# tests of what a server spends its time with, which takes a minute instead of ten.
-TRAINING="test_asyncio.test_events test_bytes test_collections test_contextvars test_datetime test_deque
-    test_dict test_email test_exceptions test_functools test_generators test_hashlib test_io
-    test_itertools test_json test_list test_queue test_re test_set test_socket test_ssl
-    test_string test_struct test_thread test_threading test_tuple test_unicode test_zlib"
+# Profile-guided, because it is worth about a quarter of the time of every request. The training
+# is tests of what a server spends its time with; none of them waits or needs a network.
+TRAINING="test_asyncio.test_futures test_asyncio.test_tasks test_bytes test_collections
+    test_context test_datetime test_deque test_dict test_email test_exceptions test_functools
+    test_generators test_hashlib test_itertools test_json test_list test_memoryio test_re
+    test_str test_string test_struct test_tuple test_wsgiref test_zlib"
 
 GIL=no
 ONLY=
@@ -89,14 +89,18 @@ fetch() {
     if [ -n "${NOGILSERVE_PYTHON_SOURCE:-}" ]; then
         [ -f "$NOGILSERVE_PYTHON_SOURCE" ] ||
             die "NOGILSERVE_PYTHON_SOURCE=$NOGILSERVE_PYTHON_SOURCE: there is no such file"
+        REASON="the SHA-256 of NOGILSERVE_PYTHON_SOURCE is not in tools/python-source.txt."
         [ "$(sha256 "$NOGILSERVE_PYTHON_SOURCE")" = "$digest" ] || return 1
         TARBALL=$NOGILSERVE_PYTHON_SOURCE
         return
     fi
     if [ -f "$TARBALL" ] && [ "$(sha256 "$TARBALL")" = "$digest" ]; then return; fi
+    REASON="no Debian mirror that apt is configured with gave it."
+    have apt-get || REASON="there is no apt here to get it from a Debian mirror."
+    [ -x /usr/lib/apt/apt-helper ] || return 1
     mkdir -p "$CACHE/source"
+    say "getting the source of Python $version (24 MB) from the Debian mirror"
     for base in $(mirrors); do
-        say "downloading the source of Python $version (24 MB) from the Debian mirror"
         rm -f "$WORK/tarball"
         if bounded 600 /usr/lib/apt/apt-helper -o Acquire::Retries=1 download-file \
             "${base%/}/$path" "$WORK/tarball" "SHA256:$digest" >"$WORK/fetch.log" 2>&1 &&
@@ -104,7 +108,7 @@ fetch() {
             mv "$WORK/tarball" "$TARBALL"
             return
         fi
-        say "not to be had there: $(grep -E '^(E|W):' "$WORK/fetch.log" | tail -n 1)"
+        say "  not at ${base%/}: $(sed -n 's/^E: Failed to fetch [^ ]* *//p' "$WORK/fetch.log" | head -n 1)"
     done
     return 1
 }
@@ -115,8 +119,10 @@ phase() {
     local words=$1 begun=$SECONDS next=30
     shift
     say "$words"
+    set -m # a process group of its own, so that all of it can be ended
     "$@" >>"$WORK/build.log" 2>&1 </dev/null &
     CHILD=$!
+    set +m
     while kill -0 "$CHILD" 2>/dev/null; do
         sleep 1
         if [ $((SECONDS - begun)) -ge $next ]; then
@@ -132,11 +138,17 @@ phase() {
     CHILD=
 }
 
-# clean_up: at every exit. `make` hands the signal on to what it has started.
+# clean_up: at every exit. What is still being written would outlive the folder, so everything
+# that was started is ended first.
 clean_up() {
+    local patience=50
     if [ -n "${CHILD:-}" ]; then
-        kill "$CHILD" 2>/dev/null || true
-        wait "$CHILD" 2>/dev/null || true
+        kill -- "-$CHILD" 2>/dev/null || true
+        while kill -0 -- "-$CHILD" 2>/dev/null && [ $patience -gt 0 ]; do
+            sleep 0.1
+            patience=$((patience - 1))
+        done
+        kill -KILL -- "-$CHILD" 2>/dev/null || true
     fi
     rm -rf "$WORK"
 }
@@ -162,14 +174,14 @@ build() {
     trap 'exit 143' TERM HUP
     rm -rf "$CACHE"/build.* # of runs that were killed; the lock says that nobody uses them
     mkdir -p "$WORK/source" "$WORK/made" || die "cannot write below $CACHE"
-    need_packages
     while read -r version path digest; do
         if fetch "$version" "$path" "$digest"; then break; fi
         version=
     done <<<"$(releases)"
-    [ -n "$version" ] || die "no source of Python can be had: there is no access to a Debian mirror, or the file is not there.
+    [ -n "$version" ] || die "no source of Python can be had: $REASON
   Either install a free-threaded Python 3.13 or later and set NOGILSERVE_PYTHON to it,
   or get a release named in tools/python-source.txt and set NOGILSERVE_PYTHON_SOURCE to the tarball."
+    need_packages
 
     [ $GIL = yes ] || flags="$flags --disable-gil"
     [ -n "$PREFIX" ] || PREFIX="$CACHE/python/$version-$kind"

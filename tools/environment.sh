@@ -42,6 +42,7 @@ install_group() {
     pip install -c "$ROOT/tools/constraints.txt" 'pip>=25.1' hatchling || return
     pip install -c "$ROOT/tools/constraints.txt" --no-build-isolation -e "$ROOT" \
         --group "$ROOT/pyproject.toml:$1" || return
+    printf '%s\n' "$PYTHON" >"$ENVIRONMENT/.interpreter"
     environment_state >"$ENVIRONMENT/.has-$1"
     rm -f "$ENVIRONMENT/.unfinished"
 }
@@ -57,8 +58,9 @@ use_environment() {
     done
 }
 
-# enter_environment: what activating it does.
+# enter_environment: what activating it does. The variables of ./dev stay behind: the server takes
+# NOGILSERVE_… for its own options.
 enter_environment() {
     export VIRTUAL_ENV="$ENVIRONMENT" PATH="$ENVIRONMENT/bin:$PATH"
-    unset PYTHONHOME
+    unset PYTHONHOME NOGILSERVE_PYTHON NOGILSERVE_PYTHON_SOURCE
 }

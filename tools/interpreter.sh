@@ -20,7 +20,7 @@ probe() {
 accept() {
     [ -n "$2" ] || return 1
     if ! probe "$2"; then
-        say "passing over $2: $PROBLEM"
+        say "passing over $2: ${PROBLEM%%$'\n'*}"
         return 1
     fi
     [ "$PYTHON_KIND" = "$1" ]
@@ -62,13 +62,16 @@ find_uv() {
     accept ft "$path"
 }
 
-# A free-threaded interpreter that is already here, or that uv can fetch.
-find_free_threaded() {
-    local name
+# A free-threaded interpreter that is already here: on PATH, pyenv's, or ours.
+find_here() {
+    local name path
     for name in python3.14t python3.15t python3.13t; do
         have "$name" && accept ft "$(command -v "$name")" && return
+        for path in "${PYENV_ROOT:-$HOME/.pyenv}/versions"/3.*t/bin/"$name"; do
+            [ -x "$path" ] && accept ft "$path" && return
+        done
     done
-    find_ours ft || find_uv
+    find_ours ft
 }
 
 # find_gil MINOR: an ordinary build of Python 3.MINOR or later on PATH, ours, or pyenv's.
@@ -91,7 +94,8 @@ find_gil() {
 # need_free_threaded: find one or build one; fails after saying what is missing.
 need_free_threaded() {
     find_chosen && return
-    find_free_threaded && return
+    find_here && return
+    find_uv && return
     say "no free-threaded Python 3.13 or later on PATH (python3.14t, python3.15t, python3.13t)"
     "$ROOT/tools/build-python.sh" && find_ours ft
 }
@@ -102,9 +106,23 @@ need_gil() {
     "$ROOT/tools/build-python.sh" --gil && find_ours gil
 }
 
+# fall_back PATH: use this GIL build, or fail. What was chosen is kept, so that the vain search
+# and build are not repeated at every command.
+fall_back() {
+    probe "$1" && [ "$PYTHON_KIND" = gil ] || return 1
+    mkdir -p "$ROOT/.venv" && printf '%s\n' "$1" >"$ROOT/.venv/fallback"
+    say "note: using the GIL build of Python $PYTHON_VERSION at $1: it works, but Python code runs on one core at a time"
+    say "note: ./dev test tries again to get a free-threaded one"
+}
+
 # need_any: free-threaded, else an ordinary build: slower, but it serves.
 need_any() {
+    find_chosen && return
+    if [ -f "$ROOT/.venv/fallback" ]; then
+        find_here && return
+        fall_back "$(cat "$ROOT/.venv/fallback")" && return
+    fi
     need_free_threaded && return
     find_gil 13 || die "and there is no ordinary Python 3.13 or later either"
-    say "note: using the GIL build of Python $PYTHON_VERSION at $PYTHON: it works, but Python code runs on one core at a time"
+    fall_back "$PYTHON"
 }

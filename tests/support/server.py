@@ -22,6 +22,10 @@ __all__ = ["Output", "Server"]
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"Listening on (?:(https?)://(\S+):(\d+)|unix:(\S+))")
+# What the server would take for its own settings; a test says what it wants by `env`.
+SETTING = re.compile(
+    r"NOGILSERVE_|LISTEN_(FDS|FDNAMES|PID)$|(PORT|WEB_CONCURRENCY)$|NOTIFY_SOCKET$"
+)
 
 
 class Output:
@@ -100,7 +104,7 @@ class Server:
         self.command = [sys.executable, "-m", "nogilserve", app, *bind, *arguments]
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not SETTING.match(name)},
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONFAULTHANDLER": "1",
             "PYTHONUNBUFFERED": "1",

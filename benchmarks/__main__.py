@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, idle, scaling, targets, wrk
+from benchmarks import compare, idle, micro, scaling, targets, wrk
 from benchmarks.report import RESULTS
 from benchmarks.rounds import default_wrk_threads
 from benchmarks.servers import SERVERS
@@ -110,10 +110,19 @@ def _scaling(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _micro(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("micro", help="the HTTP/1 protocol without sockets, nanoseconds per operation")
+    parser.add_argument("--threads", type=_numbers, default=[1, 2])
+    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
+    parser.set_defaults(run=micro.run)
+    return parser
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for define in (_wsgi, _targets, _scaling, _idle, _memory):
+    for define in (_wsgi, _targets, _scaling, _idle, _memory, _micro):
         define(commands.add_parser).add_argument(
             "--results",
             type=Path,

@@ -157,18 +157,26 @@ def switches(pids: list[int]) -> Switches:
     return Switches(voluntary, involuntary)
 
 
+def _open_files(pid: int) -> Iterator[str]:
+    try:
+        names = os.listdir(PROC / str(pid) / "fd")
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield os.readlink(PROC / str(pid) / "fd" / name)
+        except OSError:  # closed since the folder was listed
+            continue
+
+
 def listening_ports(pids: list[int]) -> set[int]:
     """TCP ports (IPv4) on which these processes listen.
 
     It lets every server be started on port 0: no port is guessed, none can be taken meanwhile.
     """
-    inodes: set[str] = set()
-    for pid in pids:
-        try:
-            links = [os.readlink(fd) for fd in (PROC / str(pid) / "fd").iterdir()]
-        except OSError:
-            continue
-        inodes.update(link[8:-1] for link in links if link.startswith("socket:["))
+    inodes = {
+        link[8:-1] for pid in pids for link in _open_files(pid) if link.startswith("socket:[")
+    }
     try:
         rows = (PROC / str(pids[0]) / "net" / "tcp").read_text().splitlines()[1:]
     except OSError:

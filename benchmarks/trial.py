@@ -109,8 +109,9 @@ def _await_port(process: subprocess.Popen[bytes], log: Path) -> tuple[int, dict[
                 status, body = get(port, "/about")
             except OSError:
                 continue
-            if status == 200:
-                return port, json.loads(body)
+            if status != 200:
+                raise TrialError(f"answers with {status}: {_tail(log)}")
+            return port, json.loads(body)
         time.sleep(POLL)
     raise TrialError(f"not ready after {START_DEADLINE:.0f} s: {_tail(log)}")
 

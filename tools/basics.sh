@@ -1,5 +1,5 @@
 # Shared by ./dev and tools/*.sh; sourced, not run. Works with bash 3.2 (macOS).
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nogilserve

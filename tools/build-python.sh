@@ -8,6 +8,7 @@
 # $NOGILSERVE_PYTHON_SOURCE, from an earlier run, or from the Debian mirror that apt is configured
 # with, by apt's own downloader (and so through its proxies). It appears under the user's cache
 # folder, or in DIR, only when it is complete: an interrupted run leaves nothing to be mistaken.
+# shellcheck disable=SC2329 # functions are called by name, under the lock
 set -euo pipefail
 
 # shellcheck source=tools/basics.sh
@@ -18,10 +19,11 @@ PACKAGES="gcc make pkg-config xz-utils libbz2-dev libffi-dev liblzma-dev libread
 
 # Profile-guided, because it is worth about a quarter of the time of every request. The training
 # is tests of what a server spends its time with; none of them waits or needs a network.
-TRAINING="test_asyncio.test_futures test_asyncio.test_tasks test_bytes test_collections
-    test_context test_datetime test_deque test_dict test_email test_exceptions test_functools
-    test_generators test_hashlib test_itertools test_json test_list test_memoryio test_re
-    test_str test_string test_struct test_tuple test_wsgiref test_zlib"
+TRAINING="-m test --pgo --timeout=300 \
+test_asyncio.test_futures test_asyncio.test_tasks test_bytes test_collections test_context \
+test_datetime test_deque test_dict test_email test_exceptions test_functools test_generators \
+test_hashlib test_itertools test_json test_list test_memoryio test_re test_str test_string \
+test_struct test_tuple test_wsgiref test_zlib"
 
 GIL=no
 ONLY=
@@ -52,11 +54,10 @@ missing_packages() {
 # On Debian and its children the libraries can be named, and as root installed.
 need_packages() {
     local missing
-    have dpkg-query || {
-        have make && { have cc || have gcc; } ||
-            die "building Python needs make, a C compiler and the headers of OpenSSL, libffi, zlib, bzip2, xz and SQLite; install them, or set NOGILSERVE_PYTHON to a free-threaded Python"
-        return 0
-    }
+    if ! have dpkg-query; then
+        if have make && { have cc || have gcc; }; then return; fi
+        die "building Python needs make, a C compiler and the headers of OpenSSL, libffi, zlib, bzip2, xz and SQLite; install them, or set NOGILSERVE_PYTHON to a free-threaded Python"
+    fi
     missing=$(missing_packages)
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" -ne 0 ]; then
@@ -65,19 +66,19 @@ need_packages() {
     fi
     say "installing what building Python needs: ${missing% }"
     export DEBIAN_FRONTEND=noninteractive
-    {
-        apt-get -q update &&
-            # shellcheck disable=SC2086
-            apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends $missing
-    } >"$WORK/apt.log" 2>&1 </dev/null || {
+    # shellcheck disable=SC2086 # a list of words
+    if ! { apt-get -q update &&
+        apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends $missing; } \
+        >"$WORK/apt.log" 2>&1 </dev/null; then
         tail -n 15 "$WORK/apt.log" >&2
         die "apt-get could not install them (above: what it said)"
-    }
+    fi
 }
 
 # mirrors: the base addresses apt is configured with; works without package lists too.
 mirrors() {
     have apt-get || return 0
+    # shellcheck disable=SC2016 # apt fills it in
     apt-get indextargets --no-release-info --format '$(REPO_URI)' 2>/dev/null |
         awk '!seen[$0]++' || true
 }
@@ -125,7 +126,7 @@ phase() {
     set +m
     while kill -0 "$CHILD" 2>/dev/null; do
         sleep 1
-        if [ $((SECONDS - begun)) -ge $next ]; then
+        if [ $((SECONDS - begun)) -ge "$next" ]; then
             say "  … $next s"
             next=$((next + 30))
         fi
@@ -144,7 +145,7 @@ clean_up() {
     local patience=50
     if [ -n "${CHILD:-}" ]; then
         kill -- "-$CHILD" 2>/dev/null || true
-        while kill -0 -- "-$CHILD" 2>/dev/null && [ $patience -gt 0 ]; do
+        while kill -0 -- "-$CHILD" 2>/dev/null && [ "$patience" -gt 0 ]; do
             sleep 0.1
             patience=$((patience - 1))
         done
@@ -163,9 +164,9 @@ made() {
 build() {
     local version path digest jobs kind=ft
     local flags="--enable-optimizations --disable-test-modules --without-static-libpython"
-    [ $GIL = no ] || kind=gil
+    [ "$GIL" = no ] || kind=gil
     while read -r version path digest; do
-        if made "$version" $kind; then return; fi
+        if made "$version" "$kind"; then return; fi
     done <<<"$(releases)"
     WORK="$CACHE/build.$$"
     CHILD=
@@ -183,18 +184,18 @@ build() {
   or get a release named in tools/python-source.txt and set NOGILSERVE_PYTHON_SOURCE to the tarball."
     need_packages
 
-    [ $GIL = yes ] || flags="$flags --disable-gil"
+    [ "$GIL" = yes ] || flags="$flags --disable-gil"
     [ -n "$PREFIX" ] || PREFIX="$CACHE/python/$version-$kind"
     jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
     say "building Python $version ($kind) on $jobs processors for $PREFIX; this is done once"
     unset PYTHONHOME PYTHONPATH MAKEFLAGS
     xz -dc "$TARBALL" | tar -xf - -C "$WORK/source" --strip-components=1
     cd "$WORK/made"
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # lists of words
     phase "configuring (about half a minute)" \
         "$WORK/source/configure" -q --prefix="$PREFIX" $flags
     phase "compiling, twice, with a training run in between ($MINUTES minutes)" \
-        make -s -j"$jobs" PROFILE_TASK="-m test --pgo --timeout=300 $(echo $TRAINING)"
+        make -s -j"$jobs" PROFILE_TASK="$TRAINING"
     phase "installing (about half a minute)" make -s install DESTDIR="$WORK/root"
 
     printf '%s %s %s\n' "$kind" "$version" "$digest" >"$WORK/root$PREFIX/.complete"

@@ -321,7 +321,9 @@ def _users_traceback(error: BaseException) -> str:
                 [frame for frame in part.stack if not _is_machinery(frame.filename)]
             )
             pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
-    return "".join(shown.format())
+    lines = list(shown.format())
+    # Where no frame is left, the one line is in the message already.
+    return "".join(lines) if len(lines) > 1 else ""
 
 
 def _is_machinery(filename: str) -> bool:

@@ -1,12 +1,14 @@
 """The test support itself: a guard that never fires guards nothing."""
 
 import os
+import signal
 import socket
 import threading
 
 import pytest
 
 from tests.support.leaks import Possessions
+from tests.support.server import Server
 from tests.support.waiting import Deadline, wait_until
 from tests.support.wire import Client
 
@@ -120,3 +122,33 @@ class TestClient:
             server.sendall(b"late")
             server.shutdown(socket.SHUT_WR)
             assert client.receive_rest() == b"late"
+
+
+class TestServer:
+    """The launcher runs the real command line and insists on a clean end."""
+
+    def test_serves_and_stops(self) -> None:
+        """An application by path answers, then SIGTERM ends the process with status 0."""
+        with Server("examples/wsgi_hello.py:app") as server:
+            with server.connect() as client:
+                response = client.get("/")
+            assert (response.status, response.body[:5]) == (200, b"Hello")
+            assert server.url == f"http://127.0.0.1:{server.port}"
+        assert server.process.returncode == 0
+
+    def test_failed_start_is_told_with_its_words(self) -> None:
+        """A server that ends before it is ready raises at once, with what it wrote."""
+        with pytest.raises(EOFError, match="no_such_module"):
+            Server("no_such_module:app")
+
+    def test_unclean_end_fails_the_test(self) -> None:
+        """A server that died during a test is noticed even if nothing else went wrong."""
+        with pytest.raises(AssertionError, match="status -9"):
+            with Server("examples/wsgi_hello.py:app") as server:
+                server.signal(signal.SIGKILL)
+
+    def test_server_that_does_not_end_shows_its_stacks(self) -> None:
+        """After the deadline the stacks of its threads are in the AssertionError."""
+        with Server("examples/wsgi_hello.py:app") as server:
+            with pytest.raises(AssertionError, match="Fatal Python error: Aborted"):
+                server.wait(0.01)

@@ -21,7 +21,8 @@ from tests.support.wire import Client
 __all__ = ["Output", "Server"]
 
 ROOT = Path(__file__).resolve().parents[2]
-LISTENING = re.compile(r"Listening on (?:(https?)://(\S+):(\d+)|unix:(\S+))")
+# Up to the white space that follows: a port may arrive in two pieces.
+LISTENING = r"Listening on (?:(https?)://(\S+):(\d+)|unix:(\S+))(?=\s)"
 # What the server would take for its own settings; a test says what it wants by `env`.
 SETTING = re.compile(
     r"NOGILSERVE_|LISTEN_(FDS|FDNAMES|PID)$|(PORT|WEB_CONCURRENCY)$|NOTIFY_SOCKET$"
@@ -59,7 +60,7 @@ class Output:
         with self.changed:
             return "".join(self.pieces)
 
-    def wait(self, pattern: str | re.Pattern[str], timeout: float, count: int = 1) -> re.Match[str]:
+    def wait(self, pattern: str, timeout: float, count: int = 1) -> re.Match[str]:
         """The `count`-th match of `pattern` in what was written, as soon as it is there.
 
         TimeoutError after `timeout` seconds, EOFError when nothing more can come.
@@ -137,7 +138,7 @@ class Server:
         """Wait until the server has announced that many addresses."""
         self.errors.wait(LISTENING, timeout, addresses)
         self.addresses.clear()
-        for match in LISTENING.finditer(self.errors.text):
+        for match in re.finditer(LISTENING, self.errors.text):
             scheme, host, port, path = match.groups()
             self.addresses.append(path or (host.strip("[]"), int(port)))
             if scheme and not self.url:

@@ -360,7 +360,7 @@ async def async_extra(setting: int, scope: Any, receive: Any, send: Any) -> None
     ],
 )
 def test_interface_is_told_from_the_signature(app: Any, interface: str | None) -> None:
-    """Functions, methods, objects, classes, partials and decorators are told apart or not at all."""
+    """Functions, methods, objects, classes, partials and decorators are told apart, or none."""
     assert detect_interface(app) == interface
 
 

@@ -194,7 +194,7 @@ def test_privileged_port_is_explained() -> None:
     if os.name != "posix" or (start.exists() and int(start.read_text()) <= 1):
         pytest.skip("every user may listen on any port here")
     code = (
-        "import os\n"
+        "import encodings.idna, os\n"
         "from nogilserve.config import Bind\n"
         "from nogilserve.errors import BindError\n"
         "from nogilserve.sockets import open_listeners\n"

@@ -48,9 +48,9 @@ class Http1Connection(Receiver):
         "_mode",
         "_prepared",
         "_response_left",
-        "_text",
         "declared_length",
         "head_sent",
+        "prepared_head",
     )
 
     def __init__(self, limits: Limits, tables: Tables | None = None) -> None:
@@ -58,7 +58,8 @@ class Http1Connection(Receiver):
         self._continued = False
         """Whether 100 was sent for the current request."""
         self._prepared = _NONE
-        self._text = ""
+        self.prepared_head = ""
+        """Status line and field lines of the response, as prepare() was told them."""
         """Status line and field lines of the prepared head, without Content-Length."""
         self._code = 0
         self._fields: response.Fields | None = None
@@ -96,7 +97,7 @@ class Http1Connection(Receiver):
                 else:
                     break
             else:
-                self._text = text
+                self.prepared_head = text
                 self.declared_length = declared
                 self._prepared = _ORDINARY
                 return
@@ -105,7 +106,7 @@ class Http1Connection(Receiver):
             pass
         text, code = response.status_line(status)
         fields = response.compose_fields(headers, tables.kinds)
-        self._text = text + fields.text
+        self.prepared_head = text + fields.text
         self._code = code
         self._fields = fields
         self.declared_length = fields.length
@@ -132,7 +133,7 @@ class Http1Connection(Receiver):
             self.head_sent = True
             self._prepared = 0
             self._mode = _ENDED
-            text = f"{self._text}Content-Length: {size}\r\n"
+            text = f"{self.prepared_head}Content-Length: {size}\r\n"
             return b"".join((text.encode("latin-1"), common, b"\r\n", body))
         head = self.head(size, common)
         # No ResponseError can come from here on: head() has compared the lengths.
@@ -172,7 +173,7 @@ class Http1Connection(Receiver):
             mode = _COUNTED
             if declared is None:
                 mode = _CHUNKED if request.minor else _UNTIL_CLOSE
-        text = self._text
+        text = self.prepared_head
         if declared is not None:
             text += f"Content-Length: {declared}\r\n"
         elif mode == _CHUNKED:
@@ -315,7 +316,7 @@ class Http1Connection(Receiver):
         self._mode = _NOTHING_SENT
         self.head_sent = False
         self.declared_length = None
-        self._text = ""
+        self.prepared_head = ""
         return True
 
     def _current(self) -> Request:

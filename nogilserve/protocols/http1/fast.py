@@ -15,9 +15,9 @@ from nogilserve.messages import CHUNKED, Request
 __all__ = ["parse"]
 
 # A literal, not bytes(range(...)): only literals are immortal.
-_VISIBLE = (
-    b" !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`"
-    b"abcdefghijklmnopqrstuvwxyz{|}~"
+_CONTROLS = (
+    b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f"
+    b"\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f"
 )
 
 
@@ -34,9 +34,13 @@ def parse(  # noqa: C901
     text = head.decode("latin-1")
     lines = text.split("\r\n")
     count = len(lines) - 1
-    # What is left without the visible characters must be the CRLFs between the lines: then
-    # no line holds a CR, LF, tab, NUL or other control, nor anything beyond ASCII.
-    if count > most_fields or len(head.translate(None, _VISIBLE)) != count + count:
+    # The CRLFs between the lines must be the only control characters, so that no line holds
+    # a CR, LF, tab or NUL.
+    if (
+        count > most_fields
+        or not text.isascii()
+        or len(head.translate(None, _CONTROLS)) != len(head) - count - count
+    ):
         return None
     words = lines[0].split(" ")
     if len(words) != 3:
@@ -112,6 +116,6 @@ def parse(  # noqa: C901
 def _ordinary_host(value: str) -> bool:
     """Whether an ASCII `value` is letters, digits, "." and "-", with a port or without one."""
     name, colon, port = value.partition(":")
-    if colon and not (port.isdigit() and len(port) < 5):
+    if colon and not (port.isdigit() and (len(port) < 5 or (len(port) == 5 and port <= "65535"))):
         return False
     return name.replace(".", "0").replace("-", "0").isalnum()

@@ -44,6 +44,18 @@ bounded() {
     wait "$pid"
 }
 
+# attended CMD…: run CMD; a signal that ends us ends it first, and we wait until it has cleaned up.
+attended() {
+    local child status=0
+    "$@" &
+    child=$!
+    # shellcheck disable=SC2064 # the number of now
+    trap "kill $child 2>/dev/null; wait $child || true; exit 130" INT TERM HUP
+    wait "$child" || status=$?
+    trap - INT TERM HUP
+    return "$status"
+}
+
 # grab_lock [-n]: lock file descriptor 9 as flock(1) does, which macOS lacks. The lock belongs to
 # the open file: it outlives the command that took it and goes with the shell that holds it.
 grab_lock() {
@@ -54,17 +66,19 @@ grab_lock() {
     fi
 }
 
-# locked FILE FUNCTION…: run FUNCTION in a subshell while no other ./dev holds FILE.
-# FUNCTION does not inherit the descriptor, so nothing that it leaves running keeps the lock.
+# locked FILE FUNCTION…: run FUNCTION while no other ./dev holds FILE. FUNCTION does not inherit
+# the descriptor, so nothing that it leaves running keeps the lock.
 locked() {
-    local file=$1
+    local file=$1 status
     shift
     mkdir -p "$(dirname "$file")" || die "cannot make the folder of $file"
-    (
-        if ! grab_lock -n; then
-            say "another ./dev is doing the same set-up; waiting for it"
-            grab_lock
-        fi
-        "$@" 9>&-
-    ) 9>"$file"
+    exec 9>"$file"
+    if ! grab_lock -n; then
+        say "another ./dev is doing the same set-up; waiting for it"
+        grab_lock
+    fi
+    "$@" 9>&-
+    status=$?
+    exec 9>&-
+    return "$status"
 }

@@ -97,13 +97,13 @@ need_free_threaded() {
     find_here && return
     find_uv && return
     say "no free-threaded Python 3.13 or later on PATH (python3.14t, python3.15t, python3.13t)"
-    "$ROOT/tools/build-python.sh" && find_ours ft
+    attended "$ROOT/tools/build-python.sh" && find_ours ft
 }
 
 # need_gil: for the second half of ./dev test --all.
 need_gil() {
     find_gil 14 && return
-    "$ROOT/tools/build-python.sh" --gil && find_ours gil
+    attended "$ROOT/tools/build-python.sh" --gil && find_ours gil
 }
 
 # fall_back PATH: use this GIL build, or fail. What was chosen is kept, so that the vain search

@@ -84,7 +84,8 @@ def _check(config: Config) -> int:
     loaded = load_app(
         config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
     )
-    print(f"The configuration is valid; {loaded.name} is a {loaded.interface.upper()} application.")
+    kind = "a WSGI" if loaded.interface == "wsgi" else "an ASGI"
+    print(f"The configuration is valid; {loaded.name} is {kind} application.")
     if loaded.gil_enabled_by:
         print(f"Importing it switched the GIL on: {', '.join(loaded.gil_enabled_by)}.")
     return 0

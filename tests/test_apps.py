@@ -374,6 +374,34 @@ def test_frameworks_are_recognised() -> None:
     assert detect_interface(asgi.ASGIHandler.__new__(asgi.ASGIHandler)) == "asgi"
 
 
+def test_proxies_in_a_module_are_no_obstacle(project: Project) -> None:
+    """Looking for applications, objects that raise on any touch (flask.request) are passed over."""
+    project.write("""
+        class Proxy:
+            __class__ = property(lambda self: 1 / 0)
+            def __getattr__(self, name):
+                raise RuntimeError("outside of a request")
+            def __call__(self):
+                pass
+        request = Proxy()
+        def web(environ, start_response):
+            pass
+    """)
+    assert str(project.refuse()).endswith("looks like an application there: web")
+
+
+def test_object_with_every_attribute_is_no_obstacle() -> None:
+    """An object that claims to have any attribute is judged by its signature."""
+
+    class Obliging(WsgiObject):
+        def __getattr__(self, name: str) -> "Obliging":
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return self
+
+    assert detect_interface(Obliging()) == "wsgi"
+
+
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_given_interface_is_believed(project: Project, interface: str) -> None:
     """--interface settles what cannot be told, and wins over what can."""

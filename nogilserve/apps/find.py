@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final, NoReturn
 
 from nogilserve.apps.gil import gil_watch
@@ -232,12 +232,18 @@ def _candidates(module: ModuleType) -> str:
         for name, value in vars(module).items()
         if not name.startswith("_") and callable(value)
     }
-    apps = [name for name, value in own.items() if _looks_like_app(value, module)]
+    apps = []
+    for name, value in own.items():
+        try:
+            if _looks_like_app(value, module):
+                apps.append(name)
+        except Exception:  # flask.request outside a request: a proxy may raise anything
+            continue
     factories = [
         f"{name}()"
         for name, value in own.items()
         if name in ("create_app", "make_app", "get_app", "create_application")
-        and inspect.isfunction(value)
+        and type(value) is FunctionType
     ]
     found = apps + factories
     return f"; what looks like an application there: {', '.join(found)}" if found else ""

@@ -1,5 +1,6 @@
 """How an application is called, WSGI or ASGI, told from its signature. Calls nothing."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal
@@ -48,7 +49,7 @@ def by_names(names: list[str]) -> Interface | None:
 
 
 def _is_async(app: Any) -> bool:
-    while hasattr(app, "func") and not inspect.isfunction(app):  # functools.partial
+    while isinstance(app, functools.partial):
         app = app.func
     if inspect.iscoroutinefunction(app):
         return True

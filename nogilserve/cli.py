@@ -1,7 +1,8 @@
 """The command `nogilserve`: reads the configuration, then serves, or says what is wrong.
 
 Exit status: 0 all went well, 1 an address cannot be listened on or another failure, 2 the
-configuration is wrong, 3 the application cannot be found or imported.
+configuration is wrong, 3 the application cannot be found or imported, 130
+interrupted before it was imported.
 """
 
 import os
@@ -25,7 +26,7 @@ from nogilserve.supervise import single
 
 __all__ = ["main"]
 
-FAILED, MISCONFIGURED, NO_APP = 1, 2, 3
+FAILED, MISCONFIGURED, NO_APP, INTERRUPTED = 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,10 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error.detail, end="", file=sys.stderr)
         _complain(str(error))
         return NO_APP
+    except KeyboardInterrupt:  # while the application was imported; later a signal is a command
+        _complain("interrupted")
+        return INTERRUPTED
 
 
 def _run(argv: Sequence[str]) -> int:
-    resolved = resolve(argv, os.environ, Path.cwd())
+    resolved = resolve(argv, os.environ, _current_directory())
     invocation = resolved.invocation
     if invocation.help:
         print(help_text(), end="")
@@ -62,6 +66,13 @@ def _run(argv: Sequence[str]) -> int:
             return _check(resolved.config)
         return single.run(resolved.config)
     return 0
+
+
+def _current_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError(f"the current directory cannot be used: {error.strerror}") from None
 
 
 def _version() -> str:

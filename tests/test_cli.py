@@ -1,6 +1,7 @@
 """The command, run as a user runs it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -162,6 +163,45 @@ def test_port_in_use_ends_with_1(run: Run) -> None:
     assert "Traceback" not in ended.stderr
     if sys.platform == "linux":
         assert f"pid {os.getpid()} (" in ended.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_interrupted_import(project: Path) -> None:
+    """Ctrl-C while the application is being imported ends with 130 and without a traceback."""
+    (project / "slow.py").write_text(
+        "import threading\nprint('importing', flush=True)\nthreading.Event().wait(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "nogilserve", "slow:app"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=30)[1]
+    assert (process.returncode, errors) == (130, "nogilserve: interrupted\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="removes the current directory")
+def test_removed_directory_is_explained(tmp_path: Path) -> None:
+    """Started in a directory that is gone, the command says so instead of failing somewhere."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = "import os; os.rmdir(os.getcwd()); from nogilserve.cli import main; print(main(['m']))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=gone,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.stdout == "2\n"
+    assert "the current directory cannot be used: No such file" in ended.stderr
 
 
 def test_main_can_be_called(capsys: pytest.CaptureFixture[str]) -> None:

@@ -317,6 +317,7 @@ WRONG: list[tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = [
     (["--limit-request-line=70000"], {}, ["--limit-request-line", "--limit-request-head 65536"]),
     (["--access-log-format=%Q"], {}, ["--access-log-format", "'%Q'", "no known atom"]),
     (["--poller", "kqueue"], {}, ["--poller", "no kqueue"]),
+    (["-c", ""], {}, ["--config", "it is empty"]),
     (["-c", "missing.toml"], {}, ["--config", "missing.toml", "No such file"]),
     (["-c", "gunicorn.conf.py"], {}, ["--config", "TOML"]),
     (["--chdir", "missing"], {}, ["--chdir", "'missing'", "not a directory"]),

@@ -1,5 +1,6 @@
 """Values: kinds, addresses, environment files, access log formats."""
 
+import string
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from nogilserve.config.kinds import (
     seconds,
     size,
 )
+from nogilserve.messages import RequestRecord
+from nogilserve.observe.accesslog import compile_format
 
 COUNT = integer(1, 4096)
 DURATION = seconds(0, 86400)
@@ -166,6 +169,23 @@ def test_bad_address_says_what_is_wrong(text: str, hint: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         ADDRESS.parse(text)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("letter", string.ascii_letters)
+@pytest.mark.parametrize("form", ["%{}", "%>{}", "%{{host}}{}"])
+def test_accepted_atoms_are_those_the_access_log_knows(form: str, letter: str) -> None:
+    """A format is accepted exactly if every atom in it is replaced by something."""
+    text = form.format(letter)
+    record = RequestRecord(
+        *("id", "192.0.2.1", "GET", "/", 1, [("host", "x")], 200, [("host", "x")]),
+        *(1, 1, 1.0, 1.0),
+    )
+    try:
+        ACCESS_FORMAT.parse(text)
+    except ValueError:
+        assert compile_format(text)(record) == text
+    else:
+        assert compile_format(text)(record) != text
 
 
 def test_environment_file_is_read() -> None:

@@ -80,7 +80,7 @@ def resolve(
     variables = from_environment(environ)
     directory = _directory((command, variables), cwd)
     given = _first((command, variables), "config")
-    file = from_file(str(given.value) if given else "", cwd, directory)
+    file = from_file(_parse(_BY_NAME["config"], given) if given else "", cwd, directory)
     if "chdir" in file and not given:
         # It would have to be known to find the file that says it.
         raise ConfigError(f"option --chdir cannot stand in {file['chdir'].origin}")

@@ -40,7 +40,8 @@ systemd (`LISTEN_FDS`) are used when no place says where to listen; `PORT` does 
 
 Exit status: 0 when all went well, 1 when an address could not be listened on or another failure
 ended the process, 2 when the configuration is wrong (nothing was bound), 3 when the application
-cannot be found or imported. `--check-config` ends with 0, 2 or 3.
+cannot be found or imported, 130 when SIGINT came before it was. `--check-config` ends with 0, 2
+or 3.
 """
 
 

@@ -6,16 +6,30 @@ report says so and goes on.
 """
 
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CONTENTION", "Profile", "parse_counts", "parse_samples", "profile", "unavailable"]
+__all__ = [
+    "CONTENTION",
+    "SYSTEM_CALLS",
+    "Profile",
+    "counting",
+    "digest",
+    "parse_counts",
+    "parse_samples",
+    "sample",
+    "unavailable",
+]
 
 FREQUENCY = 997  # samples per second of processor time; prime, so that no rhythm is met
+ATTACH = 0.3  # seconds until perf has found all threads
 DEADLINE = 60  # seconds for perf to write its answer
 
 CONTENTION: dict[str, tuple[str, ...]] = {
@@ -58,9 +72,6 @@ class Profile:
     top: list[tuple[str, float]]
     """The functions most samples were in, kernel functions marked with [k]."""
     shares: dict[str, float]
-    calls: dict[str, int] = field(default_factory=dict)
-    """System calls during `seconds`; empty where perf cannot count them."""
-    seconds: float = 0.0
 
 
 def unavailable() -> str:
@@ -127,25 +138,44 @@ def _perf(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def profile(pids: Sequence[int], seconds: float) -> Profile | str:
-    """Watch the processes, half of `seconds` for each reading; a sentence when perf refuses.
-
-    The processes must be under load already.
-    """
+def sample(pids: Sequence[int], seconds: float) -> Profile | str:
+    """Watch processes that are under load; a sentence when perf refuses."""
     target = ",".join(map(str, pids))
-    half = f"{seconds / 2:.2f}"
     with tempfile.TemporaryDirectory(prefix="nogilserve-perf-") as folder:
         data = str(Path(folder) / "perf.data")
         options = ("-e", "cpu-clock", "-F", str(FREQUENCY), "-g", "-p", target, "-o", data)
         try:
-            recorded = _perf("record", *options, "--", "sleep", half)
+            recorded = _perf("record", *options, "--", "sleep", f"{seconds:.2f}")
             if recorded.returncode:
                 return f"no profile: perf record said {recorded.stderr.strip()[-200:]!r}"
-            events = ",".join(f"syscalls:sys_enter_{name}" for name in SYSTEM_CALLS)
-            counted = _perf("stat", "-x,", "-e", events, "-p", target, "--", "sleep", half)
             script = _perf("script", "-i", data, "-F", "ip,sym,dso")
         except subprocess.TimeoutExpired:
             return f"no profile: perf did not end within {DEADLINE} s"
-    found = digest(parse_samples(script.stdout.splitlines()))
-    calls = parse_counts(counted.stderr) if counted.returncode == 0 else {}
-    return Profile(found.samples, found.top, found.shares, calls, seconds / 2)
+    return digest(parse_samples(script.stdout.splitlines()))
+
+
+@contextmanager
+def counting(pids: Sequence[int], counts: dict[str, int]) -> Iterator[None]:
+    """Count the system calls of the processes for the length of the block, into `counts`.
+
+    Where perf may not count them (no tracepoints, no right to), `counts` stays empty.
+    """
+    events = ",".join(f"syscalls:sys_enter_{name}" for name in SYSTEM_CALLS)
+    process = subprocess.Popen(
+        ["perf", "stat", "-x,", "-e", events, "-p", ",".join(map(str, pids))],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    try:
+        time.sleep(ATTACH)
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)  # perf prints what it has counted and ends
+        try:
+            _, text = process.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, text = process.communicate()
+        counts |= parse_counts(text)

@@ -9,12 +9,20 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from benchmarks import report, wrk
 from benchmarks.chart import Bar, Panel
 from benchmarks.machine import conditions
-from benchmarks.profiler import CONTENTION, SYSTEM_CALLS, Profile, profile, unavailable
+from benchmarks.profiler import (
+    CONTENTION,
+    SYSTEM_CALLS,
+    Profile,
+    counting,
+    sample,
+    unavailable,
+)
 from benchmarks.report import Summary, summarise
 from benchmarks.rounds import Plan, say
 from benchmarks.servers import SERVERS, Contestant
@@ -23,7 +31,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 
 __all__ = ["default_threads", "run"]
 
-PROFILE_SECONDS = 2.0
+SAMPLE_SECONDS = 1.0
 COUNTERS = ("hand_offs", "steals")
 
 
@@ -32,12 +40,11 @@ class Inside:
     """What was seen inside one server under load."""
 
     threads: int
-    rate: float
-    """Requests per second while it was watched: perf slows it."""
     profile: Profile | None
+    calls: dict[str, float]
+    """System calls per request; empty where perf cannot count them."""
     counters: dict[str, float]
     """The engine's own counters over the run; empty for other servers."""
-    requests: int
 
 
 def default_threads() -> list[int]:
@@ -59,25 +66,31 @@ def _counters(running: Running) -> dict[str, float]:
 
 
 def _look_inside(contestant: Contestant, workload: Workload, options: argparse.Namespace) -> Inside:
-    load_seconds = int(PROFILE_SECONDS) + 2
+    """Two runs on one server: system calls and counters in the first, samples in the second."""
+    reason = unavailable()
+    calls: dict[str, int] = {}
+    profile = None
     with serve(contestant, workload.app) as running:
         url = running.url(workload.path())
         wrk.run(wrk.Load(url, options.connections, 1, options.wrk_threads))
+        load = wrk.Load(url, options.connections, int(SAMPLE_SECONDS) + 1, options.wrk_threads)
         before = _counters(running)
-        load = wrk.Load(url, options.connections, load_seconds, options.wrk_threads)
-        process = wrk.start(load)
-        seen: Profile | str = unavailable()
-        if not seen:
-            time.sleep(0.3)  # the connections are made by then
-            seen = profile(running.pids(), PROFILE_SECONDS)
-        result = wrk.finish(process, load)
+        with nullcontext() if reason else counting(running.pids(), calls):
+            result = wrk.run(load)
         after = _counters(running)
-    if isinstance(seen, str):
-        say(seen)
+        if not reason:
+            process = wrk.start(load)
+            time.sleep(0.3)  # the connections are made by then
+            seen = sample(running.pids(), SAMPLE_SECONDS)
+            wrk.finish(process, load)
+            if isinstance(seen, Profile):
+                profile = seen
+            else:
+                say(seen)
     absolute = ("cores", "longest_wait")
     counters = {k: v if k in absolute else v - before.get(k, 0) for k, v in after.items()}
-    found = seen if isinstance(seen, Profile) else None
-    return Inside(contestant.threads, result.rate, found, counters, result.requests)
+    per_request = {call: count / result.requests for call, count in calls.items()}
+    return Inside(contestant.threads, profile, per_request, counters)
 
 
 def _speed_table(rows: Sequence[Summary]) -> str:
@@ -109,14 +122,13 @@ def _contention_table(insides: Sequence[Inside]) -> str:
 
 
 def _calls_table(insides: Sequence[Inside]) -> str:
-    def per_request(inside: Inside, call: str) -> str:
-        if inside.profile is None or call not in inside.profile.calls or not inside.rate:
-            return "-"
-        return f"{inside.profile.calls[call] / (inside.rate * inside.profile.seconds):.3f}"
-
     header = ("system calls per request", *(f"{i.threads} threads" for i in insides))
     return report.table(
-        header, [[call, *(per_request(i, call) for i in insides)] for call in SYSTEM_CALLS]
+        header,
+        [
+            [call, *(f"{i.calls[call]:.3f}" if call in i.calls else "-" for i in insides)]
+            for call in SYSTEM_CALLS
+        ],
     )
 
 
@@ -146,7 +158,9 @@ def _text(rows: Sequence[Summary], insides: Sequence[Inside], title: str, head: 
     lines = [f"# Scaling of {rows[0].server}: {title}\n\n{head}\n", _speed_table(rows), ""]
     profiled = [inside for inside in insides if inside.profile]
     if profiled:
-        lines += [_contention_table(profiled), "", _calls_table(profiled), ""]
+        lines += [_contention_table(profiled), ""]
+    if any(inside.calls for inside in insides):
+        lines += [_calls_table(insides), ""]
     if any(inside.counters for inside in insides):
         lines += [_counter_table(insides), ""]
     if profiled:
@@ -181,7 +195,7 @@ def run(options: argparse.Namespace) -> int:
     contestants = [Contestant(server, count) for count in options.threads]
     pairs = [(workload, contestant) for contestant in contestants]
     plan = Plan(pairs, options.rounds, options.duration, options.connections, options.wrk_threads)
-    extra = len(contestants) * (PROFILE_SECONDS + 8)
+    extra = len(contestants) * (SAMPLE_SECONDS + 8)
     say(f"about {plan.expected + extra:.0f} s in all")
     trials = plan.run()
     summaries = sorted(summarise(trials), key=lambda row: row.threads)

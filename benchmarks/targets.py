@@ -105,9 +105,10 @@ def verdict(ratio: Ratio, trials: Sequence[Measurement]) -> Verdict:
     quotients = [a / b for a, b in pairs]
     middle = statistics.median(quotients)
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+    digits = 0 if ours > 1000 else 2
     measured = (
         f"{middle:.2f} ({min(quotients):.2f}-{max(quotients):.2f});"
-        f" {ours:,.4g}{ratio.unit} : {theirs:,.4g}{ratio.unit}"
+        f" {ours:,.{digits}f}{ratio.unit} : {theirs:,.{digits}f}{ratio.unit}"
     )
     met = middle >= ratio.limit if ratio.at_least else middle <= ratio.limit
     return Verdict(ratio.target, wanted, measured, met)

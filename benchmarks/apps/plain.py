@@ -1,12 +1,12 @@
 """A WSGI application without a framework: hello first, everything else by its path."""
 
-import gc
 import json
 import os
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import Any
 
 __all__ = ["about", "app", "counters", "fib"]
@@ -28,15 +28,28 @@ def about() -> dict[str, object]:
 def counters() -> dict[str, object]:
     """nogilserve's own counters, summed over its cores; empty under another server.
 
-    A diagnosis from inside, with the means of a debugger: it stops all threads for a moment and
-    is asked for before and after a measurement, never during one.
+    A diagnosis from inside, with the means of a debugger: it looks for cores in the local
+    variables of all threads. Asked for before and after a measurement, never during one.
     """
     module = sys.modules.get("nogilserve.engine.counters")
     if module is None:
         return {}
-    blocks = [block for block in gc.get_objects() if type(block) is module.Counters]
-    found: dict[str, object] = module.total(blocks)
+    blocks: dict[int, Any] = {}
+    for frame in _frames():
+        for value in frame.f_locals.values():
+            block = getattr(value, "counters", None)
+            if type(block) is module.Counters:
+                blocks[id(block)] = block
+    found: dict[str, object] = module.total(blocks.values())
     return found | {"cores": len(blocks)}
+
+
+def _frames() -> Iterator[FrameType]:
+    for innermost in sys._current_frames().values():  # noqa: SLF001
+        frame: FrameType | None = innermost
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
 
 
 def fib(n: int) -> int:

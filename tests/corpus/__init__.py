@@ -6,7 +6,7 @@ Each folder holds TOML files, one for each class of input. A case:
     name = "content-length-plus"        unique in its folder
     why = "RFC 9110 §8.6 …"              the rule, and the advisory where somebody got it wrong
     send = ["POST / HTTP/1.1\\r\\n", …]    joined; each character is one byte (\\u0000 to \\u00ff)
-    eof = true                          the client then closes its sending side (default: it does not)
+    eof = true                          the client then closes its sending side (default: not)
     requests = [{ method = "GET", target = "/" }]      what is accepted, in order (default: none)
     status = 400                        the error that ends the connection (default: none)
 

@@ -6,7 +6,7 @@ were pipelined behind it wait in the buffer (RFC 9112 §9.3.2). Nothing here kno
 threads, clocks or applications.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from nogilserve.errors import ProtocolError, ResponseError
@@ -59,7 +59,6 @@ class Http1Connection(Receiver):
         """Whether 100 was sent for the current request."""
         self._prepared = _NONE
         self.prepared_head = ""
-        """Status line and field lines of the response, as prepare() was told them."""
         """Status line and field lines of the prepared head, without Content-Length."""
         self._code = 0
         self._fields: response.Fields | None = None
@@ -199,6 +198,11 @@ class Http1Connection(Receiver):
             return "Connection: close\r\n"
         return "" if request.minor else "Connection: keep-alive\r\n"
 
+    def withdraw(self) -> None:
+        """What head() returned was not sent, and will not be: another head may be prepared."""
+        self.head_sent = False
+        self._mode = _NOTHING_SENT
+
     def data(self, chunk: bytes) -> bytes:
         """A piece of the body, framed; b"" where the response has no body.
 
@@ -244,7 +248,7 @@ class Http1Connection(Receiver):
             return ResponseError("body after the end of the response")
         return ResponseError("body before the start of the response")
 
-    def end(self, trailers: Iterable[tuple[str, str]] = ()) -> bytes:
+    def end(self, trailers: Sequence[tuple[str, str]] = ()) -> bytes:
         """The body is complete. `trailers` are sent where the framing has room for them.
 
         Raises ResponseError when Content-Length said more; the connection must then be closed.
@@ -307,11 +311,16 @@ class Http1Connection(Receiver):
 
     def next_cycle(self) -> bool:
         """The response has ended: whether another request may follow. If not, close."""
-        if not self.keep_alive or self._mode != _ENDED or not self._body_complete():
+        if not self.keep_alive or self._mode != _ENDED or self._body_left:
             self.keep_alive = False
             return False
+        if self._chunks is not None:
+            if not self._chunks.complete:
+                self.keep_alive = False
+                return False
+            self._chunks = None
         self._request = None
-        self._chunks = None
+        self._fields = None
         self._continued = False
         self._mode = _NOTHING_SENT
         self.head_sent = False

@@ -258,6 +258,3 @@ class Receiver:
         if self._chunks is not None and self._chunks.begun:
             return True
         return bool(self._buffer) or -1 < self._body_left < request.body
-
-    def _body_complete(self) -> bool:
-        return not self._body_left and (self._chunks is None or self._chunks.complete)

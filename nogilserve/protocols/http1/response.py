@@ -6,7 +6,7 @@ passes can split a response or change its framing (RFC 9112 §11.1).
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from nogilserve.errors import ResponseError
@@ -99,7 +99,7 @@ def compose_fields(headers: Headers, kinds: Mapping[str, int]) -> Fields:
     return fields
 
 
-def trailer_fields(trailers: Iterable[tuple[str, str]]) -> str:
+def trailer_fields(trailers: Sequence[tuple[str, str]]) -> str:
     """Check the trailer fields of a response and write them out (RFC 9110 §6.5.1)."""
     lines: list[str] = []
     for name, value in _pairs(trailers):
@@ -111,8 +111,10 @@ def trailer_fields(trailers: Iterable[tuple[str, str]]) -> str:
     return "".join(lines)
 
 
-def _pairs(headers: Iterable[object]) -> Iterable[tuple[str, str]]:
+def _pairs(headers: object) -> Iterable[tuple[str, str]]:
     """The fields one by one, each certain to be two strings."""
+    if not isinstance(headers, list | tuple):
+        raise ResponseError(f"headers must be a list of pairs, not {headers!r}")
     for field in headers:
         if not (isinstance(field, tuple | list) and len(field) == 2):
             raise ResponseError(f"a header must be a pair of name and value, not {field!r}")

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import pytest
+
 from nogilserve.errors import ProtocolError, TruncatedBody
 from nogilserve.messages import Headers, Limits, Request
 from nogilserve.protocols.http1 import Http1Connection
@@ -84,10 +86,7 @@ def stays_failed(connection: Http1Connection, error: ProtocolError) -> None:
     """Nothing is run after a mistake, whatever follows."""
     connection.receive_data(b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
     for step in (connection.read_body, connection.next_request):
-        try:
+        with pytest.raises(ProtocolError) as again:
             step()
-        except ProtocolError as again:
-            assert (again.status, again.message) == (error.status, error.message)
-        else:
-            raise AssertionError(f"{step.__name__} went on after {error}")
+        assert (again.value.status, again.value.message) == (error.status, error.message)
     assert not connection.next_cycle()

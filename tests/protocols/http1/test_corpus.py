@@ -1,6 +1,7 @@
 """The corpus, replayed on the protocol object in every kind of pieces."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -11,6 +12,7 @@ CASES = load("http1")
 
 
 def check(case: Case, outcome: Outcome) -> None:
+    """The outcome is the one that the case expects."""
     assert outcome.status == case.status, f"{case.why}: {outcome.message}"
     got = [(r.request.method, r.request.target, r.body) for r in outcome.received]
     assert got == [(e.method, e.target, e.body) for e in case.requests], case.why
@@ -23,6 +25,8 @@ def check(case: Case, outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 class TestCorpus:
+    """Every case, cut in every way."""
+
     def test_whole(self, case: Case) -> None:
         """In one piece the input has the outcome that the corpus says."""
         check(case, replay([case.sent], case.eof))
@@ -35,7 +39,7 @@ class TestCorpus:
         for _ in range(4):
             cuts = sorted(chance.randrange(size + 1) for _ in range(chance.randrange(1, 8)))
             bounds = [0, *cuts, size]
-            pieces = [case.sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+            pieces = [case.sent[a:b] for a, b in pairwise(bounds) if a < b]
             assert whole == replay(pieces, case.eof).summary(), f"cut at {cuts}"
 
     def test_byte_by_byte(self, case: Case) -> None:

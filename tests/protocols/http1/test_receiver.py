@@ -1,0 +1,229 @@
+"""Requests: what the corpus cannot say about the receiving half."""
+
+import time
+
+import pytest
+
+from nogilserve.errors import ProtocolError, TruncatedBody
+from nogilserve.messages import CHUNKED, Limits
+from nogilserve.protocols.http1 import Http1Connection
+from tests.protocols.http1.replay import COMMON, replay
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def receiving(data: bytes, limits: Limits | None = None) -> Http1Connection:
+    """A connection that was sent `data`."""
+    connection = Http1Connection(limits or Limits())
+    connection.receive_data(data)
+    return connection
+
+
+def post(fields: bytes, body: bytes = b"") -> bytes:
+    """A POST request."""
+    return b"POST / HTTP/1.1\r\nHost: a\r\n%b\r\n%b" % (fields, body)
+
+
+class TestHead:
+    """next_request."""
+
+    def test_ordinary(self) -> None:
+        """Every field of a Request is filled in."""
+        request = receiving(
+            b"GET /a%20b?c=d?e HTTP/1.1\r\nHost: x:1\r\nX-Own:  y \r\n\r\n"
+        ).next_request()
+        assert request is not None
+        assert (
+            request.method,
+            request.target,
+            request.path,
+            request.query,
+            request.minor,
+        ) == ("GET", "/a%20b?c=d?e", "/a%20b", "c=d?e", 1)
+        assert request.headers == [("host", "x:1"), ("x-own", "y")]
+        assert (
+            request.authority,
+            request.body,
+            request.keep_alive,
+            request.expect_continue,
+            request.upgrade,
+        ) == ("x:1", 0, True, False, "")
+
+    @pytest.mark.parametrize(
+        ("fields", "upgrade"),
+        [
+            (b"Connection: Upgrade\r\nUpgrade: websocket\r\n", "websocket"),
+            (b"Connection: keep-alive, upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n", "a, b"),
+            (b"Upgrade: websocket\r\n", ""),
+            (b"Connection: close\r\nUpgrade: websocket\r\n", ""),
+        ],
+    )
+    def test_upgrade(self, fields: bytes, upgrade: str) -> None:
+        """Upgrade counts only where Connection names it (RFC 9110 §7.8)."""
+        request = receiving(post(fields)).next_request()
+        assert request is not None
+        assert upgrade == request.upgrade
+
+    @pytest.mark.parametrize(
+        ("data", "expected"),
+        [
+            (post(b"Expect: 100-continue\r\nContent-Length: 5\r\n"), True),
+            (post(b"Expect: 100-CONTINUE\r\nTransfer-Encoding: chunked\r\n"), True),
+            (post(b"Expect: 100-continue\r\n"), False),
+            (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", False),
+        ],
+    )
+    def test_expect(self, data: bytes, expected: bool) -> None:
+        """100 is waited for only in HTTP/1.1 and only before content (RFC 9110 §10.1.1)."""
+        request = receiving(data).next_request()
+        assert request is not None
+        assert expected == request.expect_continue
+
+    def test_what_is_waiting(self) -> None:
+        """An incomplete head is told apart from an idle connection."""
+        connection = receiving(b"")
+        assert connection.eof
+        connection = receiving(b"\r\n")
+        assert connection.next_request() is None
+        assert (connection.buffered, connection.head_started, connection.eof) == (0, False, False)
+        connection.receive_data(b"G")
+        assert connection.next_request() is None
+        assert (connection.buffered, connection.head_started) == (1, True)
+        connection.receive_data(GET[1:] + b"GET")
+        assert connection.next_request() is not None
+        assert (connection.buffered, connection.head_started) == (3, False)
+
+    def test_one_at_a_time(self) -> None:
+        """The next request is not to be had before the response has ended."""
+        connection = receiving(GET + GET)
+        connection.next_request()
+        with pytest.raises(RuntimeError, match="not finished"):
+            connection.next_request()
+
+    def test_half_closed(self) -> None:
+        """A client that closes its sending side still gets its answers."""
+        connection = receiving(GET)
+        connection.receive_data(b"")
+        assert connection.next_request() is not None
+        connection.prepare("200 OK", [])
+        assert connection.whole(b"", COMMON)
+        assert connection.next_cycle()
+        assert connection.next_request() is None
+        assert connection.eof
+
+    def test_host_is_remembered_per_connection(self) -> None:
+        """A Host that was found valid once does not let another one pass."""
+        outcome = replay([GET + GET.replace(b"Host: a", b"Host: a b")])
+        assert (len(outcome.received), outcome.status) == (1, 400)
+
+    def test_limits_of_the_head(self) -> None:
+        """The configured limits hold, on the fast path too."""
+        head = b"GET / HTTP/1.1\r\nHost: a\r\nX: yyyy\r\n\r\n"
+        size = len(head)
+        for limits, status in [
+            (Limits(request_line=14, fields=2, field_size=7, head=size), None),
+            (Limits(request_line=13), 414),
+            (Limits(fields=1), 431),
+            (Limits(field_size=6), 431),
+            (Limits(head=size - 1), 431),
+        ]:
+            for pieces in ([head], [head[i : i + 1] for i in range(size)]):
+                assert status == replay(pieces, limits=limits).status
+
+
+class TestBody:
+    """read_body."""
+
+    def test_counted(self) -> None:
+        """Pieces come as they arrive; what is behind the body stays."""
+        connection = receiving(post(b"Content-Length: 5\r\n", b"he"))
+        connection.next_request()
+        assert connection.read_body() == b"he"
+        assert connection.read_body() is None
+        connection.receive_data(b"lloGET")
+        assert connection.read_body() == b"llo"
+        assert connection.read_body() == b""
+        assert connection.buffered == 3
+
+    def test_without(self) -> None:
+        """A request without a body is complete."""
+        connection = receiving(GET)
+        connection.next_request()
+        assert connection.read_body() == b""
+
+    def test_trailers(self) -> None:
+        """Trailers are there when the body is complete."""
+        connection = receiving(
+            post(b"Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n0\r\nX-A: b\r\n")
+        )
+        request = connection.next_request()
+        assert request is not None
+        assert request.body == CHUNKED
+        assert connection.read_body() == b"x"
+        assert connection.read_body() is None
+        assert connection.trailers == []
+        connection.receive_data(b"\r\n")
+        assert connection.read_body() == b""
+        assert connection.trailers == [("x-a", "b")]
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"Content-Length: 5\r\n\r\nhell", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhell\r\n"],
+    )
+    def test_truncated(self, body: bytes) -> None:
+        """A body that ends early raises, every time it is asked for."""
+        connection = receiving(b"POST / HTTP/1.1\r\nHost: a\r\n" + body)
+        connection.next_request()
+        assert connection.read_body() == b"hell"
+        connection.receive_data(b"")
+        for _ in range(2):
+            with pytest.raises(TruncatedBody):
+                connection.read_body()
+        assert not connection.next_cycle()
+
+    @pytest.mark.parametrize(
+        ("data", "status"),
+        [
+            (post(b"Content-Length: 5\r\n", b"hello"), None),
+            (post(b"Content-Length: 6\r\n"), 413),
+            (post(b"Transfer-Encoding: chunked\r\n", b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"), None),
+            (post(b"Transfer-Encoding: chunked\r\n", b"3\r\nhel\r\n3\r\n"), 413),
+            (post(b"Transfer-Encoding: chunked\r\n", b"ffffffffffffffff\r\n"), 413),
+        ],
+    )
+    def test_limit(self, data: bytes, status: int | None) -> None:
+        """A body over the limit is 413 as soon as its size is known (RFC 9110 §15.5.14)."""
+        assert status == replay([data], limits=Limits(body=5)).status
+
+    def test_413_comes_with_the_head(self) -> None:
+        """A Content-Length over the limit is refused before any body is read."""
+        with pytest.raises(ProtocolError) as caught:
+            receiving(post(b"Content-Length: 6\r\n"), Limits(body=5)).next_request()
+        assert caught.value.status == 413
+
+
+class TestTime:
+    """The work is linear in the bytes, however they come. The bounds are wide: quadratic work
+    would take minutes."""
+
+    def test_head_byte_by_byte(self) -> None:
+        """The end of a head is not searched for again and again."""
+        data = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: %b\r\n" % (b"y" * 900) * 60 + b"\r\n"
+        before = time.process_time()
+        assert len(replay([data[i : i + 1] for i in range(len(data))]).received) == 1
+        assert time.process_time() - before < 10
+
+    def test_tiny_chunks(self) -> None:
+        """A hundred thousand chunks of one byte."""
+        data = post(b"Transfer-Encoding: chunked\r\n", b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+        for size in (len(data), 65536, 7):
+            before = time.process_time()
+            outcome = replay([data[i : i + size] for i in range(0, len(data), size)])
+            assert outcome.received[0].body == b"x" * 100_000
+            assert time.process_time() - before < 10
+
+    def test_long_pipeline(self) -> None:
+        """Ten thousand requests in one buffer."""
+        before = time.process_time()
+        assert len(replay([GET * 10_000]).received) == 10_000
+        assert time.process_time() - before < 10

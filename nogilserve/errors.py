@@ -7,7 +7,7 @@ NogilserveError
 ├── ProtocolError        the peer broke the protocol; carries the status to answer with
 ├── TruncatedBody        the peer went away in the middle of a request body
 ├── ClientDisconnected   the peer went away, or stopped reading, while a response was written
-└── ResponseError        the application broke the rules of its interface (illegal header, two starts …)
+└── ResponseError        the application broke the rules of its interface (two starts …)
 
 A ProtocolError is the peer's mistake, a ResponseError the application's; the two never mix.
 """

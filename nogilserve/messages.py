@@ -123,8 +123,8 @@ class Exchange(Protocol):
     request: Request
     scheme: str
     """ "http" or "https"."""
-    client: tuple[str, int] | None
-    """Address and port of the peer; None on a unix socket."""
+    client: tuple[str, str] | None
+    """Address, and port as text, of the peer; None on a unix socket."""
     server: tuple[str, str]
     """Name or address, and port as text, of the socket that accepted."""
     received: int

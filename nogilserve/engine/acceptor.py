@@ -3,6 +3,7 @@
 import errno
 import logging
 import socket
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Protocol
@@ -46,7 +47,8 @@ class Acceptor:
     def __init__(self, listener: ListeningSocket, cores: Sequence[Core]) -> None:
         # The list of cores is read-only; the sockets of listeners accept in any thread.
         self._sock = listener.socket
-        self._server = listener.server
+        # Interned, so immortal: every request of every core puts them into its environ.
+        self._name, self._port = map(sys.intern, listener.server)
         self._tcp = listener.socket.family != getattr(socket, "AF_UNIX", None)
         self._cores = cores
         self.deadline = NEVER
@@ -123,6 +125,6 @@ class Acceptor:
             sock.close()  # gone already
             core.shares.release(core.index)
             return True
-        client = (address[0], address[1]) if self._tcp else None
-        Connection(core, sock, client, self._server).start(core)
+        client = (address[0], str(address[1])) if self._tcp else None
+        Connection(core, sock, client, (self._name, self._port)).start(core)
         return True

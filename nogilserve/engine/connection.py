@@ -18,6 +18,7 @@ from nogilserve.engine.core import Core
 from nogilserve.engine.exchange import RECV, HttpExchange
 from nogilserve.engine.outbox import Outbox
 from nogilserve.engine.poller import READ, WRITE
+from nogilserve.engine.scheduler import TICK
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ProtocolError, TruncatedBody
 from nogilserve.messages import CHUNKED, RequestRecord
@@ -71,7 +72,7 @@ class Connection(HttpExchange):
         self,
         core: Core,
         sock: socket.socket,
-        client: tuple[str, int] | None,
+        client: tuple[str, str] | None,
         server: tuple[str, str],
     ) -> None:
         HttpExchange.__init__(self, core, sock, client, server)
@@ -250,11 +251,13 @@ class Connection(HttpExchange):
         if core.record is not None:
             self._started = monotonic()
             self._wall = time()
-            self._status = ""
             self._wire = self._payload = self._head_size = 0
+        if core.slow.scores and self._kind() in core.slow.scores:
+            return self._run_slow(core)
         gateway = core.gateway
         assert gateway is not None
-        core.calls += 1
+        call = core.calls + 1
+        core.calls = call
         lock = core.lock
         lock.release()
         # From here on another thread may hold the core: nothing of it may be changed.
@@ -264,14 +267,53 @@ class Connection(HttpExchange):
         try:
             gateway(self)
         except BaseException:
-            # A gateway promises not to raise. If it does, one connection is lost, not a core.
-            _log.critical("internal error while a request ran", exc_info=True)
-            self.broken = True
+            self._gateway_raised()
         if lock.acquire(blocking=False):
             self._after(core)
             return True
-        core.submit(self.take_back)
+        core.submit(self._take_back_long if core.long_call == call else self.take_back)
         return False
+
+    def _kind(self) -> tuple[str, str]:
+        """What requests are alike in how long they take: method and first path segment."""
+        return self.request.method, self.request.path.split("/", 2)[:2][-1]
+
+    def _run_slow(self, core: Core) -> bool:
+        """As `run`, for a kind of request known to be slow: another thread drives meanwhile."""
+        gateway = core.gateway
+        assert gateway is not None
+        core.calls += 1
+        core.lock.release()
+        core.spares.offer(core)
+        if core.unwatched:
+            core.unwatched = False
+            core.ring()
+        began = monotonic()
+        try:
+            gateway(self)
+        except BaseException:
+            self._gateway_raised()
+        long = monotonic() - began > TICK
+        if core.lock.acquire(blocking=False):
+            if not long:
+                core.slow.was_short(self._kind())
+            self._after(core)
+            return True
+        core.submit(self._take_back_long if long else self._take_back_short)
+        return False
+
+    def _gateway_raised(self) -> None:
+        # A gateway promises not to raise. If it does, one connection is lost, not a core.
+        _log.critical("internal error while a request ran", exc_info=True)
+        self.broken = True
+
+    def _take_back_long(self, core: Core) -> bool:
+        core.slow.was_long(self._kind())
+        return self.take_back(core)
+
+    def _take_back_short(self, core: Core) -> bool:
+        core.slow.was_short(self._kind())
+        return self.take_back(core)
 
     def take_back(self, core: Core) -> bool:
         """A request that ran in a thread which lost the core meanwhile is finished."""
@@ -456,6 +498,9 @@ class Connection(HttpExchange):
     def _write_record(self, core: Core, *, complete: bool) -> None:
         assert core.record is not None
         payload, beyond_head = self._payload, max(self._wire - self._head_size, 0)
+        status, *fields = (
+            self.protocol.prepared_head.split("\r\n")[:-1] if self.head_sent else ("",)
+        )
         core.record(
             RequestRecord(
                 request_id=self.request_id,
@@ -464,8 +509,8 @@ class Connection(HttpExchange):
                 target=self.request.target,
                 minor=self.request.minor,
                 headers=self.request.headers,
-                status=int(self._status[:3] or 0),
-                response_headers=self._response_headers,
+                status=int(status[9:12] or 0),
+                response_headers=[(n, v) for n, _, v in (f.partition(": ") for f in fields)],
                 sent=payload if complete else min(payload, beyond_head),
                 received=self.received,
                 started=self._wall,

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from nogilserve.engine.body import NoBody
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.poller import READ, make_poller
-from nogilserve.engine.scheduler import Driven, Shares
+from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.protocols.http1 import Tables
@@ -60,6 +60,7 @@ class Core:
         index: int,
         settings: Settings,
         shares: Shares,
+        spares: Spares,
         lazy: threading.Semaphore,
         ring: Callable[[], None],
     ) -> None:
@@ -67,6 +68,9 @@ class Core:
         self.lock = threading.Lock()
         self.calls = 0
         self.turns = 0
+        self.long_call = 0
+        self.slow = Slow()
+        self.spares = spares
         self.unwatched = True
         self.parked = False
         self.ring = ring
@@ -163,8 +167,8 @@ class Core:
         """Serve, until something else is to be done. The caller holds the lock.
 
         False: the core was lost, another thread may hold it. True: it is still held; the
-        engine stops, or the home thread wants it, or (at home) another core needs
-        help, or (helping, `until` given) there is nothing to do or the time is over.
+        engine stops, or another core needs help, or (not at `home`) the home thread wants it, or
+        (helping, `until` given) there is nothing to do or the time is over.
         """
         if self.gateway is None:
             self.gateway = self._make_gateway()
@@ -194,11 +198,9 @@ class Core:
                 if not events and not self._inbox:
                     return True
             else:
-                if self.victim is not None if home else self.wanted:
+                if self.victim is not None or (self.wanted and not home) or self.finished():
                     return True
-                if self.finished():
-                    return True
-                self.parked = home  # only the home thread can leave its core to help another
+                self.parked = True
                 events = poll(
                     -1 if self.wheel.next == NEVER else max(self.wheel.next - self.now, 0)
                 )

@@ -14,7 +14,7 @@ from nogilserve.engine.body import BodyStore, LazyBody
 from nogilserve.engine.core import Core
 from nogilserve.engine.outbox import Outbox, send_range
 from nogilserve.engine.poller import READ, WRITE, wait_for
-from nogilserve.errors import ClientDisconnected, ProtocolError, TruncatedBody
+from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
 from nogilserve.messages import Headers, Request
 from nogilserve.protocols.http1 import Http1Connection
 
@@ -46,13 +46,12 @@ class HttpExchange:
         "_id",
         "_outbox",
         "_payload",
-        "_response_headers",
-        "_status",
         "_wire",
         "broken",
         "client",
         "core",
         "head_sent",
+        "prepare",
         "protocol",
         "received",
         "request",
@@ -68,7 +67,7 @@ class HttpExchange:
         self,
         core: Core,
         sock: socket.socket,
-        client: tuple[str, int] | None,
+        client: tuple[str, str] | None,
         server: tuple[str, str],
     ) -> None:
         self.core = core
@@ -77,6 +76,8 @@ class HttpExchange:
         self.server = server
         self.scheme = "http"
         self.protocol = Http1Connection(core.limits, core.tables)
+        self.prepare = self.protocol.prepare
+        """Check and keep status and field lines of the response to come."""
         self.head_sent = False
         self.broken = False
         """The connection cannot go on after this request."""
@@ -90,8 +91,6 @@ class HttpExchange:
         """A response head that waits for the first bytes of the body, to leave with them."""
         # For the access log:
         self._id = ""
-        self._status = ""
-        self._response_headers: Headers = []
         self._head_size = 0
         self._payload = 0
         self._wire = 0
@@ -144,13 +143,6 @@ class HttpExchange:
         if not self.head_sent:
             self._write(self.protocol.interim(103, headers))
 
-    def prepare(self, status: str, headers: Headers) -> None:
-        """Check and keep status and field lines of the response to come."""
-        self.protocol.prepare(status, headers)
-        self._status = status
-        if self.core.record is not None:
-            self._response_headers = headers
-
     @property
     def declared_length(self) -> int | None:
         """The Content-Length among the prepared field lines."""
@@ -181,24 +173,39 @@ class HttpExchange:
     def send_head(self, length: int | None) -> None:
         """Start a response; the head leaves with the first piece of the body."""
         self._head = self.protocol.head(length, self.core.common)
-        self.head_sent = True
         self._head_size = len(self._head)
         self._payload = 0
 
     def send_data(self, data: bytes) -> None:
         """A piece of the body."""
-        framed = self.protocol.data(data)
+        try:
+            framed = self.protocol.data(data)
+        except ResponseError:
+            self._withdraw()
+            raise
         self._payload += len(data)
         if self._head:
             framed, self._head = self._head + framed, b""
+            self.head_sent = True
         if framed:
             self._write(framed)
 
+    def _withdraw(self) -> None:
+        """The application's mistake came before anything was sent: an error can be answered."""
+        if self._head:
+            self._head = b""
+            self.protocol.withdraw()
+
     def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
         """A range of a real file, by sendfile where the system has it."""
-        wanted = self.protocol.account(count)
+        try:
+            wanted = self.protocol.account(count)
+        except ResponseError:
+            self._withdraw()
+            raise
         if self._head:
             head, self._head = self._head, b""
+            self.head_sent = True
             self._write(head, _MORE if wanted and count else 0)
         if not wanted:
             return
@@ -223,9 +230,14 @@ class HttpExchange:
 
     def send_end(self) -> None:
         """The body is complete."""
-        rest = self.protocol.end()
+        try:
+            rest = self.protocol.end()
+        except ResponseError:
+            self._withdraw()
+            raise
         if self._head:
             rest, self._head = self._head + rest, b""
+            self.head_sent = True
         if rest:
             self._write(rest)
 

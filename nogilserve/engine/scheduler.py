@@ -4,18 +4,25 @@ A thread drives a core while it holds the core's lock. Around each call into the
 driver offers the core: it releases the lock. When the call is short, the driver takes
 the lock back and nobody noticed. When it is long, the monitor finds the lock free and the
 call counter unchanged since its last look, and gives the core to a spare thread or, where none is
-parked, asks the driver of an idle core to help. Whoever acquires the lock drives: that is the
-one claim there is, and it can only be won once.
+parked, asks the driver of an idle core to help. Requests of a kind that was long before do not
+wait for that: the core is offered to a spare thread as their call begins. Whoever acquires the
+lock drives: that is the one claim there is, and it can only be won once.
 """
 
 import threading
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-__all__ = ["TICK", "Driven", "Monitor", "Shares", "Spares"]
+__all__ = ["TICK", "Driven", "Monitor", "Shares", "Slow", "Spares"]
 
 TICK: Final = 0.001
 """Seconds between two looks of the monitor: a call that lasts longer counts as long."""
+
+_KINDS: Final = 256
+"""Kinds of slow requests remembered per core: paths come from clients, so there is a bound."""
+_LEARN: Final = 4
+_SURE: Final = 16
+"""A kind is forgotten after this many short calls in a row at most."""
 
 _QUIET_TICKS: Final = 20
 """Looks without any call in progress after which the monitor sleeps until it is rung."""
@@ -30,6 +37,8 @@ class Driven(Protocol):
     """Application calls begun. Written by the driver, read by the monitor."""
     turns: int
     """Batches of events taken from the poller. Written by the driver, read by the monitor."""
+    long_call: int
+    """The value `calls` had during the last call found to be long. Written by the monitor."""
     unwatched: bool
     """Set by the monitor before it sleeps; the driver that sees it clears it and rings."""
     parked: bool
@@ -101,6 +110,33 @@ class Spares:
         """How many threads wait; already stale when it is read."""
         with self._lock:
             return len(self._parked)
+
+
+class Slow:
+    """Kinds of requests whose calls were long, so that the core is offered before the next one.
+
+    Owner: the thread that holds the core. A kind is any hashable; the engine takes method
+    and first path segment. Each long call raises a kind's score, each short one lowers it.
+    """
+
+    __slots__ = ("scores",)
+
+    def __init__(self) -> None:
+        self.scores: dict[object, int] = {}
+        """Kinds with a score; empty as long as every call is short."""
+
+    def was_long(self, kind: object) -> None:
+        """A call of that kind took longer than a tick."""
+        if len(self.scores) < _KINDS or kind in self.scores:
+            self.scores[kind] = min(self.scores.get(kind, 0) + _LEARN, _SURE)
+
+    def was_short(self, kind: object) -> None:
+        """A call of that kind took less than a tick."""
+        score = self.scores.get(kind, 0) - 1
+        if score > 0:
+            self.scores[kind] = score
+        else:
+            self.scores.pop(kind, None)
 
 
 class Shares:
@@ -186,6 +222,7 @@ class Monitor:
             if not core.lock.locked():
                 active = True
                 if same_call and core.has_work():
+                    core.long_call = seen[0]
                     self._help(core, spares=True)
                     continue
             elif not same_call:

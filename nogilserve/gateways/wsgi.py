@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final
 from urllib.parse import unquote_to_bytes
 
+from nogilserve import __version__
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
 from nogilserve.messages import CHUNKED, Exchange, Headers
 
@@ -98,11 +99,14 @@ class ErrorStream(io.TextIOBase):
 class _Response:
     """What `start_response` was told. Owner: the thread that runs the request."""
 
-    __slots__ = ("exchange", "started")
+    __slots__ = ("begun", "exchange", "started")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.started = False
+        """start_response was called."""
+        self.begun = False
+        """The head is on its way: it leaves with the first bytes of the body."""
 
     def start(
         self, status: str, headers: Headers, exc_info: ExcInfo | None = None, /
@@ -132,16 +136,16 @@ class _Response:
             raise ResponseError(f"the body must be made of bytes, not {type(data).__name__}")
         if not data:
             return
-        exchange = self.exchange
-        if not exchange.head_sent:
+        if not self.begun:
             self.send_head(length)
-        exchange.send_data(data)
+        self.exchange.send_data(data)
 
     def send_head(self, length: int | None) -> None:
         """Send what start_response was told."""
         if not self.started:
             raise ResponseError("the application has not called start_response")
         self.exchange.send_head(length)
+        self.begun = True
 
 
 class WsgiGateway:
@@ -154,6 +158,7 @@ class WsgiGateway:
         self._name = name
         self._debug = debug
         self._template: dict[str, Any] = {
+            "SERVER_SOFTWARE": f"nogilserve/{__version__}",
             "SCRIPT_NAME": "",
             "wsgi.version": (1, 0),
             "wsgi.errors": ErrorStream(),
@@ -163,12 +168,12 @@ class WsgiGateway:
             "wsgi.file_wrapper": FileWrapper,
         }
 
-    def __call__(self, exchange: Exchange) -> None:
+    def run(self, exchange: Exchange) -> None:
         """Run the application for `exchange`. Never raises."""
         response = _Response(exchange)
         try:
             result = self._app(self._environ(exchange), response.start)
-            if type(result) is list and response.started and not exchange.head_sent:
+            if type(result) is list and response.started and not response.begun:
                 # Complete as it is, and a list has no close().
                 body = result[0] if len(result) == 1 else b"".join(result)
                 if type(body) is not bytes:
@@ -197,8 +202,7 @@ class WsgiGateway:
         environ["SERVER_NAME"], environ["SERVER_PORT"] = exchange.server
         client = exchange.client
         if client is not None:
-            environ["REMOTE_ADDR"] = client[0]
-            environ["REMOTE_PORT"] = str(client[1])
+            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client
         else:
             environ["REMOTE_ADDR"] = ""
         environ["wsgi.url_scheme"] = exchange.scheme
@@ -233,7 +237,7 @@ class WsgiGateway:
                 for piece in result:
                     # Only of a single piece the whole length is known (PEP 3333).
                     response.pass_on(piece, len(piece) if length == 1 else None)
-                if not response.exchange.head_sent:
+                if not response.begun:
                     response.send_head(0)
                 response.exchange.send_end()
             except ResponseError as exc:
@@ -246,7 +250,7 @@ class WsgiGateway:
 
     def _send_file(self, response: _Response, wrapper: FileWrapper) -> bool:
         """Have the system send a real file from its position to its end. False: it is none."""
-        if response.exchange.head_sent:
+        if response.begun:
             return False
         try:
             fd = wrapper.filelike.fileno()

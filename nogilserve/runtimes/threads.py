@@ -47,7 +47,8 @@ class ThreadRuntime:
         # the threads stay free of such clients.
         lazy = threading.Semaphore(max(1, settings.threads // 2))
         self._cores = [
-            Core(index, settings, self._shares, lazy, self._ring) for index in range(settings.cores)
+            Core(index, settings, self._shares, self._spares, lazy, self._ring)
+            for index in range(settings.cores)
         ]
         self._monitor = Monitor(self._cores, self._spares)
         self._homes = [
@@ -130,18 +131,11 @@ class ThreadRuntime:
         """The body of a core's home thread: drive it, help others when it is idle."""
         while True:
             core.await_turn()
-            held = core.drive(home=True)
-            if not held:
-                continue
-            if core.finished():
-                core.lock.release()
-                return
-            victim, core.victim = core.victim, None
-            core.lock.release()
-            if isinstance(victim, Core) and victim.lock.acquire(blocking=False):
-                victim.counters.steals += 1
-                if victim.drive(home=False, until=victim.help_until()):
-                    victim.lock.release()
+            if core.drive(home=True):
+                if core.finished():
+                    core.lock.release()
+                    return
+                self._leave_to_help(core)
 
     def _spare(self) -> None:
         """The body of a spare thread: drive what it is given until its home thread wants it."""
@@ -153,7 +147,19 @@ class ThreadRuntime:
             if core.lock.acquire(blocking=False):
                 core.counters.hand_offs += 1
                 if core.drive(home=False):
-                    core.lock.release()
+                    self._leave_to_help(core)
+
+    def _leave_to_help(self, core: Core) -> None:
+        """Let go of `core`, which had nothing to do, and drive the one that needs it, if any.
+
+        Should `core` get work meanwhile, the monitor finds it without a driver, like any other.
+        """
+        victim, core.victim = core.victim, None
+        core.lock.release()
+        if isinstance(victim, Core) and victim.lock.acquire(blocking=False):
+            victim.counters.steals += 1
+            if victim.drive(home=False, until=victim.help_until()):
+                victim.lock.release()
 
 
 def _stop_accepting(acceptor: Acceptor, stopped: threading.Semaphore, core: Core) -> bool:

@@ -11,18 +11,18 @@ import os
 import queue
 import signal
 import sys
+from dataclasses import replace
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
 from nogilserve import __version__
 from nogilserve.apps import FREE_THREADED, LoadedApp, gil_is_on, load_app
-from nogilserve.config import Config
+from nogilserve.config import Bind, Config
 from nogilserve.engine.settings import Settings
-from nogilserve.errors import AppImportError
-from nogilserve.gateways.wsgi import WsgiGateway
-from nogilserve.messages import Limits
+from nogilserve.errors import ConfigError
 from nogilserve.observe.accesslog import AccessLog
+from nogilserve.runtimes.build import build_settings
 from nogilserve.runtimes.threads import ThreadRuntime
 from nogilserve.sockets import Listener, open_listeners
 from nogilserve.supervise import systemd
@@ -41,21 +41,22 @@ def run(config: Config) -> int:
     accepts a connection.
     """
     _configure_logging(config.log_level)
-    loaded = load_app(
-        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
-    )
-    if loaded.interface != "wsgi":
-        raise AppImportError(
-            f"{loaded.name} is an ASGI application; this version serves WSGI applications. "
-            "If it is a WSGI application after all, say --interface wsgi."
-        )
-    listeners = open_listeners(config.binds, config.backlog, uds_permissions=config.uds_permissions)
+    directory = os.getcwd()  # importing the application may change it
     access_log = None
+    if config.access_log:
+        access_log = _open_access_log(config)
+    listeners: list[Listener] = []
     try:
-        if config.access_log:
-            access_log = AccessLog(config.access_log, config.access_log_format)
-            access_log.start()
-        return _serve(config, loaded, listeners, access_log)
+        loaded = load_app(
+            config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
+        )
+        settings = build_settings(config, loaded, access_log.put if access_log else None)
+        listeners = open_listeners(
+            [_absolute(bind, directory) for bind in config.binds],
+            config.backlog,
+            uds_permissions=config.uds_permissions,
+        )
+        return _serve(config, loaded, settings, listeners, access_log)
     finally:
         for listener in listeners:
             listener.close()
@@ -63,36 +64,33 @@ def run(config: Config) -> int:
             access_log.close()
 
 
-def settings_of(config: Config, loaded: LoadedApp, access_log: AccessLog | None) -> Settings:
-    """What the engine is told."""
-    return Settings(
-        threads=config.threads,
-        cores=min(config.workers, config.threads),
-        gateway=lambda: WsgiGateway(loaded.app, loaded.name, debug=config.debug),
-        limits=Limits(
-            request_line=config.limit_request_line,
-            fields=config.limit_request_fields,
-            field_size=config.limit_request_field_size,
-            head=config.limit_request_head,
-            body=config.limit_request_body,
-        ),
-        poller=config.poller,
-        keep_alive=config.keep_alive,
-        head_timeout=config.header_timeout,
-        body_timeout=config.body_timeout,
-        write_timeout=config.write_timeout,
-        server_header=config.server_header,
-        record=None if access_log is None else access_log.put,
-    )
+def _absolute(bind: Bind, directory: str) -> Bind:
+    return replace(bind, path=os.path.join(directory, bind.path)) if bind.path else bind
+
+
+def _open_access_log(config: Config) -> AccessLog:
+    try:
+        access_log = AccessLog(config.access_log, config.access_log_format)
+    except OSError as exc:
+        raise ConfigError(
+            f"--access-log {config.access_log!r} cannot be written: {exc.strerror}. Name a file in "
+            "a directory that exists and that this user may write to, or - for standard output."
+        ) from None
+    access_log.start()
+    return access_log
 
 
 def _serve(
-    config: Config, loaded: LoadedApp, listeners: list[Listener], access_log: AccessLog | None
+    config: Config,
+    loaded: LoadedApp,
+    settings: Settings,
+    listeners: list[Listener],
+    access_log: AccessLog | None,
 ) -> int:
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
     previous = _catch_signals(commands)
     try:
-        runtime = ThreadRuntime(settings_of(config, loaded, access_log), listeners)
+        runtime = ThreadRuntime(settings, listeners)
         runtime.start()
         started = monotonic()
         _announce(config, loaded, listeners)

@@ -177,7 +177,7 @@ def test_fewer_bytes_than_announced(server: Served, route: str, sends: int) -> N
         ("raise-mid-length", b"01234"),
         ("raise-after-write", b"written"),
         ("exc-info-after", b"sent,"),
-        ("text-body?case=mixed", b"bytes"),
+        ("text-body?case=mixed-later", b"bytes"),
     ],
 )
 def test_after_something_was_sent(server: Served, target: str, start: bytes) -> None:

@@ -108,6 +108,7 @@ def text_body(
     bodies: dict[str, Any] = {
         "only": ["text"],
         "mixed": [b"bytes", "text"],
+        "mixed-later": iter([b"bytes", "text"]),
         "bare": "text",
         "bytearray": [bytearray(b"text")],
         "int": [1],

@@ -52,7 +52,7 @@ def _row(summary: Summary, ours: Summary | None) -> list[str]:
         f"{summary.p50_us / 1000:.2f}",
         f"{summary.p99_us / 1000:.2f}",
         f"{summary.pss_bytes / 2**20:.1f}",
-        f"{summary.rate_spread * 100:.0f} %",
+        f"{summary.rate_spread * 100:.0f} %" if summary.trials > 1 else "-",
         f"{summary.trials}" + (f" ({summary.invalid} invalid)" if summary.invalid else ""),
     ]
 

@@ -20,7 +20,7 @@ def parse(head: bytes, limits: Limits) -> Request:
     """Parse a complete head with the empty line that ends it. Raises ProtocolError."""
     reader = HeadReader(limits)
     if reader.advance(head, 0) != len(head):
-        raise ProtocolError(400, "incomplete request head", "RFC 9112 §2.1")
+        raise ProtocolError(400, "incomplete or overlong request head", "RFC 9112 §2.1")
     return build(reader, head)
 
 

@@ -27,6 +27,7 @@ class Receiver:
         "_empty_lines",
         "_failed",
         "_host",
+        "_last_size",
         "_limits",
         "_longest_fast",
         "_most_body",
@@ -54,6 +55,8 @@ class Receiver:
         self._empty_lines = 0
         self._host = ""
         """The last Host that was found valid: a client keeps sending the same one."""
+        self._last_size = 0
+        """Bytes of the last head that came alone: one of the same size may be the same one."""
         self._failed: tuple[int, str, str] | None = None
         """The ProtocolError after which nothing is read any more. Not the exception itself: that
         would be a cycle with its traceback."""
@@ -94,16 +97,25 @@ class Receiver:
         Raises ProtocolError when the head breaks a rule or a limit, or ends too early, and
         then again on every call.
         """
-        if self._failed is not None:
-            raise ProtocolError(*self._failed)
-        if self._request is not None:
-            raise RuntimeError("the current request is not finished: call next_cycle()")
+        if self._failed is not None or self._request is not None:
+            raise self._not_now()
         buffer = self._buffer
         if not buffer:
             return None
         start = self._start
+        size = len(buffer)
         end = -1
         request = None
+        again = False
+        if size == self._last_size and isinstance(buffer, bytes) and not start:
+            again = True
+            request = self._tables.recent.get(buffer)
+        if request is not None:
+            self._buffer = b""
+            self._request = request
+            if not request.keep_alive:
+                self.keep_alive = False
+            return request
         if self._reader is None:
             end = buffer.find(b"\r\n\r\n", start)
             if start <= end <= start + self._longest_fast:
@@ -112,11 +124,14 @@ class Receiver:
                 request = fast.parse(head, names, self._host, self._most_fields)
         if request is not None:
             end += 4
-            if end == len(buffer):
+            if end != size:
+                self._start = end
+            else:
                 self._buffer = b""
                 self._start = 0
-            else:
-                self._start = end
+                self._last_size = size
+                if again and not request.body and isinstance(buffer, bytes):
+                    self._tables.remember(buffer, request)
             if request.authority != self._host:
                 self._host = request.authority
         else:
@@ -132,6 +147,11 @@ class Receiver:
             self.keep_alive = False
         self._request = request
         return request
+
+    def _not_now(self) -> Exception:
+        if self._failed is not None:
+            return ProtocolError(*self._failed)
+        return RuntimeError("the current request is not finished: call next_cycle()")
 
     def _read_head(self) -> Request | None:
         """The full path: a head that is incomplete or not of the ordinary kind."""

@@ -7,6 +7,8 @@ free-threaded CPython makes immortal: they cost nothing to share.
 
 from typing import Final
 
+from nogilserve.messages import Request
+
 __all__ = ["DATE", "FRAMING", "HOP_BY_HOP", "LENGTH", "PHRASES", "PLAIN", "SERVER", "Tables"]
 
 # Kinds of a response field, by how it is treated.
@@ -218,16 +220,24 @@ def _spellings(names: tuple[str, ...]) -> dict[str, str]:
     return known
 
 
+_MOST_RECENT: Final = 64
+_LONGEST_RECENT: Final = 2048
+"""Bytes; together at most 128 KiB of heads per core."""
+
+
 class Tables:
     """The look-up tables of one core, about 20 KiB.
 
-    Owner: the core that made it. Nothing is written after it was made, so a thread that
-    finishes a request of that core (hand-off) reads it safely, only a little slower.
+    Owner: the core that made it. A thread that finishes a request of that core (hand-off) reads
+    `kinds` and `status_lines`, which are not written after they were made.
     """
 
-    __slots__ = ("kinds", "request_names", "status_lines")
+    __slots__ = ("kinds", "recent", "request_names", "status_lines")
 
     def __init__(self) -> None:
+        self.recent: dict[bytes, Request] = {}
+        """Heads without a body that a connection has sent at least twice, as they came: clients
+        that poll send the same bytes again and again. Only the core's driver comes here."""
         self.request_names = _spellings(_REQUEST_NAMES) | _ODD_SPELLINGS
         """Field name as peers spell it → lower case."""
         self.kinds: dict[str, int] = dict.fromkeys(_spellings(_RESPONSE_NAMES), PLAIN)
@@ -241,3 +251,10 @@ class Tables:
             if code not in {204, 304}
         }
         """Status as applications give it → status line with its CRLF, for those with a body."""
+
+    def remember(self, head: bytes, request: Request) -> None:
+        """Keep what `head` was parsed to; a Request is not changed, so many may share it."""
+        if len(head) <= _LONGEST_RECENT:
+            if len(self.recent) >= _MOST_RECENT:
+                self.recent.clear()
+            self.recent[head] = request

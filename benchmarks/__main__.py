@@ -49,6 +49,13 @@ def _add_load(parser: argparse.ArgumentParser, duration: int, rounds: int) -> No
     parser.add_argument("--connections", type=_positive, default=64, help="connections of wrk")
     parser.add_argument("--wrk-threads", type=_positive, default=default_wrk_threads())
     parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait so long in all, before trials, for foreign work on the machine to end",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="one round of one second: to see it work, not to cite"
     )
 

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         say(line)
     workloads = _workloads(options.workloads)
     pairs = [(w, c) for w in workloads for c in contestants_for(w, contestants)]
-    plan = Plan(pairs, options.rounds, options.duration, options.connections, options.wrk_threads)
+    plan = Plan.of(pairs, options)
     trials = plan.run()
     setting["load_average_after"] = os.getloadavg()
     summaries = summarise(trials)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.chart import Bar, Panel, draw
+from benchmarks.rounds import NOISY
 from benchmarks.trial import Measurement
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
 ]
 
 RESULTS = Path(__file__).with_name("results")
-NOISY = 0.15  # processors' worth of foreign work above which a run is called noisy
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,21 @@
 """Alternating rounds: every contestant once per round, so that drift of the machine hits all."""
 
+import argparse
 import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from benchmarks import wrk
+from benchmarks import procs, wrk
 from benchmarks.servers import Contestant
 from benchmarks.trial import Measurement, TrialError, run_trial
 from benchmarks.workloads import Workload
 
-__all__ = ["Plan", "default_wrk_threads", "say"]
+__all__ = ["NOISY", "Plan", "default_wrk_threads", "say"]
 
+NOISY = 0.15  # processors' worth of foreign work above which a trial is called disturbed
+QUIET_SAMPLE = 0.5  # seconds of looking whether the machine is quiet
 OVERHEAD = 1.5  # seconds a trial takes besides load: start, check, stop
 
 
@@ -36,8 +39,24 @@ class Plan:
     connections: int
     wrk_threads: int
     warm_up: int = 1
+    patience: float = 0.0
+    """Seconds the whole may spend waiting for foreign work on the machine to end."""
     failures: list[str] = field(default_factory=list)
     """One line for each pair that did not run; filled by `run`."""
+
+    @classmethod
+    def of(
+        cls, pairs: Sequence[tuple[Workload, Contestant]], options: argparse.Namespace
+    ) -> "Plan":
+        """The plan that the command line describes."""
+        return cls(
+            pairs,
+            options.rounds,
+            options.duration,
+            options.connections,
+            options.wrk_threads,
+            patience=options.patience,
+        )
 
     @property
     def expected(self) -> float:
@@ -50,8 +69,11 @@ class Plan:
         broken: set[tuple[str, str]] = set()
         total = len(self.pairs) * self.rounds
         say(f"{total} trials of {self.seconds} s, about {self.expected:.0f} s in all")
+        if self.patience:
+            say(f"and at most {self.patience:.0f} s of waiting for a quiet machine")
         trials: list[Measurement] = []
         began = time.monotonic()
+        patience = self.patience
         for turn in range(self.rounds):
             # Odd rounds go backwards: nobody always follows the same neighbour.
             pairs = self.pairs if turn % 2 == 0 else list(reversed(self.pairs))
@@ -62,6 +84,7 @@ class Plan:
                 number = turn * len(pairs) + place + 1
                 head = f"[{number}/{total} {time.monotonic() - began:4.0f} s] {workload.name}"
                 head += f" {contestant.label}:"
+                patience -= _wait_for_quiet(patience)
                 try:
                     trial = replace(self._one(workload, contestant), round=turn)
                 except (TrialError, wrk.WrkError) as exc:
@@ -77,6 +100,17 @@ class Plan:
         return run_trial(
             contestant, workload, self.seconds, self.connections, self.wrk_threads, self.warm_up
         )
+
+
+def _wait_for_quiet(patience: float) -> float:
+    """Wait until nobody else uses the machine, at most `patience` seconds; the seconds waited."""
+    started = time.monotonic()
+    while (waited := time.monotonic() - started) < patience:
+        before = procs.host_cpu().busy
+        time.sleep(QUIET_SAMPLE)
+        if (procs.host_cpu().busy - before) / QUIET_SAMPLE <= NOISY:
+            break
+    return waited if patience > 0 else 0.0
 
 
 def _line(trial: Measurement) -> str:

@@ -194,7 +194,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     contestants = [Contestant(server, count) for count in options.threads]
     pairs = [(workload, contestant) for contestant in contestants]
-    plan = Plan(pairs, options.rounds, options.duration, options.connections, options.wrk_threads)
+    plan = Plan.of(pairs, options)
     extra = len(contestants) * (SAMPLE_SECONDS + 8)
     say(f"about {plan.expected + extra:.0f} s in all")
     trials = plan.run()

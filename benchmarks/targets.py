@@ -190,7 +190,7 @@ def run(options: argparse.Namespace) -> int:
     hello_pairs = [(hello, c) for c in (OURS_FEW, LEAN, OURS_MANY, GRANIAN_MANY)]
     pairs = hello_pairs + [(mixed, c) for c in (OURS_MANY, GRANIAN_MANY)]
     pairs = [(w, c) for w, c in pairs if c.server.name == "nogilserve" or c in peers]
-    plan = Plan(pairs, options.rounds, options.duration, options.connections, options.wrk_threads)
+    plan = Plan.of(pairs, options)
     extra = 2 * (options.idle_seconds + 4) + 3 * options.duration + 25
     say(f"about {plan.expected + extra:.0f} s in all")
     trials = plan.run()

@@ -50,6 +50,11 @@ class RawClient:
         """Send all of it."""
         self.sock.sendall(data)
 
+    def send_quietly(self, data: bytes) -> None:
+        """Send all of it, or as much as the server takes before it closes the connection."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.sock.sendall(data)
+
     def get(self, target: str, extra: str = "", method: str = "GET") -> Response:
         """Send a request without a body and read the response."""
         self.send(request(target, extra, method))

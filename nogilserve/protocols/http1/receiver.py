@@ -102,50 +102,49 @@ class Receiver:
         buffer = self._buffer
         if not buffer:
             return None
-        start = self._start
-        size = len(buffer)
-        end = -1
         request = None
-        again = False
-        if size == self._last_size and isinstance(buffer, bytes) and not start:
-            again = True
+        if len(buffer) == self._last_size and isinstance(buffer, bytes):
             request = self._tables.recent.get(buffer)
         if request is not None:
             self._buffer = b""
-            self._request = request
-            if not request.keep_alive:
-                self.keep_alive = False
-            return request
+            self._start = 0
+        else:
+            request = self._parse(buffer)
+            if request is None:
+                return None
+        if not request.keep_alive:
+            self.keep_alive = False
+        self._request = request
+        return request
+
+    def _parse(self, buffer: bytes | bytearray) -> Request | None:
+        """Take a head from the buffer: by the fast path, else by the full one."""
+        start = self._start
+        end = -1
+        request = None
         if self._reader is None:
             end = buffer.find(b"\r\n\r\n", start)
             if start <= end <= start + self._longest_fast:
                 names = self._tables.request_names
                 head = buffer[start:end]
                 request = fast.parse(head, names, self._host, self._most_fields)
-        if request is not None:
-            end += 4
-            if end != size:
-                self._start = end
-            else:
-                self._buffer = b""
-                self._start = 0
-                self._last_size = size
-                if again and not request.body and isinstance(buffer, bytes):
-                    self._tables.remember(buffer, request)
-            if request.authority != self._host:
-                self._host = request.authority
-        else:
+        if request is None:
             try:
                 request = self._read_head()
             except ProtocolError as error:
                 raise self._fail(error) from None
             if request is None:
                 return None
+        else:
+            size = len(buffer)
+            if end + 4 == size and not start and isinstance(buffer, bytes):
+                if size == self._last_size and not request.body:
+                    self._tables.remember(buffer, request)
+                self._last_size = size
+            self._use_up(end + 4)
+            self._host = request.authority
         if request.body:
             self._expect_body(request)
-        if not request.keep_alive:
-            self.keep_alive = False
-        self._request = request
         return request
 
     def _not_now(self) -> Exception:

@@ -1,6 +1,7 @@
 """The two paths agree with each other and with h11, whatever is sent and however it is cut."""
 
 import h11
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +96,45 @@ def test_cuts_change_nothing(pieces: list[bytes]) -> None:
     whole = replay([data] if data else []).summary()
     assert whole == replay(pieces).summary()
     assert whole == replay([data[i : i + 1] for i in range(len(data))]).summary()
+
+
+TIGHT = st.builds(
+    Limits,
+    request_line=st.integers(10, 20),
+    fields=st.integers(1, 3),
+    field_size=st.integers(10, 20),
+    head=st.integers(30, 60),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(mutated(HEADS), TIGHT)
+def test_cuts_change_nothing_near_the_limits(data: bytes, limits: Limits) -> None:
+    """Where a limit and a mistake meet, the leftmost decides, for every way to cut the input."""
+    whole = replay([data] if data else [], limits=limits).summary()
+    assert whole == replay([data[i : i + 1] for i in range(len(data))], limits=limits).summary()
+
+
+@pytest.mark.parametrize(
+    "end", [b"\r\r\n", b"\rX\r\n", b"\r\n", b"\n", b"X\r\n", b"\x00\r\n", b"\r\x00"]
+)
+def test_line_ends_at_the_limits(end: bytes) -> None:
+    """The same, with every kind of line end at every distance from every limit."""
+    for tight in (
+        Limits(request_line=18),
+        Limits(field_size=18),
+        Limits(head=38),
+        Limits(fields=1),
+    ):
+        for size in range(24):
+            for data in (
+                b"GET /%b%b\r\n\r\n" % (b"a" * size, end),
+                b"GET /a HTTP/1.1\r\nHost: %b%b\r\n\r\n" % (b"a" * size, end),
+                b"GET /a HTTP/1.1\r\nHost: a\r\nX%b%b\r\n\r\n" % (b":" * size, end),
+            ):
+                whole = replay([data], limits=tight).summary()
+                pieces = [data[i : i + 1] for i in range(len(data))]
+                assert whole == replay(pieces, limits=tight).summary(), data
 
 
 @settings(max_examples=400, deadline=None)

@@ -214,7 +214,12 @@ class TestPieces:
         with pytest.raises(ResponseError, match="no status yet"):
             connection.head(None, COMMON)
         head(connection)
-        for again in (lambda: connection.prepare("200 OK", []), lambda: head(connection)):
+        for again in (
+            lambda: connection.prepare("200 OK", []),
+            lambda: connection.head(None, COMMON),
+            lambda: connection.whole(b"", COMMON),
+            lambda: connection.switch("echo", [], COMMON),
+        ):
             with pytest.raises(ResponseError, match="already started"):
                 again()
         connection.end()
@@ -386,11 +391,22 @@ class TestPersistence:
         assert "Connection: keep-alive" in lines(whole(lasting))
         assert lasting.next_cycle()
 
-    def test_unread_body(self) -> None:
+    @pytest.mark.parametrize(
+        "body",
+        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"],
+    )
+    def test_unread_body(self, body: str) -> None:
         """A request body that nobody read ends the connection."""
-        connection = started("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+        connection = started(f"POST / HTTP/1.1\r\nHost: a\r\n{body}")
         whole(connection)
         assert not connection.next_cycle()
+
+    def test_no_request(self) -> None:
+        """Without a request there is nothing to respond to: that is a mistake of the engine."""
+        connection = Http1Connection(Limits())
+        connection.prepare("200 OK", [])
+        with pytest.raises(RuntimeError, match="no request"):
+            connection.whole(b"", COMMON)
 
     def test_unfinished_response(self) -> None:
         """There is no next request before the end of the response."""

@@ -21,7 +21,7 @@ from nogilserve.engine.poller import READ, WRITE
 from nogilserve.engine.scheduler import TICK
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ProtocolError, TruncatedBody
-from nogilserve.messages import CHUNKED, RequestRecord
+from nogilserve.messages import CHUNKED, Headers, Request, RequestRecord
 
 __all__ = ["Connection"]
 
@@ -150,6 +150,8 @@ class Connection(HttpExchange):
             self.request = request
             self.received = 0
             self._in_head = False
+            if core.record is not None:
+                self._begin_record()
             if request.body and not self._may_read_later(core):
                 self.state = BODY
                 self._body = BodyStore()
@@ -248,10 +250,6 @@ class Connection(HttpExchange):
         self._fresh = False
         if core.stopping or not core.keep_alive:
             self.protocol.keep_alive = False
-        if core.record is not None:
-            self._started = monotonic()
-            self._wall = time()
-            self._wire = self._payload = self._head_size = 0
         if core.slow.scores and self._kind() in core.slow.scores:
             return self._run_slow(core)
         gateway = core.gateway
@@ -407,6 +405,8 @@ class Connection(HttpExchange):
         except OSError:
             self.close(core)  # gone, or not reading: no use in waiting for it
             return
+        if core.record is not None:
+            self._record_refusal(core, data)
         self._begin_linger(core)
 
     def _begin_linger(self, core: Core) -> None:
@@ -491,30 +491,56 @@ class Connection(HttpExchange):
             self._outbox = None
 
     def _set_deadline(self, core: Core, seconds: float) -> None:
-        self.deadline = deadline = core.now + seconds
+        # Not core.now: a call of the application may have taken longer than the timeout.
+        self.deadline = deadline = monotonic() + seconds
         if deadline < self.due - 1:
             core.wheel.enter(self)
 
+    def _begin_record(self) -> None:
+        self._started = monotonic()
+        self._wall = time()
+        self._sent_head = b""
+        self._wire = self._payload = 0
+
     def _write_record(self, core: Core, *, complete: bool) -> None:
+        """Pass the finished request to the access log."""
         assert core.record is not None
-        payload, beyond_head = self._payload, max(self._wire - self._head_size, 0)
-        status, *fields = (
-            self.protocol.prepared_head.split("\r\n")[:-1] if self.head_sent else ("",)
-        )
+        request = self.request
+        body_sent = max(self._wire - len(self._sent_head), 0)
+        status, headers = _parse_head(self._sent_head)
         core.record(
             RequestRecord(
                 request_id=self.request_id,
                 client=self.client[0] if self.client else "",
-                method=self.request.method,
-                target=self.request.target,
-                minor=self.request.minor,
-                headers=self.request.headers,
-                status=int(status[9:12] or 0),
-                response_headers=[(n, v) for n, _, v in (f.partition(": ") for f in fields)],
-                sent=payload if complete else min(payload, beyond_head),
+                method=request.method,
+                target=request.target,
+                minor=request.minor,
+                headers=request.headers,
+                status=status,
+                response_headers=headers,
+                sent=self._payload if complete else min(self._payload, body_sent),
                 received=self.received,
                 started=self._wall,
                 seconds=monotonic() - self._started,
             )
         )
         self._started = 0.0
+
+    def _record_refusal(self, core: Core, answer: bytes) -> None:
+        """Pass a request that was never given to the application to the access log."""
+        assert core.record is not None
+        if not self._started:  # no head was understood
+            self.request = Request("", "", "", "", 1, [], "", 0, False, False, "")
+            self._begin_record()
+        self._sent_head = answer[: answer.index(b"\r\n\r\n") + 4] if answer else b""
+        self._payload = len(answer) - len(self._sent_head)
+        self._write_record(core, complete=True)
+
+
+def _parse_head(head: bytes) -> tuple[int, Headers]:
+    """Status and fields of a response head of ours; 0 and none for b""."""
+    if not head:
+        return 0, []
+    status, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    fields = (line.partition(": ") for line in lines)
+    return int(status[9:12]), [(name, value) for name, _, value in fields]

@@ -30,6 +30,9 @@ SPOOL_HIGH: Final = 1 << 28
 GRACE: Final = 0.1
 """Seconds the application's thread waits for the client to read on before it begins to spool."""
 
+_LARGE: Final = 1 << 16
+"""Bytes from which on a piece of a body is not copied any more."""
+
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 
 
@@ -42,10 +45,10 @@ class HttpExchange:
     __slots__ = (
         "_body",
         "_head",
-        "_head_size",
         "_id",
         "_outbox",
         "_payload",
+        "_sent_head",
         "_wire",
         "broken",
         "client",
@@ -91,9 +94,11 @@ class HttpExchange:
         """A response head that waits for the first bytes of the body, to leave with them."""
         # For the access log:
         self._id = ""
-        self._head_size = 0
+        self._sent_head = b""
         self._payload = 0
+        """Bytes of the body passed on."""
         self._wire = 0
+        """Bytes handed to the system."""
 
     @property
     def request_id(self) -> str:
@@ -150,34 +155,42 @@ class HttpExchange:
 
     def send_whole(self, body: bytes) -> None:
         """A complete response. What the client does not take now stays with the connection."""
+        if len(body) > _LARGE:
+            self.send_head(len(body))
+            self._put_off(self._send_parts(self._framed(body)))
+            self.protocol.end()
+            return
         data = self.protocol.whole(body, self.core.common)
         self.head_sent = True
-        self._head_size = len(data) - len(body)
-        self._payload = len(body)
-        if self._outbox is None:
-            try:
-                sent = self.sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError as exc:
-                raise self._gone(exc) from exc
-            self.sent += sent
-            self._wire += sent
-            if sent == len(data):
-                return
-            self._outbox = Outbox()
-            self._outbox.put(memoryview(data)[sent:])
-        else:
+        if self.core.record is not None:
+            self._sent_head = data[: len(data) - len(body)]
+            self._payload = len(body)
+        if self._outbox is not None:  # early hints that the client has not taken
             self._outbox.put(data)
+            return
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise self._gone(exc) from exc
+        self.sent += sent
+        self._wire += sent
+        if sent != len(data):
+            self._put_off([memoryview(data)[sent:]])
 
     def send_head(self, length: int | None) -> None:
         """Start a response; the head leaves with the first piece of the body."""
         self._head = self.protocol.head(length, self.core.common)
-        self._head_size = len(self._head)
+        self._sent_head = self._head
         self._payload = 0
 
     def send_data(self, data: bytes) -> None:
         """A piece of the body."""
+        if len(data) > _LARGE:
+            for part in self._send_parts(self._framed(data)):
+                self._write(part)
+            return
         try:
             framed = self.protocol.data(data)
         except ResponseError:
@@ -189,6 +202,51 @@ class HttpExchange:
             self.head_sent = True
         if framed:
             self._write(framed)
+
+    def _framed(self, data: bytes) -> list[memoryview]:
+        """A large piece with the head and its framing around it, not copied: large temporary
+        objects cost time, and each thread keeps memory for them.
+        """
+        try:
+            frame = self.protocol.frame(len(data))
+        except ResponseError:
+            self._withdraw()
+            raise
+        self._payload += len(data)
+        self.head_sent = True
+        head, self._head = self._head, b""
+        parts = (head,) if frame is None else (head + frame[0], data, frame[1])
+        return [memoryview(part) for part in parts if part]
+
+    def _send_parts(self, parts: list[memoryview]) -> list[memoryview]:
+        """Send what the client takes now, in one system call; the rest."""
+        if self._outbox is not None or not parts:
+            return parts
+        try:
+            if hasattr(self.sock, "sendmsg"):
+                sent = self.sock.sendmsg(parts)
+            else:
+                sent = self.sock.send(parts[0])
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise self._gone(exc) from exc
+        self.sent += sent
+        self._wire += sent
+        rest = []
+        for part in parts:
+            if sent < len(part):
+                rest.append(part[sent:])
+            sent = max(sent - len(part), 0)
+        return rest
+
+    def _put_off(self, parts: list[memoryview]) -> None:
+        """Leave the rest of a finished response to the core."""
+        if parts and self._outbox is None:
+            self._outbox = Outbox()
+        for part in parts:
+            assert self._outbox is not None
+            self._outbox.put(part)
 
     def _withdraw(self) -> None:
         """The application's mistake came before anything was sent: an error can be answered."""
@@ -250,7 +308,7 @@ class HttpExchange:
         self.broken = True
         return ClientDisconnected(f"the client is gone: {exc}")
 
-    def _write(self, data: bytes, flags: int = 0) -> None:
+    def _write(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send, or keep what the client does not take, within bounds."""
         outbox = self._outbox
         if outbox is None:

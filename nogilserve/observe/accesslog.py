@@ -6,7 +6,9 @@ into a line is escaped, so that a line is always one line and no terminal obeys 
 
 import base64
 import binascii
+import contextlib
 import json
+import logging
 import os
 import re
 import sys
@@ -19,6 +21,8 @@ from typing import Final, TextIO
 from nogilserve.messages import Headers, RequestRecord
 
 __all__ = ["AccessLog", "compile_format"]
+
+_log = logging.getLogger("nogilserve")
 
 Formatter = Callable[[RequestRecord], str]
 
@@ -79,7 +83,8 @@ _MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # no
 
 
 def _request_line(record: RequestRecord) -> str:
-    return f"{record.method} {record.target} HTTP/1.{record.minor}"
+    """As the client sent it; "-" if it could not be understood."""
+    return f"{record.method} {record.target} HTTP/1.{record.minor}" if record.method else "-"
 
 
 _ATOMS: Final[dict[str, Formatter]] = {
@@ -89,8 +94,8 @@ _ATOMS: Final[dict[str, Formatter]] = {
     "u": _user,
     "t": lambda r: _time(r.started),
     "r": lambda r: _escape(_request_line(r)),
-    "m": lambda r: _escape(r.method),
-    "U": lambda r: _escape(r.target.partition("?")[0]),
+    "m": lambda r: _escape(r.method) or "-",
+    "U": lambda r: _escape(r.target.partition("?")[0]) or "-",
     "q": lambda r: _escape("".join(r.target.partition("?")[1:])),
     "H": lambda r: f"HTTP/1.{r.minor}",
     "s": lambda r: str(r.status) if r.status else "-",
@@ -115,7 +120,7 @@ def _json(record: RequestRecord) -> str:
             "client": record.client,
             "method": record.method,
             "target": record.target,
-            "protocol": f"HTTP/1.{record.minor}",
+            "protocol": f"HTTP/1.{record.minor}" if record.method else None,
             "status": record.status or None,
             "sent": record.sent,
             "received": record.received,
@@ -123,7 +128,7 @@ def _json(record: RequestRecord) -> str:
             "referer": _plain(record.headers, "referer"),
             "user_agent": _plain(record.headers, "user-agent"),
         }
-    )
+    ).replace("\x7f", "\\u007f")
 
 
 def _plain(headers: Headers, name: str) -> str | None:
@@ -211,7 +216,10 @@ class AccessLog:
         self._bell.set()
         self._thread.join(timeout)
         if self._file is not sys.stdout and not self._thread.is_alive():
-            self._file.close()
+            with contextlib.suppress(OSError):  # the disk is still full
+                self._file.close()
+        if self.dropped:
+            _log.warning("the access log lost %d records", self.dropped)
 
     def _run(self) -> None:
         while True:
@@ -221,8 +229,10 @@ class AccessLog:
             elif stopping:
                 return
             else:
-                self._asleep = True
+                # In this order: a late ring for an earlier record must not be wiped out together
+                # with the flag that the next `put` looks at.
                 self._bell.clear()
+                self._asleep = True
                 if not self._queue and not self._stopping.is_set():
                     self._bell.wait()
                 self._asleep = False

@@ -61,6 +61,8 @@ class ThreadRuntime:
         ]
         self._watcher = _thread(self._monitor.run, "monitor")
         self._acceptors: list[tuple[Core, Acceptor]] = []
+        self._stopped = threading.Semaphore(0)
+        """Released once by each acceptor that has stopped."""
 
     def start(self) -> None:
         """Begin to serve. What was imported until now is left alone by the garbage collector."""
@@ -74,22 +76,24 @@ class ThreadRuntime:
         for thread in (*self._homes, *self._others, self._watcher):
             thread.start()
 
-    def drain(self, deadline: float) -> None:
-        """Stop accepting; idle connections end now, the others after their response.
-
-        Returns when every core has stopped accepting, at `deadline` (monotonic) at the latest.
-        """
-        stopped = threading.Semaphore(0)
+    def drain(self) -> None:
+        """Stop accepting; idle connections end, the others after their response. See `join`."""
         for core, acceptor in self._acceptors:
-            core.submit(partial(_stop_accepting, acceptor, stopped))
-        # A core may accept for another one: none ends before all have stopped accepting.
-        for _ in self._acceptors:
-            stopped.acquire(timeout=max(deadline - monotonic(), 0))
-        for core in self._cores:
-            core.submit(_stop_core)
+            core.submit(partial(_stop_accepting, acceptor, self._stopped))
 
     def join(self, deadline: float) -> bool:
-        """Wait until everything is done, at most until `deadline` (monotonic). False: it is not."""
+        """After `drain`: wait until everything is done, at most until `deadline` (monotonic).
+
+        False: it is not yet; call again.
+        """
+        # A core may accept for another one: none ends before all have stopped accepting.
+        while self._acceptors:
+            if not self._stopped.acquire(timeout=max(deadline - monotonic(), 0)):
+                return False
+            self._acceptors.pop()
+            if not self._acceptors:
+                for core in self._cores:
+                    core.submit(_stop_core)
         for thread in self._homes:
             thread.join(max(deadline - monotonic(), 0))
             if thread.is_alive():

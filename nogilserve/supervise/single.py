@@ -6,6 +6,7 @@
 Signals only put a command on a queue; everything is done by the main thread, the owner of all this.
 """
 
+import contextlib
 import logging
 import os
 import queue
@@ -14,7 +15,7 @@ import sys
 from dataclasses import replace
 from time import monotonic
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from nogilserve import __version__
 from nogilserve.apps import FREE_THREADED, LoadedApp, gil_is_on, load_app
@@ -32,6 +33,9 @@ __all__ = ["run"]
 _log = logging.getLogger("nogilserve")
 
 _STOP: Final = "stop"
+_SLICE: Final = 0.05
+_THREADS_END: Final = 1.0
+"""Seconds beyond the deadline for threads to end that have no connection left."""
 
 
 def run(config: Config) -> int:
@@ -96,7 +100,9 @@ def _serve(
         _announce(config, loaded, listeners)
         systemd.sd_notify(f"READY=1\nSTATUS=Serving {loaded.name}\nMAINPID={os.getpid()}")
         _wait(commands, systemd.watchdog_interval())
-        return _stop(config, runtime, commands, started, access_log)
+        if not _stop(config, runtime, commands, started):
+            _leave(access_log, listeners)
+        return 0
     finally:
         for number, handler in previous:
             signal.signal(number, handler)
@@ -117,19 +123,18 @@ def _stop(
     runtime: ThreadRuntime,
     commands: "queue.SimpleQueue[str]",
     started: float,
-    access_log: AccessLog | None,
-) -> int:
+) -> bool:
+    """Let everything finish, until the deadline or a second signal. False: it did not."""
     deadline = monotonic() + config.graceful_timeout
     systemd.sd_notify("STOPPING=1")
     _log.info("Stopping: finishing what was accepted, at most %g s", config.graceful_timeout)
-    runtime.drain(deadline)
-    done = False
-    while not done and monotonic() < deadline:
+    runtime.drain()
+    done = cut_off = False
+    while not done and not cut_off:
         # In slices, because a second signal must be noticed.
-        done = runtime.join(min(deadline, monotonic() + 0.05))
-        if not done and not commands.empty():
-            _log.warning("Stopping at once; %d connections are cut off", runtime.unfinished())
-            _leave(access_log, 0)
+        done = runtime.join(monotonic() + _SLICE)
+        late = monotonic() >= deadline + (0 if runtime.unfinished() else _THREADS_END)
+        cut_off = not done and (late or not commands.empty())
     counts = runtime.snapshot()
     _log.info(
         "Stopped after %.1f s: %d requests on %d connections, %d hand-offs, %d steals",
@@ -139,25 +144,29 @@ def _stop(
         counts["hand_offs"],
         counts["steals"],
     )
-    if not done:
+    if cut_off and commands.empty():
         _log.warning(
             "%d connections were not finished in %g s and are cut off. Stacks of all threads:",
             runtime.unfinished(),
             config.graceful_timeout,
         )
         runtime.dump_stacks()
-        _leave(access_log, 0)
-    return 0
+    elif cut_off:
+        _log.warning("Told twice: %d connections are cut off", runtime.unfinished())
+    return done
 
 
-def _leave(access_log: AccessLog | None, status: int) -> None:
+def _leave(access_log: AccessLog | None, listeners: list[Listener]) -> NoReturn:
     """End the process although threads are still inside the application."""
+    for listener in listeners:
+        listener.close()
     if access_log is not None:
         access_log.close(1.0)
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
 
 
 def _catch_signals(

@@ -220,6 +220,21 @@ class Http1Connection(Receiver):
             return b""
         raise self._out_of_order()
 
+    def frame(self, size: int) -> tuple[bytes, bytes] | None:
+        """As data(), for a piece of `size` bytes that is not to be copied: what to send before
+        and after it. None when the response has no body, so that nothing is to be sent.
+        """
+        mode = self._mode
+        if mode == _CHUNKED:
+            return (b"%x\r\n" % size, b"\r\n") if size else (b"", b"")
+        if mode == _COUNTED:
+            self._count(size)
+        elif mode == _NO_BODY:
+            return None
+        elif mode != _UNTIL_CLOSE:
+            raise self._out_of_order()
+        return b"", b""
+
     def account(self, count: int) -> bool:
         """Count `count` bytes that the engine sends by itself. False when the response has no
         body, so that nothing is to be sent. Needs a Content-Length.

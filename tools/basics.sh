@@ -66,8 +66,8 @@ grab_lock() {
     fi
 }
 
-# locked FILE FUNCTION…: run FUNCTION while no other ./dev holds FILE. FUNCTION does not inherit
-# the descriptor, so nothing that it leaves running keeps the lock.
+# locked FILE FUNCTION…: run FUNCTION while no other ./dev holds FILE. What FUNCTION starts inherits
+# the lock: if we are killed, the next ./dev waits until nothing writes any more.
 locked() {
     local file=$1 status
     shift
@@ -77,7 +77,7 @@ locked() {
         say "another ./dev is doing the same set-up; waiting for it"
         grab_lock
     fi
-    "$@" 9>&-
+    "$@"
     status=$?
     exec 9>&-
     return "$status"

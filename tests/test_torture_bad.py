@@ -5,9 +5,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.apps.raw_client import request
+from tests.apps.raw_client import SECONDS, request
 from tests.apps.served import Served
 from tests.apps.torture_bad import WRONG_TYPES
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,22 @@ def test_fewer_bytes_than_announced(server: Served, route: str, sends: int) -> N
             assert b"hello" not in client.cut_off(20)
         else:
             assert head.status == 500
+
+
+@pytest.mark.parametrize("prefix", ["", "/raw"])
+@pytest.mark.parametrize("size", [0, 10, 300_000])
+def test_file_shorter_than_announced(server: Served, size: int, prefix: str) -> None:
+    """A file with fewer bytes than announced: a 500, or a response that visibly ends early."""
+    key = f"short{prefix}{size}".replace("/", "-")
+    with server.raw() as client:
+        target = f"{prefix}/file-missing-bytes?n={size}&key={key}"
+        client.send(request(target) + request("/hello"))
+        head = client.final_head()
+        if head.status == 200:
+            assert len(client.cut_off(size + 1)) <= size
+        else:
+            assert head.status == 500
+    wait_until(lambda: server.counts().get(f"closed {key}") == 1, SECONDS, "file not closed")
 
 
 @pytest.mark.parametrize(

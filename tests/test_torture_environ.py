@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,3 +176,33 @@ def test_environ_of_one_request_does_not_reach_the_next(client: RawClient) -> No
     assert set(second) - set(first) == set()
     assert {"HTTP_X_SECRET", "HTTP_COOKIE"}.isdisjoint(second)
     assert (second["HTTP_HOST"], second["QUERY_STRING"]) == ("b", "")
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    """Over a unix socket there is no peer address, and the validator is still content."""
+    path = tmp_path / "s"
+    with (
+        Served("tests.apps.torture:app", "--threads", "2", "--bind", f"unix:{path}") as server,
+        server.connect() as client,
+    ):
+        answer = client.get("/environ")
+        assert answer.status == 200
+        content = json.loads(answer.body)
+        assert content["wrong"] == []
+        environ = content["cgi"]
+        assert environ["SERVER_NAME"]
+        assert environ.get("SERVER_PORT") is not None
+        assert environ.get("REMOTE_ADDR", "") == ""
+        assert environ.get("REMOTE_PORT", "") == ""
+
+
+def test_ipv6() -> None:
+    """Addresses of IPv6 stand in the environ without brackets."""
+    with (
+        Served("tests.apps.torture:app", "--threads", "2", "--bind", "[::1]:0") as server,
+        server.connect() as client,
+    ):
+        environ = json.loads(client.get("/environ").body)["cgi"]
+    assert environ["REMOTE_ADDR"] == "::1"
+    assert environ["SERVER_PORT"] == str(server.port)
+    assert "[" not in environ["SERVER_NAME"]

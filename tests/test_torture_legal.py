@@ -61,6 +61,15 @@ def test_hello(client: RawClient, prefix: str) -> None:
     assert answer.header("server")
 
 
+def test_repeated_fields(client: RawClient, prefix: str) -> None:
+    """Repeated fields stay apart and in order; Date and Server of the application stand alone."""
+    answer = client.get(prefix + "/cookies")
+    found = [value for name, value in answer.headers if name == "set-cookie"]
+    assert found == ["a=1; Path=/", "b=2, c"]
+    assert answer.header("server") == "mine"
+    assert answer.header("date") == "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
 def test_write(client: RawClient, prefix: str) -> None:
     """What write() was given is the body."""
     assert client.get(prefix + "/write").body == b"one,two"
@@ -258,14 +267,18 @@ def test_expect_continue_where_the_body_is_not_read(server: Served, prefix: str)
 
 
 def test_sixteen_requests_inside_the_application(server: Served) -> None:
-    """--threads 16 means that sixteen calls run at once: each waits until all have come."""
+    """--threads 16 means that sixteen calls run at once: each waits until all have come.
 
-    def meet(_: int) -> bytes:
+    Many rounds: whichever threads and cores the first fifteen take, the last one gets in.
+    """
+
+    def meet(turn: int) -> bytes:
         with server.raw() as client:
-            return client.get("/meet?n=16&key=sixteen").body
+            return client.get(f"/meet?n=16&key=sixteen-{turn}").body
 
     with ThreadPoolExecutor(16) as pool:
-        assert set(pool.map(meet, range(16))) == {b"met\n"}
+        for turn in range(60):
+            assert set(pool.map(meet, [turn] * 16)) == {b"met\n"}
 
 
 def test_concurrent_clients_of_every_route(server: Served) -> None:

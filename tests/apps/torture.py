@@ -286,6 +286,19 @@ def nonce(environ: WSGIEnvironment, start_response: StartResponse, query: Query)
     return [text[5:]]
 
 
+def cookies(
+    environ: WSGIEnvironment, start_response: StartResponse, query: Query
+) -> Iterable[bytes]:
+    """Repeated fields, a date and a server name of the application's own."""
+    extra = (
+        ("Set-Cookie", "a=1; Path=/"),
+        ("Set-Cookie", "b=2, c"),
+        ("Server", "mine"),
+        ("Date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+    )
+    return reply(start_response, b"cookies", extra=extra)
+
+
 def sleep(environ: WSGIEnvironment, start_response: StartResponse, query: Query) -> Iterable[bytes]:
     """Hold the thread for `ms` milliseconds."""
     time.sleep(min(int(query["ms"]) / 1000, MAX_SECONDS))
@@ -336,6 +349,7 @@ LEGAL: dict[str, Route] = {
     "hints": hints,
     "download": download,
     "nonce": nonce,
+    "cookies": cookies,
     "sleep": sleep,
     "status": status,
     "thread": thread,

@@ -54,6 +54,15 @@ def file_shorter(
     return _file(environ, random.Random(size).randbytes(size), query.get("key", "file"))
 
 
+def file_missing_bytes(
+    environ: WSGIEnvironment, start_response: StartResponse, query: Query
+) -> Iterable[bytes]:
+    """A file of `n` bytes for which Content-Length promises one more."""
+    size = int(query["n"])
+    start_response("200 OK", [*PLAIN, ("Content-Length", str(size + 1))])
+    return _file(environ, random.Random(size).randbytes(size), query.get("key", "file"))
+
+
 def file_middle(
     environ: WSGIEnvironment, start_response: StartResponse, query: Query
 ) -> Iterable[bytes]:
@@ -80,6 +89,7 @@ def bytes_io(
 FILES: dict[str, Route] = {
     "file": file,
     "file-shorter": file_shorter,
+    "file-missing-bytes": file_missing_bytes,
     "file-middle": file_middle,
     "bytesio": bytes_io,
 }

@@ -65,17 +65,23 @@ class Outbox:
     def put(self, data: bytes | memoryview) -> None:
         """Add bytes, kept in memory."""
         view = memoryview(data)
+        if not view:
+            return  # sending nothing would look like the end of a file
         self._pieces.append(view)
         self.memory += len(view)
         self.waiting += len(view)
 
     def put_file(self, fd: int, offset: int, count: int) -> None:
         """Add a range of a file; the descriptor is duplicated, so the caller may close its own."""
+        if not count:
+            return
         self._pieces.append(FileRange(os.dup(fd), offset, count, owned=True))
         self.waiting += count
 
     def put_spooled(self, data: bytes | memoryview) -> None:
         """Add bytes by way of the spool. Raises OSError when the disk is full."""
+        if not data:
+            return
         if self._spool is None:
             self._spool = tempfile.TemporaryFile(prefix="nogilserve-", buffering=0)  # noqa: SIM115
         view = memoryview(data)
@@ -85,7 +91,7 @@ class Outbox:
             view = view[self._spool.write(view) :]
         self._spooled = offset + size
         last = self._pieces[-1] if self._pieces else None
-        if isinstance(last, FileRange) and not last.owned:
+        if isinstance(last, FileRange) and not last.owned and last.offset + last.count == offset:
             last.count += size
         else:
             self._pieces.append(FileRange(self._spool.fileno(), offset, size, owned=False))

@@ -14,8 +14,6 @@ __all__ = ["Receiver"]
 _MOST_EMPTY_LINES: Final = 2
 """Empty lines tolerated before a request line; RFC 9112 §2.2 asks for at least one."""
 
-_SHARED_TABLES: Final = Tables()
-
 
 class Receiver:
     """What the client of one connection sends. Owner: as of `Http1Connection`."""
@@ -41,9 +39,10 @@ class Receiver:
     )
 
     def __init__(self, limits: Limits, tables: Tables | None = None) -> None:
-        """`tables`: those of the core; without them all such connections share one."""
+        """`tables`: those of the core, whose connections all have the same limits; without them
+        the connection makes its own."""
         self._limits = limits
-        self._tables = _SHARED_TABLES if tables is None else tables
+        self._tables = Tables() if tables is None else tables
         # Limits are shared by all cores: what every request asks for is copied.
         self._longest_fast = min(limits.request_line, limits.field_size, limits.head - 4)
         self._most_fields = limits.fields
@@ -108,6 +107,7 @@ class Receiver:
         if request is not None:
             self._buffer = b""
             self._start = 0
+            self._empty_lines = 0
         else:
             request = self._parse(buffer)
             if request is None:
@@ -143,6 +143,7 @@ class Receiver:
                 self._last_size = size
             self._use_up(end + 4)
             self._host = request.authority
+            self._empty_lines = 0
         if request.body:
             self._expect_body(request)
         return request

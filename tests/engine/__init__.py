@@ -1,0 +1,1 @@
+"""The engine, room by room; races are forced, not hoped for."""

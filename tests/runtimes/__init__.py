@@ -1,0 +1,1 @@
+"""The runtimes with real threads and real sockets."""

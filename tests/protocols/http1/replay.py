@@ -34,7 +34,7 @@ class Outcome:
     closed: bool = False
     """Ended after a response, as one side wanted."""
 
-    def summary(self) -> object:
+    def summary(self) -> tuple[list[tuple[dict[str, object], bytes, Headers]], int | None, bool]:
         """Everything that must not depend on how the bytes were cut."""
         requests = [(fields(r.request), r.body, r.trailers) for r in self.received]
         return requests, self.status, self.closed

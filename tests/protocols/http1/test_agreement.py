@@ -98,6 +98,20 @@ def test_cuts_change_nothing(pieces: list[bytes]) -> None:
     assert whole == replay([data[i : i + 1] for i in range(len(data))]).summary()
 
 
+@settings(max_examples=200, deadline=None)
+@given(mutated(HEADS))
+def test_repetition_changes_nothing(head: bytes) -> None:
+    """A head that comes again and again is read the same each time."""
+    if head:
+        (requests, status, closed) = replay([head]).summary()
+        (repeated, status_later, closed_later) = replay([head] * 4).summary()
+        assert repeated[: len(requests)] == requests
+        if len(requests) == 1 and status is None and not closed and not requests[0][1]:
+            assert all(request == requests[0] for request in repeated)
+        elif status is not None or closed:
+            assert (status, closed) == (status_later, closed_later)
+
+
 TIGHT = st.builds(
     Limits,
     request_line=st.integers(10, 20),

@@ -6,7 +6,7 @@ import pytest
 
 from nogilserve.errors import ProtocolError, TruncatedBody
 from nogilserve.messages import CHUNKED, Limits
-from nogilserve.protocols.http1 import Http1Connection
+from nogilserve.protocols.http1 import Http1Connection, Tables
 from tests.protocols.http1.replay import COMMON, replay
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -115,6 +115,70 @@ class TestHead:
         """A Host that was found valid once does not let another one pass."""
         outcome = replay([GET + GET.replace(b"Host: a", b"Host: a b")])
         assert (len(outcome.received), outcome.status) == (1, 400)
+
+    def test_empty_lines_are_counted_anew(self) -> None:
+        """Also where they come apart from the request behind them (RFC 9112 §2.2)."""
+        for request in (GET, GET.replace(b"Host: a", b"Host:\ta")):
+            assert len(replay([b"\r\n\r\n", request] * 4).received) == 4
+        assert replay([b"\r\n\r\n", GET, b"\r\n", b"\r\n", b"\r\n"]).status == 400
+
+    def test_repeated_heads(self) -> None:
+        """A head that was looked up is told apart from any other of its size."""
+        other = GET.replace(b"GET /", b"PUT /")
+        closing = GET.replace(b"Host: a", b"Host: a\r\nConnection: close")
+        outcome = replay([GET, GET, GET, other, GET, other, other, GET, GET + other, closing])
+        methods = [received.request.method for received in outcome.received]
+        assert methods == [
+            "GET",
+            "GET",
+            "GET",
+            "PUT",
+            "GET",
+            "PUT",
+            "PUT",
+            "GET",
+            "GET",
+            "PUT",
+            "GET",
+        ]
+        assert outcome.closed
+
+    def test_repeated_close(self) -> None:
+        """A looked-up head says as much about the connection as a parsed one."""
+        tables = Tables()
+        closing = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        same_size = b"GET / HTTP/1.1\r\nHost: a\r\nX-Not-Conn: close\r\n\r\n"
+        for data in (closing, closing, closing):
+            connection = Http1Connection(Limits(), tables)
+            connection.receive_data(same_size)
+            assert connection.next_request() is not None
+            connection.prepare("200 OK", [])
+            connection.whole(b"", COMMON)
+            assert connection.next_cycle()
+            connection.receive_data(data)
+            assert connection.next_request() is not None
+            assert not connection.keep_alive
+
+    def test_repeated_bodies(self) -> None:
+        """A repeated head with a body is read with its body every time."""
+        data = post(b"Content-Length: 5\r\n", b"hello")
+        for pieces in ([data] * 4, [data[:-5], data[-5:]] * 4):
+            assert [r.body for r in replay(pieces).received] == [b"hello"] * 4
+
+    def test_many_heads(self) -> None:
+        """What is kept of heads is bounded."""
+        tables = Tables()
+        connection = Http1Connection(Limits(), tables)
+        for number in range(400):
+            for _ in range(3):
+                connection.receive_data(b"GET /%03d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+                request = connection.next_request()
+                assert request is not None
+                assert request.path == f"/{number:03}"
+                connection.prepare("200 OK", [])
+                connection.whole(b"", COMMON)
+                assert connection.next_cycle()
+        assert 0 < len(tables.recent) <= 64
 
     def test_limits_of_the_head(self) -> None:
         """The configured limits hold, on the fast path too."""

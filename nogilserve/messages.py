@@ -23,11 +23,11 @@ class Limits:
     request_line: int = 8190
     """Bytes of the request line without its CRLF; more is 414."""
     fields: int = 100
-    """Number of field lines in a head or a trailer section; more is 431."""
+    """Number of field lines in a head (more is 431) or in trailers (more is 400)."""
     field_size: int = 8190
-    """Bytes of one field line; more is 431."""
+    """Bytes of one field line; more is 431, in trailers 400."""
     head: int = 65536
-    """Bytes of a whole head or trailer section; more is 431."""
+    """Bytes of a whole head (more is 431), trailer section or all chunk extensions (400)."""
     body: int = 0
     """Bytes of a request body after decoding; more is 413. 0: no limit."""
 

@@ -127,20 +127,8 @@ class TestHead:
         other = GET.replace(b"GET /", b"PUT /")
         closing = GET.replace(b"Host: a", b"Host: a\r\nConnection: close")
         outcome = replay([GET, GET, GET, other, GET, other, other, GET, GET + other, closing])
-        methods = [received.request.method for received in outcome.received]
-        assert methods == [
-            "GET",
-            "GET",
-            "GET",
-            "PUT",
-            "GET",
-            "PUT",
-            "PUT",
-            "GET",
-            "GET",
-            "PUT",
-            "GET",
-        ]
+        methods = [received.request.method[:1] for received in outcome.received]
+        assert "".join(methods) == "GGGPGPPGGPG"
         assert outcome.closed
 
     def test_repeated_close(self) -> None:

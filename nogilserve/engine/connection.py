@@ -159,7 +159,7 @@ class Connection(HttpExchange):
                     return True
             if not self.run(core):
                 return False
-            if self.state != HEAD:
+            if self.busy or self.state != HEAD:
                 return True
             if not protocol.buffered and not protocol.eof:
                 return True
@@ -242,7 +242,8 @@ class Connection(HttpExchange):
     def run(self, core: Core) -> bool:
         """Give the request to the application. False: the core was lost meanwhile.
 
-        The caller holds the core's lock; it is released around the call.
+        The caller holds the core's lock; it is released around the call. The request may still
+        be running in another thread when this returns (`busy`).
         """
         self.busy = True
         self.deadline = NEVER
@@ -250,12 +251,12 @@ class Connection(HttpExchange):
         self._fresh = False
         if core.stopping or not core.keep_alive:
             self.protocol.keep_alive = False
-        if core.slow.scores and self._kind() in core.slow.scores:
-            return self._run_slow(core)
-        gateway = core.gateway
-        assert gateway is not None
         call = core.calls + 1
         core.calls = call
+        if core.slow.scores and self._kind() in core.slow.scores and core.spares.offer(self._apart):
+            return True
+        gateway = core.gateway
+        assert gateway is not None
         lock = core.lock
         lock.release()
         # From here on another thread may hold the core: nothing of it may be changed.
@@ -276,29 +277,18 @@ class Connection(HttpExchange):
         """What requests are alike in how long they take: method and first path segment."""
         return self.request.method, self.request.path.split("/", 2)[:2][-1]
 
-    def _run_slow(self, core: Core) -> bool:
-        """As `run`, for a kind of request known to be slow: another thread drives meanwhile."""
+    def _apart(self) -> None:
+        """Run a request known to be slow in a spare thread, while the driver drives on."""
+        core = self.core
         gateway = core.gateway
         assert gateway is not None
-        core.calls += 1
-        core.lock.release()
-        core.spares.offer(core)
-        if core.unwatched:
-            core.unwatched = False
-            core.ring()
         began = monotonic()
         try:
             gateway(self)
         except BaseException:
             self._gateway_raised()
         long = monotonic() - began > TICK
-        if core.lock.acquire(blocking=False):
-            if not long:
-                core.slow.was_short(self._kind())
-            self._after(core)
-            return True
         core.submit(self._take_back_long if long else self._take_back_short)
-        return False
 
     def _gateway_raised(self) -> None:
         # A gateway promises not to raise. If it does, one connection is lost, not a core.
@@ -320,7 +310,7 @@ class Connection(HttpExchange):
 
     def _go_on(self, core: Core) -> bool:
         protocol = self.protocol
-        if self.state == HEAD and (protocol.buffered or protocol.eof):
+        if self.state == HEAD and not self.busy and (protocol.buffered or protocol.eof):
             return self.advance(core)
         return True
 

@@ -212,6 +212,25 @@ class Core:
             if now >= self._next_second:
                 self._tick(now)
 
+    def drive_as_spare(self) -> None:
+        """Drive until the home thread wants the core, unless another thread drives already."""
+        if self.lock.acquire(blocking=False):
+            self.counters.hand_offs += 1
+            if self.drive(home=False):
+                self.leave_to_help()
+
+    def leave_to_help(self) -> None:
+        """Let go of this core, which had nothing to do, and drive the one that needs it, if any.
+
+        Should this core get work meanwhile, the monitor finds it without a driver.
+        """
+        victim, self.victim = self.victim, None
+        self.lock.release()
+        if isinstance(victim, Core) and victim.lock.acquire(blocking=False):
+            victim.counters.steals += 1
+            if victim.drive(home=False, until=monotonic() + _HELP_SECONDS):
+                victim.lock.release()
+
     def finished(self) -> bool:
         """Whether the engine stops and this core has nothing left to do."""
         return self.stopping and not self.connections and not self._inbox
@@ -232,10 +251,6 @@ class Core:
         self.common = _date_line(wall) + self._server_line
         for item in self.wheel.expire(now):
             item.on_deadline(self)
-
-    def help_until(self) -> float:
-        """When a thread that begins to help now should go home."""
-        return monotonic() + _HELP_SECONDS
 
     def close(self) -> None:
         """Release the system's objects. The caller holds the lock; no connection is left."""

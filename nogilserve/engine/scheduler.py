@@ -4,16 +4,18 @@ A thread drives a core while it holds the core's lock. Around each call into the
 driver offers the core: it releases the lock. When the call is short, the driver takes
 the lock back and nobody noticed. When it is long, the monitor finds the lock free and the
 call counter unchanged since its last look, and gives the core to a spare thread or, where none is
-parked, asks the driver of an idle core to help. Requests of a kind that was long before do not
-wait for that: the core is offered to a spare thread as their call begins. Whoever acquires the
-lock drives: that is the one claim there is, and it can only be won once.
+parked, asks the driver of an idle core to help. Whoever acquires the lock drives: that is the
+one claim there is, and it can only be won once.
+
+Requests of a kind that was long before do not wait for that: a spare thread runs them, and the
+driver drives on (`Slow`).
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-__all__ = ["TICK", "Driven", "Monitor", "Shares", "Slow", "Spares"]
+__all__ = ["TICK", "Driven", "Monitor", "Shares", "Slow", "Spares", "Task"]
 
 TICK: Final = 0.001
 """Seconds between two looks of the monitor: a call that lasts longer counts as long."""
@@ -50,17 +52,23 @@ class Driven(Protocol):
     def backlog(self) -> int:
         """Events taken from the poller and not yet looked at. A hint; any thread."""
 
+    def drive_as_spare(self) -> None:
+        """What a spare thread does with the core: drive it, if no other thread does by then."""
+
     def ask_help(self, victim: "Driven") -> None:
         """Ask this core's driver to drive `victim` for a turn. Any thread."""
+
+
+Task = Callable[[], None]
 
 
 class _Slot:
     """Where one parked thread waits. Owner: the thread; `Spares` fills it once per wait."""
 
-    __slots__ = ("core", "wakeup")
+    __slots__ = ("task", "wakeup")
 
     def __init__(self) -> None:
-        self.core: Driven | None = None
+        self.task: Task | None = None
         self.wakeup = threading.Lock()
         self.wakeup.acquire()
 
@@ -68,7 +76,7 @@ class _Slot:
 class Spares:
     """Threads that have no core to drive, the last one parked first.
 
-    Any thread. Guarantees: a core offered is given to exactly one parked thread, or refused;
+    Any thread. Guarantees: a task offered is given to exactly one parked thread, or refused;
     a thread that parks after `stop` returns at once. The lock guards the stack only;
     nobody waits while holding it.
     """
@@ -78,23 +86,23 @@ class Spares:
         self._parked: list[_Slot] = []
         self._stopped = False
 
-    def park(self) -> Driven | None:
-        """Wait for a core to drive. None: the engine stops."""
+    def park(self) -> Task | None:
+        """Wait for something to do. None: the engine stops."""
         slot = _Slot()
         with self._lock:
             if self._stopped:
                 return None
             self._parked.append(slot)
         slot.wakeup.acquire()
-        return slot.core
+        return slot.task
 
-    def offer(self, core: Driven) -> bool:
-        """Give `core` to a parked thread. False: none is parked."""
+    def offer(self, task: Task) -> bool:
+        """Have a parked thread run `task`. False: none is parked."""
         with self._lock:
             if not self._parked:
                 return False
             slot = self._parked.pop()
-        slot.core = core
+        slot.task = task
         slot.wakeup.release()
         return True
 
@@ -113,7 +121,7 @@ class Spares:
 
 
 class Slow:
-    """Kinds of requests whose calls were long, so that the core is offered before the next one.
+    """Kinds of requests whose calls were long, so that the driver leaves the next one to others.
 
     Owner: the thread that holds the core. A kind is any hashable; the engine takes method
     and first path segment. Each long call raises a kind's score, each short one lowers it.
@@ -234,7 +242,7 @@ class Monitor:
         return active
 
     def _help(self, core: Driven, *, spares: bool) -> None:
-        if spares and self._spares.offer(core):
+        if spares and self._spares.offer(core.drive_as_spare):
             return
         for other in self._cores:
             if other is not core and other.parked:

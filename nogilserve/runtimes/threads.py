@@ -139,31 +139,12 @@ class ThreadRuntime:
                 if core.finished():
                     core.lock.release()
                     return
-                self._leave_to_help(core)
+                core.leave_to_help()
 
     def _spare(self) -> None:
-        """The body of a spare thread: drive what it is given until its home thread wants it."""
-        while True:
-            core = self._spares.park()
-            if core is None:
-                return
-            assert isinstance(core, Core)
-            if core.lock.acquire(blocking=False):
-                core.counters.hand_offs += 1
-                if core.drive(home=False):
-                    self._leave_to_help(core)
-
-    def _leave_to_help(self, core: Core) -> None:
-        """Let go of `core`, which had nothing to do, and drive the one that needs it, if any.
-
-        Should `core` get work meanwhile, the monitor finds it without a driver, like any other.
-        """
-        victim, core.victim = core.victim, None
-        core.lock.release()
-        if isinstance(victim, Core) and victim.lock.acquire(blocking=False):
-            victim.counters.steals += 1
-            if victim.drive(home=False, until=victim.help_until()):
-                victim.lock.release()
+        """The body of a spare thread: do what there is to do, in between wait."""
+        while (task := self._spares.park()) is not None:
+            task()
 
 
 def _stop_accepting(acceptor: Acceptor, stopped: threading.Semaphore, core: Core) -> bool:

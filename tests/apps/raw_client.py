@@ -92,6 +92,12 @@ class RawClient:
         found, _, self._buffer = self._buffer.partition(end)
         return found + end
 
+    def peek(self) -> None:
+        """Wait a moment for something to come, or the end; nobody needs to look at it."""
+        self.sock.settimeout(0.05)
+        with contextlib.suppress(ConnectionResetError, TimeoutError):
+            self._more()
+
     def head(self) -> Response:
         """The next head, interim or final."""
         lines = self.take_until(b"\r\n\r\n").decode("latin-1").split("\r\n")[:-2]

@@ -84,7 +84,8 @@ class Plan:
                 number = turn * len(pairs) + place + 1
                 head = f"[{number}/{total} {time.monotonic() - began:4.0f} s] {workload.name}"
                 head += f" {contestant.label}:"
-                patience -= _wait_for_quiet(patience)
+                # Not all of it before one trial: the machine may never be quiet.
+                patience -= _wait_for_quiet(min(patience, self.patience / 10))
                 try:
                     trial = replace(self._one(workload, contestant), round=turn)
                 except (TrialError, wrk.WrkError) as exc:

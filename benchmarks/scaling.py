@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks import report, wrk
 from benchmarks.chart import Bar, Panel
@@ -26,12 +26,13 @@ from benchmarks.profiler import (
 from benchmarks.report import Summary, summarise
 from benchmarks.rounds import Plan, say
 from benchmarks.servers import SERVERS, Contestant
-from benchmarks.trial import Running, TrialError, get, serve
+from benchmarks.trial import Running, TrialError, background, get, load_of, serve
 from benchmarks.workloads import WORKLOADS, Workload
 
 __all__ = ["default_threads", "run"]
 
 SAMPLE_SECONDS = 1.0
+SIDE_SECONDS = 60  # more than everything that is done beside background requests
 COUNTERS = ("hand_offs", "steals")
 
 
@@ -70,10 +71,18 @@ def _look_inside(contestant: Contestant, workload: Workload, options: argparse.N
     reason = unavailable()
     calls: dict[str, int] = {}
     profile = None
-    with serve(contestant, workload.app) as running:
-        url = running.url(workload.path())
-        wrk.run(wrk.Load(url, options.connections, 1, options.wrk_threads))
-        load = wrk.Load(url, options.connections, int(SAMPLE_SECONDS) + 1, options.wrk_threads)
+    with (
+        serve(contestant, workload.app) as running,
+        background(running, workload, SIDE_SECONDS),
+    ):
+        load = load_of(
+            running,
+            workload,
+            int(SAMPLE_SECONDS) + 1,
+            options.connections,
+            options.wrk_threads,
+        )
+        wrk.run(replace(load, seconds=1))
         before = _counters(running)
         with nullcontext() if reason else counting(running.pids(), calls):
             result = wrk.run(load)

@@ -13,14 +13,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import procs, wrk
 from benchmarks.servers import Contestant
 from benchmarks.workloads import PLAIN, Workload
 
-__all__ = ["Measurement", "Running", "TrialError", "get", "measure", "run_trial", "serve"]
+__all__ = [
+    "Measurement",
+    "Running",
+    "TrialError",
+    "background",
+    "get",
+    "load_of",
+    "measure",
+    "run_trial",
+    "serve",
+]
 
 ROOT = Path(__file__).parent.parent
 START_DEADLINE = 20.0  # seconds
@@ -166,6 +176,14 @@ def check(running: Running, workload: Workload) -> None:
         raise TrialError(f"wrong answer to {workload.path()}: {status} {answer[:80]!r}")
 
 
+def load_of(
+    running: Running, workload: Workload, seconds: int, connections: int, wrk_threads: int
+) -> wrk.Load:
+    """What wrk has to do for this workload."""
+    url = running.url(workload.path())
+    return wrk.Load(url, connections, seconds, wrk_threads, workload.method, workload.body_bytes)
+
+
 @contextmanager
 def background(running: Running, workload: Workload, seconds: int) -> Iterator[None]:
     """The workload's background requests for the length of the block."""
@@ -235,19 +253,8 @@ def run_trial(
     """Start, check, warm up, measure, stop."""
     with serve(contestant, workload.app) as running:
         check(running, workload)
-        load = wrk.Load(
-            running.url(workload.path()),
-            connections,
-            seconds,
-            wrk_threads,
-            workload.method,
-            workload.body_bytes,
-        )
+        load = load_of(running, workload, seconds, connections, wrk_threads)
         with background(running, workload, seconds + warm_up):
             if warm_up:
-                wrk.run(
-                    wrk.Load(
-                        load.url, connections, warm_up, wrk_threads, load.method, load.body_bytes
-                    )
-                )
+                wrk.run(replace(load, seconds=warm_up))
             return measure(running, contestant, workload, load)

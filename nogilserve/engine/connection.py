@@ -58,9 +58,9 @@ class Connection(HttpExchange):
         "_held",
         "_in_head",
         "_lazy",
-        "_muted",
         "_started",
         "_wall",
+        "_watched",
         "busy",
         "deadline",
         "due",
@@ -87,8 +87,8 @@ class Connection(HttpExchange):
         """The deadline is that of a head that has begun."""
         self._lazy = False
         """Holds one of the core's permissions to read the body while the application runs."""
-        self._muted = False
-        """The poller does not watch for reading."""
+        self._watched = 0
+        """What the poller watches for; 0: it does not know the socket."""
         self._held = 0
         """Bytes of the outbox counted in the core's `held`."""
         self._started = 0.0
@@ -100,15 +100,26 @@ class Connection(HttpExchange):
         """Become part of `core`."""
         core.connections += 1
         core.table[self.fd] = self
-        core.poller.register(self.fd, READ)
+        self._watch(core, READ)
         self._set_deadline(core, core.head_timeout)
+
+    def _watch(self, core: Core, mask: int) -> None:
+        """Watch for the events of `mask`; for 0 not even for a hang-up, which cannot be masked."""
+        if mask == self._watched:
+            return
+        if not mask:
+            core.poller.unregister(self.fd)
+        elif self._watched:
+            core.poller.modify(self.fd, mask)
+        else:
+            core.poller.register(self.fd, mask)
+        self._watched = mask
 
     def on_event(self, core: Core, mask: int) -> bool:
         """The socket is ready. False: the core was lost."""
         if self.busy:
             # A request runs in another thread; level-triggered events would repeat until then.
-            core.poller.modify(self.fd, 0)
-            self._muted = True
+            self._watch(core, 0)
             return True
         state = self.state
         if state == HEAD:
@@ -336,8 +347,7 @@ class Connection(HttpExchange):
 
     def _begin_writing(self, core: Core, outbox: Outbox) -> None:
         self.state = WRITING
-        self._muted = False
-        core.poller.modify(self.fd, WRITE)
+        self._watch(core, WRITE)
         self._set_deadline(core, core.write_timeout)
         try:
             if core.held + outbox.memory > _HELD_HIGH:
@@ -364,7 +374,6 @@ class Connection(HttpExchange):
                 self._set_deadline(core, core.write_timeout)
             return True
         self._drop_outbox(core)
-        self._muted = True  # it is the writing that was watched
         self._responded(core)
         return self._go_on(core)
 
@@ -375,9 +384,8 @@ class Connection(HttpExchange):
         self._id = ""
         if self.protocol.next_cycle():
             self.state = HEAD
-            if self._muted:
-                self._muted = False
-                core.poller.modify(self.fd, READ)
+            if self._watched != READ:
+                self._watch(core, READ)
             self._set_deadline(core, core.keep_alive)
         elif self.request.keep_alive or self.protocol.buffered:
             # The client does not expect the end: closing on top of what it may be sending
@@ -407,8 +415,7 @@ class Connection(HttpExchange):
             return
         self.state = LINGER
         self._wire = 0  # counts what is thrown away from now on
-        core.poller.modify(self.fd, READ)
-        self._muted = False
+        self._watch(core, READ)
         self._set_deadline(core, _LINGER_SECONDS)
 
     def _linger_on(self, core: Core) -> None:
@@ -467,7 +474,7 @@ class Connection(HttpExchange):
             self._body.close()
             self._body = None
         core.table.pop(self.fd, None)
-        core.poller.unregister(self.fd)
+        self._watch(core, 0)
         self.sock.close()
         core.connections -= 1
         core.counters.closed += 1

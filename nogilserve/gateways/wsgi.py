@@ -128,16 +128,19 @@ class _Response:
 
     def write(self, data: bytes) -> None:
         """The imperative `write` callable of PEP 3333."""
-        self.pass_on(data, None)
+        self.pass_on(data, alone=False)
 
-    def pass_on(self, data: object, length: int | None) -> None:
-        """A piece of the body, with the head before the first one that is not empty."""
+    def pass_on(self, data: object, *, alone: bool) -> None:
+        """A piece of the body, with the head before the first one that is not empty.
+
+        `alone`: it is the whole body.
+        """
         if type(data) is not bytes:
-            raise ResponseError(f"the body must be made of bytes, not {type(data).__name__}")
+            raise _not_bytes(data)
         if not data:
             return
         if not self.begun:
-            self.send_head(length)
+            self.send_head(len(data) if alone else None)
         self.exchange.send_data(data)
 
     def send_head(self, length: int | None) -> None:
@@ -175,11 +178,9 @@ class WsgiGateway:
             result = self._app(self._environ(exchange), response.start)
             if type(result) is list and response.started and not response.begun:
                 # Complete as it is, and a list has no close().
-                body = result[0] if len(result) == 1 else b"".join(result)
+                body = result[0] if len(result) == 1 else _joined(result)
                 if type(body) is not bytes:
-                    raise ResponseError(
-                        f"the body must be made of bytes, not {type(body).__name__}"
-                    )
+                    raise _not_bytes(body)
                 exchange.send_whole(body)
             else:
                 self._stream(response, result)
@@ -230,13 +231,13 @@ class WsgiGateway:
             if type(result) is FileWrapper and self._send_file(response, result):
                 return
             try:
-                length = len(result)  # type: ignore[arg-type]
+                # Only of a single piece the whole length is known (PEP 3333).
+                alone = len(result) == 1  # type: ignore[arg-type]
             except (TypeError, AttributeError, NotImplementedError):
-                length = -1
+                alone = False
             try:
                 for piece in result:
-                    # Only of a single piece the whole length is known (PEP 3333).
-                    response.pass_on(piece, len(piece) if length == 1 else None)
+                    response.pass_on(piece, alone=alone)
                 if not response.begun:
                     response.send_head(0)
                 response.exchange.send_end()
@@ -299,6 +300,17 @@ class WsgiGateway:
             # Frames, exception and exchange refer to each other: without this every failure
             # leaves a cycle for the garbage collector, which stops all threads.
             exc.__traceback__ = None
+
+
+def _not_bytes(piece: object) -> ResponseError:
+    return ResponseError(f"the body must be made of bytes, not {type(piece).__name__}")
+
+
+def _joined(pieces: list[Any]) -> bytes:
+    for piece in pieces:
+        if type(piece) is not bytes:
+            raise _not_bytes(piece)
+    return b"".join(pieces)
 
 
 def _describe(result: object) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nogilserve.engine.scheduler import Driven, Monitor, Shares, Slow, Spares
+from nogilserve.engine.scheduler import Driven, Monitor, Shares, Slow, Spares, Task
 from tests.engine.threads import SECONDS, Running
 from tests.support.waiting import Deadline, wait_until
 
@@ -77,6 +77,9 @@ class FakeCore:
         """Remembered."""
         self.asked.append(victim)
 
+    def drive_as_spare(self) -> None:
+        """What spare threads are given: compared, never called."""
+
     def begin_call(self, ring: Callable[[], None]) -> None:
         """What a driver does before it calls the application, in this order."""
         self._calls += 1
@@ -84,6 +87,10 @@ class FakeCore:
         if self._unwatched:
             self._unwatched = False
             ring()
+
+
+def nothing() -> None:
+    """A task."""
 
 
 class JankyLock:
@@ -109,7 +116,7 @@ class JankyLock:
 # ---- spares
 
 
-def park_all(spares: Spares, count: int) -> list[Running[Driven | None]]:
+def park_all(spares: Spares, count: int) -> list[Running[Task | None]]:
     """That many threads, parked one after the other."""
     threads = []
     for number in range(1, count + 1):
@@ -120,26 +127,26 @@ def park_all(spares: Spares, count: int) -> list[Running[Driven | None]]:
 
 def test_offer_without_a_parked_thread_is_refused() -> None:
     """Nobody there: the caller has to look elsewhere."""
-    assert not Spares().offer(FakeCore())
+    assert not Spares().offer(nothing)
 
 
 def test_offer_reaches_the_last_one_parked() -> None:
     """The thread that parked last has the warmest caches, so it goes first."""
     spares = Spares()
     threads = park_all(spares, 3)
-    cores = [FakeCore() for _ in threads]
-    for core in cores:
-        assert spares.offer(core)
-    assert not spares.offer(FakeCore())
-    assert [thread.result() for thread in threads] == cores[::-1]
+    tasks: list[Task] = [FakeCore().drive_as_spare for _ in threads]
+    for task in tasks:
+        assert spares.offer(task)
+    assert not spares.offer(nothing)
+    assert [thread.result() for thread in threads] == tasks[::-1]
 
 
 def test_offer_between_stacking_and_waiting() -> None:
-    """A core offered before the parking thread waits is not lost: it does not wait at all."""
-    spares, core = Spares(), FakeCore()
+    """A task offered before the parking thread waits is not lost: it does not wait at all."""
+    spares = Spares()
     offered: list[bool] = []
-    spares._lock = JankyLock(lambda: offered.append(spares.offer(core)))  # type: ignore[assignment]
-    assert Running(spares.park).result() is core
+    spares._lock = JankyLock(lambda: offered.append(spares.offer(nothing)))  # type: ignore[assignment]
+    assert Running(spares.park).result() is nothing
     assert offered == [True]
 
 
@@ -151,15 +158,15 @@ def test_stop_between_stacking_and_waiting() -> None:
 
 
 def test_offer_before_stop_still_counts() -> None:
-    """A thread that got a core and is stopped before it wakes up has the core."""
-    spares, core = Spares(), FakeCore()
+    """A thread that got a task and is stopped before it wakes up has the task."""
+    spares = Spares()
 
     def both() -> None:
-        assert spares.offer(core)
+        assert spares.offer(nothing)
         spares.stop()
 
     spares._lock = JankyLock(both)  # type: ignore[assignment]
-    assert Running(spares.park).result() is core
+    assert Running(spares.park).result() is nothing
 
 
 def test_stop_lets_everybody_go() -> None:
@@ -169,30 +176,30 @@ def test_stop_lets_everybody_go() -> None:
     spares.stop()
     assert [thread.result() for thread in threads] == [None] * 3
     assert Running(spares.park).result() is None
-    assert not spares.offer(FakeCore())
+    assert not spares.offer(nothing)
     assert spares.parked() == 0
 
 
 def test_every_offer_is_taken_once() -> None:
-    """Offers and parking threads racing: each core accepted arrives exactly once."""
+    """Offers and parking threads racing: each task accepted arrives exactly once."""
     spares, rounds, offerers = Spares(), 300, 3
-    taken: list[list[Driven]] = [[], []]
-    accepted: list[list[Driven]] = [[] for _ in range(offerers)]
+    taken: list[list[Task]] = [[], []]
+    accepted: list[list[Task]] = [[] for _ in range(offerers)]
     start = threading.Barrier(offerers + len(taken))
 
-    def take(into: list[Driven]) -> None:
+    def take(into: list[Task]) -> None:
         start.wait(SECONDS)
-        while (core := spares.park()) is not None:
-            into.append(core)
+        while (task := spares.park()) is not None:
+            into.append(task)
 
-    def offer(into: list[Driven]) -> None:
+    def offer(into: list[Task]) -> None:
         start.wait(SECONDS)
         deadline = Deadline(SECONDS)
         while len(into) < rounds:
             deadline.require("offers are not taken")
-            core = FakeCore()
-            if spares.offer(core):
-                into.append(core)
+            task = FakeCore().drive_as_spare
+            if spares.offer(task):
+                into.append(task)
 
     takers = [Running(lambda into=into: take(into)) for into in taken]  # type: ignore[misc]
     givers = [Running(lambda into=into: offer(into)) for into in accepted]  # type: ignore[misc]
@@ -202,8 +209,9 @@ def test_every_offer_is_taken_once() -> None:
     spares.stop()
     for taker in takers:
         taker.result()
-    got = sorted(id(core) for cores in taken for core in cores)
-    assert got == sorted(id(core) for cores in accepted for core in cores)
+    got = [task for tasks in taken for task in tasks]
+    assert len(set(got)) == len(got)
+    assert set(got) == {task for tasks in accepted for task in tasks}
 
 
 # ---- one look
@@ -262,7 +270,9 @@ def test_look(name: str) -> None:
     assert (active, spared, other.asked == [core], core.long_call != before) == expected
     assert core.asked == []
     spares.stop()
-    assert [thread.result() for thread in threads] == ([core] if spared else [None]) * parked
+    assert [thread.result() for thread in threads] == (
+        [core.drive_as_spare] if spared else [None]
+    ) * parked
 
 
 def test_long_call_names_the_call() -> None:
@@ -303,7 +313,7 @@ def test_two_blocked_cores_get_one_spare_each() -> None:
     monitor = Monitor(cores, spares)
     monitor.look()
     monitor.look()
-    assert {thread.result() for thread in threads} == set(cores)
+    assert {thread.result() for thread in threads} == {core.drive_as_spare for core in cores}
 
 
 # ---- sleep and bell

@@ -1,0 +1,495 @@
+"""Driving a core: its inbox, its turns, its loss in the middle of a call."""
+
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from time import monotonic
+
+import pytest
+
+from nogilserve.engine.core import Core
+from nogilserve.engine.poller import POLLERS
+from nogilserve.engine.wheel import NEVER
+from nogilserve.messages import Exchange
+from tests.engine.rig import Peer, Rig, get, reply
+from tests.engine.threads import SECONDS, Running
+from tests.support.waiting import Deadline, wait_until
+
+
+@pytest.fixture(params=list(POLLERS))
+def poller(request: pytest.FixtureRequest) -> str:
+    """The name of each poller."""
+    name: str = request.param
+    return name
+
+
+def test_submitted_work_is_done_in_order(poller: str) -> None:
+    """What other threads put into the inbox is called by the driver, first in first out."""
+    done: list[int] = []
+
+    def job(number: int, core: Core) -> bool:
+        done.append(number)
+        return True
+
+    with Rig(poller=poller) as rig:
+        for number in range(3):
+            rig.core.submit(partial(job, number))
+        assert rig.core.has_work()
+        assert rig.drive()
+        assert done == [0, 1, 2]
+        assert not rig.core.has_work()
+
+
+def test_job_that_loses_the_core_ends_the_drive() -> None:
+    """After a job that answers False the driver touches nothing more."""
+    done: list[str] = []
+
+    def lost(core: Core) -> bool:
+        done.append("lost")
+        return False
+
+    def later(core: Core) -> bool:
+        done.append("later")
+        return True
+
+    with Rig() as rig:
+        rig.core.submit(lost)
+        rig.core.submit(later)
+        assert not rig.drive()
+        assert done == ["lost"]
+        assert rig.drive()
+        assert done == ["lost", "later"]
+
+
+def test_submit_wakes_a_waiting_driver(poller: str) -> None:
+    """A driver that waits in the poller does at once what another thread submits."""
+    done = threading.Event()
+
+    def job(core: Core) -> bool:
+        done.set()
+        core.stopping = True
+        return True
+
+    with Rig(poller=poller) as rig:
+        with Running(lambda: rig.core.drive(home=True)) as driver:
+            wait_until(lambda: rig.core.parked, SECONDS)
+            rig.core.submit(job)
+            assert done.wait(SECONDS)
+            assert driver.result()
+        assert not rig.core.parked
+        assert rig.core.finished()
+
+
+def test_full_wake_up_socket_does_not_block() -> None:
+    """However much is submitted before the driver looks, nobody is held up and all is done."""
+    done: list[int] = []
+
+    def job(core: Core) -> bool:
+        done.append(1)
+        return True
+
+    with Rig() as rig:
+
+        def submit() -> None:
+            for _ in range(5000):
+                rig.core.submit(job)
+
+        Running(submit).result()
+        assert rig.drive()
+        assert len(done) == 5000
+        assert not rig.core.has_work()
+
+
+def test_request_to_help_ends_the_turn() -> None:
+    """An idle driver that is asked for help leaves its core with the wish in `victim`."""
+    with Rig() as rig, Rig() as other:
+        with Running(lambda: rig.core.drive(home=False)) as driver:
+            wait_until(lambda: rig.core.parked, SECONDS)
+            rig.core.ask_help(other.core)
+            assert driver.result()
+        assert rig.core.victim is other.core
+        rig.core.victim = None
+
+
+def test_home_thread_gets_its_core_back(poller: str) -> None:
+    """A spare that waits in the poller leaves when the home thread wants the core."""
+    with Rig(poller=poller) as rig:
+
+        def spare() -> bool:
+            left = rig.core.drive(home=False)
+            rig.core.lock.release()
+            return left
+
+        with Running(spare) as driver:
+            wait_until(lambda: rig.core.parked, SECONDS)
+            with Running(rig.core.await_turn) as home:
+                assert driver.result()
+                home.result()
+        assert rig.core.lock.locked()
+        assert not rig.core.wanted
+
+
+def test_turn_can_be_awaited_when_the_core_is_free() -> None:
+    """Nobody holds it: the home thread goes on at once."""
+    with Rig() as rig:
+        rig.core.lock.release()
+        rig.core.await_turn()
+        assert rig.core.lock.locked()
+
+
+def test_helping_ends_when_the_time_is_over() -> None:
+    """A helper goes home at its time even if there is work left."""
+    runs: list[int] = []
+
+    def again(core: Core) -> bool:
+        runs.append(1)
+        assert len(runs) < 100_000
+        core.submit(again)
+        return True
+
+    with Rig() as rig:
+        peer = rig.connect().send(get())
+        assert rig.core.drive(home=False, until=0.0)
+        assert peer.taken() == b""
+        assert rig.drive()
+        assert peer.bodies() == [b"hello"]
+
+
+def test_offers_the_core_around_a_call() -> None:
+    """While the application runs the lock is free; after a short call the driver has it again."""
+    free: list[bool] = []
+
+    def look(exchange: Exchange) -> None:
+        free.append(not rig.core.lock.locked())
+        reply(exchange)
+
+    with Rig({"/": look}) as rig:
+        peer = rig.connect().send(get())
+        assert rig.drive()
+        assert free == [True]
+        assert rig.core.lock.locked()
+        assert peer.bodies() == [b"hello"]
+
+
+def test_rings_the_monitor_only_when_it_sleeps() -> None:
+    """The first call after the monitor fell asleep rings, later ones do not."""
+    with Rig() as rig:
+        peer = rig.connect()
+        rig.core.unwatched = True
+        for expected in (1, 1):
+            peer.send(get())
+            assert rig.drive()
+            assert rig.rung == expected
+        assert not rig.core.unwatched
+
+
+# ---- losing the core in the middle of a call
+
+
+def losing(rig: Callable[[], Rig], then: Callable[[], None] = lambda: None) -> Callable[..., None]:
+    """An application during whose call another thread takes the core, and does `then`."""
+
+    def route(exchange: Exchange) -> None:
+        rig().steal()
+        then()
+        reply(exchange, b"late")
+
+    return route
+
+
+def test_lost_core_comes_back_through_the_inbox(poller: str) -> None:
+    """The response is complete although the core is gone; the new driver takes the rest over."""
+    with Rig(poller=poller) as rig:
+        rig.routes["/long"] = losing(lambda: rig)
+        peer = rig.connect().send(get("/long"))
+        assert not rig.drive()
+        assert peer.bodies() == [b"late"]
+        assert peer.busy()
+        assert rig.core.counters.requests == 0
+        assert rig.drive()  # as the thief, who holds the lock now
+        assert not peer.busy()
+        assert rig.core.counters.requests == 1
+        peer.send(get())
+        assert rig.drive()
+        assert peer.bodies() == [b"hello"]
+        assert rig.core.connections == 1
+
+
+def test_other_connections_are_served_meanwhile(poller: str) -> None:
+    """The thief answers the others while the first call is still running."""
+    others: list[Peer] = []
+    seen: list[list[bytes]] = []
+
+    def meanwhile() -> None:
+        assert rig.drive()
+        seen.extend(other.bodies() for other in others)
+
+    with Rig(poller=poller) as rig:
+        rig.routes["/long"] = losing(lambda: rig, meanwhile)
+        peer = rig.connect().send(get("/long"))
+        others += [rig.connect().send(get(f"/{number}")) for number in range(3)]
+        assert not rig.drive()
+        assert rig.drive()
+        assert seen == [[b"/0"], [b"/1"], [b"/2"]]
+        assert peer.bodies() == [b"late"]
+
+
+def test_events_of_a_busy_connection_are_muted(poller: str) -> None:
+    """What arrives for a running request is reported once, then waits until it is released."""
+    quiet: list[bool] = []
+
+    def meanwhile() -> None:
+        peer.send(get("/next"))
+        assert rig.core.has_work()
+        assert rig.drive()
+        quiet.append(not rig.core.has_work())
+
+    with Rig(poller=poller) as rig:
+        rig.routes["/long"] = losing(lambda: rig, meanwhile)
+        peer = rig.connect().send(get("/long"))
+        assert not rig.drive()
+        assert quiet == [True]
+        assert rig.ran == ["/long"]
+        assert rig.drive()
+        assert rig.ran == ["/long", "/next"]
+        assert peer.bodies() == [b"late", b"/next"]
+        peer.send(get("/more"))
+        assert rig.drive()
+        assert peer.bodies() == [b"/more"]
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("how", ["closes", "resets"])
+def test_client_gone_during_the_call_makes_no_noise(poller: str, tcp: bool, how: str) -> None:
+    """A client that leaves during a long call does not keep the new driver spinning: hang-ups
+    cannot be masked in epoll and poll, so the descriptor has to be forgotten meanwhile."""
+    quiet: list[bool] = []
+
+    def meanwhile() -> None:
+        if how == "resets" and tcp:
+            peer.sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        peer.sock.close()
+        wait_until(rig.core.has_work, SECONDS)
+        assert rig.core.drive(home=False, until=monotonic() + 0.05)
+        quiet.append(not rig.core.has_work())
+
+    with Rig(poller=poller) as rig:
+        rig.routes["/long"] = losing(lambda: rig, meanwhile)
+        peer = rig.connect(tcp=tcp).send(get("/long"))
+        assert not rig.drive()
+        assert rig.drive()
+        assert quiet == [True]
+        assert rig.core.connections == 0
+        assert rig.core.counters.closed == 1
+
+
+def test_client_gone_during_the_call_is_noticed_afterwards() -> None:
+    """Its end was muted during the call; after it the connection is closed and counted."""
+    with Rig() as rig:
+        rig.routes["/long"] = losing(lambda: rig, lambda: peer.sock.close())
+        peer = rig.connect().send(get("/long"))
+        assert not rig.drive()
+        assert rig.core.connections == 1
+        assert rig.drive()
+        assert rig.core.connections == 0
+
+
+def test_half_closed_client_gets_its_response() -> None:
+    """A client that only ends its sending side still reads the answer, then the end."""
+    with Rig() as rig:
+
+        def meanwhile() -> None:
+            peer.sock.shutdown(SHUT_WR)
+            assert rig.drive()
+
+        rig.routes["/long"] = losing(lambda: rig, meanwhile)
+        peer = rig.connect().send(get("/long"))
+        assert not rig.drive()
+        assert rig.drive()
+        assert peer.bodies() == [b"late"]
+        assert peer.closed
+        assert rig.core.connections == 0
+
+
+def test_pipelined_request_behind_a_long_one_is_run() -> None:
+    """What was received together with the long request is not forgotten, and stays in order."""
+    with Rig() as rig:
+        rig.routes["/long"] = losing(lambda: rig)
+        peer = rig.connect().send(get("/a") + get("/long") + get("/b") + get("/c"))
+        assert not rig.drive()
+        assert rig.ran == ["/a", "/long"]
+        assert rig.drive()
+        assert rig.ran == ["/a", "/long", "/b", "/c"]
+        assert peer.bodies() == [b"/a", b"late", b"/b", b"/c"]
+
+
+def test_core_lost_again_and_again() -> None:
+    """Several long requests behind each other lose the core each time, and all are answered."""
+    with Rig() as rig:
+        rig.routes["/long"] = losing(lambda: rig)
+        peer = rig.connect().send(get("/long") * 3)
+        assert [rig.drive() for _ in range(4)] == [False, False, False, True]
+        assert peer.bodies() == [b"late"] * 3
+
+
+def test_gateway_that_raises_loses_one_connection() -> None:
+    """An internal error ends its connection, not the core."""
+
+    def broken(exchange: Exchange) -> None:
+        raise RuntimeError("a gateway must not raise")
+
+    with Rig({"/broken": broken}) as rig:
+        peer, other = rig.connect().send(get("/broken")), rig.connect().send(get())
+        with pytest.raises(RuntimeError):
+            rig.drive()
+        assert rig.drive()
+        assert peer.ended
+        assert other.bodies() == [b"hello"]
+
+
+def test_lost_with_a_real_thief() -> None:
+    """The same with threads: the thief drives while the first thread is inside the application."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def long(exchange: Exchange) -> None:
+        entered.set()
+        assert go_on.wait(SECONDS)
+        reply(exchange, b"late")
+
+    with Rig({"/long": long}) as rig:
+        peer, other = rig.connect().send(get("/long")), rig.connect().send(get())
+        with Running(rig.drive) as first:
+            assert entered.wait(SECONDS)
+            rig.steal()
+            assert rig.drive()
+            assert other.bodies() == [b"hello"]
+            assert peer.taken() == b""
+            go_on.set()
+            assert not first.result()
+        assert rig.drive()
+        assert peer.bodies() == [b"late"]
+
+
+# ---- learning
+
+
+def learn(rig: Rig, peer: Peer, target: str) -> None:
+    """Run `target` as a call that the monitor found to be long."""
+
+    def route(exchange: Exchange) -> None:
+        rig.steal()
+        rig.core.long_call = rig.core.calls
+        reply(exchange)
+
+    rig.routes[target] = route
+    peer.send(get(target))
+    assert not rig.drive()
+    assert rig.drive()
+    assert peer.bodies() == [b"hello"]
+
+
+@contextmanager
+def spare_thread(rig: Rig) -> Iterator[None]:
+    """A parked thread that does what it is offered, as those of the runtime do."""
+
+    def work() -> None:
+        while (task := rig.spares.park()) is not None:
+            task()
+
+    with Running(work):
+        wait_until(rig.spares.parked, SECONDS)
+        yield
+        rig.spares.stop()
+
+
+def test_slow_kind_runs_apart_from_the_driver() -> None:
+    """After one long call the next of its kind runs in a spare thread; the driver drives on."""
+    threads: list[int] = []
+    go_on = threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        threads.append(threading.get_ident())
+        assert go_on.wait(SECONDS)
+        reply(exchange, b"apart")
+
+    with Rig() as rig, spare_thread(rig):
+        peer, other = rig.connect(), rig.connect()
+        learn(rig, peer, "/slow")
+        rig.routes["/slow/1"] = slow
+        peer.send(get("/slow/1") + get("/next"))
+        other.send(get())
+        assert rig.drive()
+        assert other.bodies() == [b"hello"]
+        assert peer.taken() == b""
+        assert peer.busy()
+        go_on.set()
+        wait_until(rig.core.has_work, SECONDS)
+        assert rig.drive()
+        assert peer.bodies() == [b"apart", b"/next"]
+        assert threading.get_ident() not in threads
+        assert not peer.busy()
+
+
+def test_slow_kind_without_a_spare_thread_runs_here() -> None:
+    """Nobody parked: the driver runs it like any other request."""
+    with Rig() as rig:
+        peer = rig.connect()
+        learn(rig, peer, "/slow")
+        rig.routes["/slow"] = reply
+        peer.send(get("/slow"))
+        assert rig.drive()
+        assert peer.bodies() == [b"hello"]
+
+
+def test_ordinary_kinds_run_with_the_driver() -> None:
+    """Having learnt one slow kind costs the others no hand-off."""
+    threads: list[int] = []
+
+    def other(exchange: Exchange) -> None:
+        threads.append(threading.get_ident())
+        reply(exchange)
+
+    with Rig({"/other": other}) as rig, spare_thread(rig):
+        peer = rig.connect()
+        learn(rig, peer, "/slow")
+        peer.send(get("/other"))
+        assert rig.drive()
+        assert threads == [threading.get_ident()]
+        assert peer.bodies() == [b"hello"]
+
+
+def test_kind_that_became_quick_is_forgotten() -> None:
+    """Enough short calls, and the kind is run like any other again."""
+    with Rig() as rig, spare_thread(rig):
+        peer = rig.connect()
+        learn(rig, peer, "/slow")
+        rig.routes["/slow"] = reply
+        deadline = Deadline(SECONDS)
+        while rig.core.slow.scores:
+            deadline.require("it is never forgotten")
+            wait_until(rig.spares.parked, SECONDS)
+            peer.send(get("/slow"))
+            assert rig.drive()
+            wait_until(lambda: not peer.busy() or rig.core.has_work(), SECONDS)
+            assert rig.drive()
+            assert peer.bodies() == [b"hello"]
+
+
+def test_date_is_there_from_the_start() -> None:
+    """The first response has a Date already, and Server as configured."""
+    with Rig() as rig:
+        peer = rig.connect().send(get())
+        assert rig.drive()
+        answer = peer.answer()
+        assert answer.headers["date"].endswith(" GMT")
+        assert answer.headers["server"] == "nogilserve"
+
+
+def test_idle_core_has_nothing_to_wake_up_for() -> None:
+    """Without connections the poller waits for ever: an idle server costs nothing."""
+    with Rig() as rig:
+        assert rig.drive()
+        assert rig.core.wheel.next == NEVER

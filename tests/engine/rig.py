@@ -18,7 +18,7 @@ from nogilserve.errors import ClientDisconnected
 from nogilserve.messages import Exchange, RequestRecord
 from tests.engine.threads import SECONDS
 
-__all__ = ["Peer", "Rig", "get", "reply"]
+__all__ = ["Peer", "Rig", "echo", "get", "post", "reply"]
 
 Route = Callable[[Exchange], None]
 
@@ -34,6 +34,17 @@ def get(target: str = "/", *fields: str, method: str = "GET", minor: int = 1) ->
     return "\r\n".join(
         [f"{method} {target} HTTP/1.{minor}", "Host: test", *fields, "", ""]
     ).encode()
+
+
+def echo(exchange: Exchange) -> None:
+    """The body of the request is that of the response."""
+    body = exchange.open_body().read()
+    reply(exchange, body, ("X-Received", str(exchange.received)))
+
+
+def post(body: bytes, *fields: str, target: str = "/echo") -> bytes:
+    """A request with a body."""
+    return get(target, f"Content-Length: {len(body)}", *fields, method="POST") + body
 
 
 class Answer:
@@ -116,7 +127,6 @@ class Peer:
         """Whether a request of it is with the application."""
         return self.connection.busy
 
-    @property
     def ended(self) -> bool:
         """Whether the server has closed; nothing else may have arrived."""
         assert self.taken() == b""
@@ -234,13 +244,20 @@ class Rig:
         """Take the core away from the thread that is inside the application, as a spare would."""
         assert self.core.lock.acquire(blocking=False), "the core was not offered"
 
-    def pass_time(self, seconds: float) -> None:
-        """What the core would do if that much time passed without an event."""
-        core = self.core
+    def look_after(self, seconds: float) -> None:
+        """What the core would do that many seconds from now, without an event until then."""
+        core, moment = self.core, monotonic() + seconds
         assert core.lock.locked()
-        core.now += seconds
-        for item in core.wheel.expire(core.now):
+        for item in core.wheel.expire(moment):
             item.on_deadline(core)
+
+    def stop(self) -> None:
+        """What the runtime has a core do when the engine stops, after accepting has ended."""
+        self.core.stopping = True
+        for entry in list(self.core.table.values()):
+            if isinstance(entry, Connection):
+                self.core.submit(entry.stop)
+        assert self.drive()
 
     @property
     def refused(self) -> dict[str, int]:

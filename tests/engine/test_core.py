@@ -346,7 +346,7 @@ def test_gateway_that_raises_loses_one_connection() -> None:
         with pytest.raises(RuntimeError):
             rig.drive()
         assert rig.drive()
-        assert peer.ended
+        assert peer.ended()
         assert other.bodies() == [b"hello"]
 
 

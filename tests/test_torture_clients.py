@@ -132,6 +132,7 @@ def test_close_is_called_when_the_client_disconnects(server: Served) -> None:
         ("Expect: 100-continue\r\nContent-Length: 1000\r\n", b"x" * 999),
         ("Expect: 100-continue\r\n" + CHUNKED, b"1\r\nx\r\n"),
     ],
+    ids=["last-byte", "half", "no-end", "in-chunk", "in-trailer", "expect", "expect-chunked"],
 )
 @pytest.mark.parametrize("leave", LEAVE)
 def test_truncated_body_is_never_complete(
@@ -184,6 +185,29 @@ def test_slow_readers_do_not_hold_application_threads() -> None:
                 client.close()
         with server.raw() as honest:
             assert honest.get("/hello").body == b"hello\n"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [f"/raw/whole?n={BIG}", f"/raw/file?n={BIG}", f"/raw/download?n={BIG}", f"/file?n={BIG}"],
+)
+def test_late_reader_gets_everything(server: Served, target: str) -> None:
+    """Whether buffered, spooled or left in its file: who reads late gets the right bytes."""
+    with server.raw() as client:
+        expected = client.get(target).body
+    slow = [server.raw(receive_buffer=4096) for _ in range(4)]
+    try:
+        for client in slow:
+            client.send(request(target) + request("/hello"))
+        with server.raw() as honest:
+            for _ in range(20):
+                assert honest.get("/sleep?ms=10").body == b"slept\n"
+        for client in slow:
+            assert client.response().body == expected
+            assert client.response().body == b"hello\n"
+    finally:
+        for client in slow:
+            client.close()
 
 
 def test_slow_senders_do_not_hold_application_threads() -> None:

@@ -262,13 +262,17 @@ class Connection(HttpExchange):
         self._fresh = False
         if core.stopping or not core.keep_alive:
             self.protocol.keep_alive = False
-        call = core.calls + 1
-        core.calls = call
-        if core.slow.scores and self._kind() in core.slow.scores and core.spares.offer(self._apart):
-            return True
+        core.calls += 1
+        slow = core.slow
+        kind = None
+        if slow.scores:
+            kind = self._kind()
+            if slow.is_slow(kind) and core.spares.offer(self._apart):
+                return True
         gateway = core.gateway
         assert gateway is not None
         lock = core.lock
+        began = monotonic()
         lock.release()
         # From here on another thread may hold the core: nothing of it may be changed.
         if core.unwatched:
@@ -278,10 +282,16 @@ class Connection(HttpExchange):
             gateway(self)
         except BaseException:
             self._gateway_raised()
+        ended = monotonic()
+        long = ended - began > TICK
         if lock.acquire(blocking=False):
-            self._after(core)
+            if long:
+                slow.was_long(self._kind())
+            elif kind is not None:
+                slow.was_short(kind)
+            self._after(core, ended)
             return True
-        core.submit(self._take_back_long if core.long_call == call else self.take_back)
+        core.submit(self._take_back_long if long else self.take_back)
         return False
 
     def _kind(self) -> tuple[str, str]:
@@ -316,7 +326,7 @@ class Connection(HttpExchange):
 
     def take_back(self, core: Core) -> bool:
         """A request that ran in a thread which lost the core meanwhile is finished."""
-        self._after(core)
+        self._after(core, monotonic())
         return self._go_on(core)
 
     def _go_on(self, core: Core) -> bool:
@@ -325,7 +335,7 @@ class Connection(HttpExchange):
             return self.advance(core)
         return True
 
-    def _after(self, core: Core) -> None:
+    def _after(self, core: Core, now: float) -> None:
         """The application call is over; the connection belongs to the core again."""
         self.busy = False
         counters = core.counters
@@ -341,7 +351,7 @@ class Connection(HttpExchange):
         if self.broken:
             self.close(core)
         elif self._outbox is None:
-            self._responded(core)
+            self._responded(core, now)
         else:
             self._begin_writing(core, self._outbox)
 
@@ -374,10 +384,10 @@ class Connection(HttpExchange):
                 self._set_deadline(core, core.write_timeout)
             return True
         self._drop_outbox(core)
-        self._responded(core)
+        self._responded(core, monotonic())
         return self._go_on(core)
 
-    def _responded(self, core: Core) -> None:
+    def _responded(self, core: Core, now: float) -> None:
         """The whole response is with the system."""
         if core.record is not None:
             self._write_record(core, complete=True)
@@ -386,7 +396,9 @@ class Connection(HttpExchange):
             self.state = HEAD
             if self._watched != READ:
                 self._watch(core, READ)
-            self._set_deadline(core, core.keep_alive)
+            self.deadline = deadline = now + core.keep_alive
+            if deadline < self.due - 1:
+                core.wheel.enter(self)
         elif self.request.keep_alive or self.protocol.buffered:
             # The client does not expect the end: closing on top of what it may be sending
             # would reset the connection under our response (RFC 9112 §9.6).
@@ -488,7 +500,7 @@ class Connection(HttpExchange):
             self._outbox = None
 
     def _set_deadline(self, core: Core, seconds: float) -> None:
-        # Not core.now: a call of the application may have taken longer than the timeout.
+        # Not core.now: since then a call of the application may have taken long.
         self.deadline = deadline = monotonic() + seconds
         if deadline < self.due - 1:
             core.wheel.enter(self)

@@ -68,7 +68,6 @@ class Core:
         self.lock = threading.Lock()
         self.calls = 0
         self.turns = 0
-        self.long_call = 0
         self.slow = Slow()
         self.spares = spares
         self.unwatched = True

@@ -13,6 +13,7 @@ driver drives on (`Slow`).
 
 import threading
 from collections.abc import Callable, Sequence
+from time import sleep
 from typing import Final, Protocol
 
 __all__ = ["TICK", "Driven", "Monitor", "Shares", "Slow", "Spares", "Task"]
@@ -39,8 +40,6 @@ class Driven(Protocol):
     """Application calls begun. Written by the driver, read by the monitor."""
     turns: int
     """Batches of events taken from the poller. Written by the driver, read by the monitor."""
-    long_call: int
-    """The value `calls` had during the last call found to be long. Written by the monitor."""
     unwatched: bool
     """Set by the monitor before it sleeps; the driver that sees it clears it and rings."""
     parked: bool
@@ -124,7 +123,8 @@ class Slow:
     """Kinds of requests whose calls were long, so that the driver leaves the next one to others.
 
     Owner: the thread that holds the core. A kind is any hashable; the engine takes method
-    and first path segment. Each long call raises a kind's score, each short one lowers it.
+    and first path segment. Each long call raises a kind's score, each short one lowers it. One long
+    call alone proves nothing: on a busy machine any thread may be kept waiting for a processor.
     """
 
     __slots__ = ("scores",)
@@ -132,6 +132,10 @@ class Slow:
     def __init__(self) -> None:
         self.scores: dict[object, int] = {}
         """Kinds with a score; empty as long as every call is short."""
+
+    def is_slow(self, kind: object) -> bool:
+        """Whether calls of that kind are to be expected to be long."""
+        return self.scores.get(kind, 0) > _LEARN
 
     def was_long(self, kind: object) -> None:
         """A call of that kind took longer than a tick."""
@@ -192,7 +196,7 @@ class Monitor:
         self._spares = spares
         self._tick = tick
         self._bell = threading.Event()
-        self._stopping = threading.Event()
+        self._stopping = False
         self._seen = [(-1, -1)] * len(cores)
         self.ticks = 0
         """Looks so far."""
@@ -203,13 +207,15 @@ class Monitor:
 
     def stop(self) -> None:
         """End `run`. Any thread."""
-        self._stopping.set()
+        self._stopping = True
         self._bell.set()
 
     def run(self) -> None:
         """Look, until `stop`. The body of the monitor's thread."""
         quiet = 0
-        while not self._stopping.wait(self._tick):
+        while not self._stopping:
+            # Not a lock with a timeout: threads spin on those before they sleep.
+            sleep(self._tick)
             self.ticks += 1
             if self.look():
                 quiet = 0
@@ -230,7 +236,6 @@ class Monitor:
             if not core.lock.locked():
                 active = True
                 if same_call and core.has_work():
-                    core.long_call = seen[0]
                     self._help(core, spares=True)
                     continue
             elif not same_call:
@@ -256,4 +261,4 @@ class Monitor:
         for index, core in enumerate(self._cores):
             if not core.lock.locked() or core.calls != self._seen[index][0]:
                 return False
-        return not self._stopping.is_set()
+        return not self._stopping

@@ -265,8 +265,13 @@ def test_signal_before_the_server_is_ready(serve: Start, tmp_path: Path) -> None
     assert not (tmp_path / "s").exists()
 
 
-def test_signal_as_soon_as_the_server_is_ready(serve: Start) -> None:
-    """SIGTERM right after the address was announced is an orderly end."""
-    server = serve(APP)
-    assert server.stop() == 0
-    assert "0 requests on 0 connections" in server.log
+@pytest.mark.parametrize("threads", ["1", "16"])
+def test_signal_as_soon_as_the_server_is_ready(serve: Start, threads: str) -> None:
+    """SIGTERM right after the address was announced is an orderly end, every time."""
+    servers = [serve(APP, "--threads", threads, wait_ready=False) for _ in range(4)]
+    for server in servers:
+        server.wait_ready()
+        server.signal(signal.SIGTERM)
+    for server in servers:
+        assert server.wait(10) == 0
+        assert "0 requests on 0 connections" in server.log

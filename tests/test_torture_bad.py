@@ -172,6 +172,12 @@ def test_fewer_bytes_than_announced(server: Served, route: str, sends: int) -> N
             assert head.status == 500
 
 
+def test_text_file_in_the_file_wrapper(server: Served) -> None:
+    """A file opened as text reads str, which is no body, whatever its descriptor would give."""
+    with server.raw() as client:
+        assert client.get("/raw/file-decoded?kind=text").status == 500
+
+
 @pytest.mark.parametrize("prefix", ["", "/raw"])
 @pytest.mark.parametrize("size", [0, 10, 300_000])
 def test_file_shorter_than_announced(server: Served, size: int, prefix: str) -> None:

@@ -133,6 +133,15 @@ def test_file_from_its_position(client: RawClient, prefix: str) -> None:
     assert answer.body == random.Random(200_000).randbytes(200_000)[150_000:]
 
 
+@pytest.mark.parametrize("kind", ["gzip", "buffered-gzip", "bz2", "lzma"])
+def test_file_that_reads_otherwise_than_its_descriptor(
+    client: RawClient, prefix: str, kind: str
+) -> None:
+    """A compressed file names the descriptor of the compressed bytes; the body is what it reads."""
+    answer = client.get(f"{prefix}/file-decoded?n=3000&kind={kind}")
+    assert answer.body == b"decoded " * 3000
+
+
 def test_file_wrapper_without_a_descriptor(client: RawClient, prefix: str) -> None:
     """The wrapper takes anything that has read()."""
     assert client.get(f"{prefix}/bytesio?n=5000").body == b"in memory " * 5000

@@ -1,9 +1,13 @@
 """Routes that answer with `wsgi.file_wrapper` (PEP 3333, Platform-Specific File Handling)."""
 
+import bz2
+import gzip
 import io
+import lzma
 import random
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from .torture_state import PLAIN, STATE, Query, Route
@@ -76,6 +80,32 @@ def file_middle(
     return wrapped
 
 
+DECODERS: dict[str, tuple[Callable[[bytes], bytes], Callable[[Any], io.BufferedIOBase]]] = {
+    "gzip": (gzip.compress, lambda file: gzip.GzipFile(fileobj=file)),
+    "buffered-gzip": (
+        gzip.compress,
+        lambda file: io.BufferedReader(gzip.GzipFile(fileobj=file)),
+    ),
+    "bz2": (bz2.compress, bz2.BZ2File),
+    "lzma": (lzma.compress, lzma.LZMAFile),
+    "text": (bytes, lambda file: cast(io.BufferedIOBase, io.TextIOWrapper(file))),
+}
+
+
+def file_decoded(
+    environ: WSGIEnvironment, start_response: StartResponse, query: Query
+) -> Iterable[bytes]:
+    """Objects that read otherwise than the descriptor they name: what counts is read()."""
+    plain = b"decoded " * int(query.get("n", "1000"))
+    compress, read = DECODERS[query.get("kind", "gzip")]
+    stored = tempfile.TemporaryFile()  # noqa: SIM115 - belongs to what is wrapped around it
+    stored.write(compress(plain))
+    stored.seek(0)
+    start_response("200 OK", PLAIN)
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](read(stored))
+    return wrapped
+
+
 def bytes_io(
     environ: WSGIEnvironment, start_response: StartResponse, query: Query
 ) -> Iterable[bytes]:
@@ -91,5 +121,6 @@ FILES: dict[str, Route] = {
     "file-shorter": file_shorter,
     "file-missing-bytes": file_missing_bytes,
     "file-middle": file_middle,
+    "file-decoded": file_decoded,
     "bytesio": bytes_io,
 }

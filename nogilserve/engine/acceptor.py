@@ -88,6 +88,8 @@ class Acceptor:
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 return False
             except OSError as exc:
+                if exc.errno == errno.EINVAL:
+                    return False  # the listening socket was shut down (`Listener.refuse`)
                 self._refused(core, exc)
                 return False
             core.counters.accepted += 1

@@ -399,6 +399,8 @@ class Connection(HttpExchange):
             self.deadline = deadline = now + core.keep_alive
             if deadline < self.due - 1:
                 core.wheel.enter(self)
+            if core.stopping:  # and the client was told that the connection stays
+                core.submit(self.stop)
         elif self.request.keep_alive or self.protocol.buffered:
             # The client does not expect the end: closing on top of what it may be sending
             # would reset the connection under our response (RFC 9112 §9.6).

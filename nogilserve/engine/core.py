@@ -190,11 +190,14 @@ class Core:
                 entry = table.get(fd)
                 if entry is not None and not entry.on_event(self, mask):
                     return False
+            if self._inbox:
+                # The wake-up for it may just have been taken with an earlier one.
+                continue
             if helping:
                 if self.now >= until:
                     return True
                 events = poll(0)
-                if not events and not self._inbox:
+                if not events:
                     return True
             else:
                 if self.victim is not None or (self.wanted and not home) or self.finished():

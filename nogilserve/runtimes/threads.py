@@ -109,6 +109,11 @@ class ThreadRuntime:
         gc.unfreeze()
         return True
 
+    @property
+    def accepting(self) -> bool:
+        """Whether some core still watches the listening sockets."""
+        return bool(self._acceptors)
+
     def snapshot(self) -> dict[str, Any]:
         """The counters of all cores together. Any thread."""
         now = total(core.counters for core in self._cores)

@@ -10,7 +10,7 @@ import socket
 import stat
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from nogilserve.config import Bind
@@ -30,7 +30,7 @@ class Listener:
     opened it.
     """
 
-    __slots__ = ("_file", "label", "server", "socket")
+    __slots__ = ("_file", "_inherited", "label", "server", "socket")
 
     def __init__(
         self,
@@ -38,6 +38,8 @@ class Listener:
         label: str,
         server: tuple[str, str],
         file: tuple[str, int, int] | None = None,
+        *,
+        inherited: bool = False,
     ) -> None:
         self.socket = sock
         self.label = label
@@ -46,6 +48,7 @@ class Listener:
         """Name or address, and port as text: never empty (PEP 3333, SERVER_NAME, SERVER_PORT)."""
         self._file = file
         """Path, device and inode of a unix socket that is ours to remove."""
+        self._inherited = inherited
 
     def __repr__(self) -> str:
         return f"<Listener {self.label}>"
@@ -53,6 +56,13 @@ class Listener:
     def fileno(self) -> int:
         """Descriptor number, -1 once closed."""
         return self.socket.fileno()
+
+    def refuse(self) -> None:
+        """Turn new connections away although threads may still hold the socket. An inherited one
+        is left alone: whoever passed it on may go on listening. Any thread."""
+        if not self._inherited:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Stop listening; a unix socket is removed if it is still the one that was made here."""
@@ -174,12 +184,12 @@ def _listen_tcp(family: int, address: tuple[Any, ...], backlog: int) -> socket.s
     return sock
 
 
-def _tcp_listener(sock: socket.socket) -> Listener:
+def _tcp_listener(sock: socket.socket, *, inherited: bool = False) -> Listener:
     host, port = sock.getsockname()[:2]
     label = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     # An application that builds URLs from SERVER_NAME gets a name that means this machine.
     name = socket.gethostname() or "localhost" if host in ("0.0.0.0", "::") else host
-    return Listener(sock, label, (name, str(port)))
+    return Listener(sock, label, (name, str(port)), inherited=inherited)
 
 
 def _tcp_reason(bind: Bind, port: int, error: OSError) -> str:
@@ -334,8 +344,8 @@ def _adopt(fd: int) -> Listener:
 
 def _describe(sock: socket.socket) -> Listener:
     if sock.family in (socket.AF_INET, socket.AF_INET6):
-        return _tcp_listener(sock)
+        return _tcp_listener(sock, inherited=True)
     name = sock.getsockname()
     path = name if isinstance(name, str) else "@" + bytes(name[1:]).decode(errors="replace")
     # The file belongs to who made it.
-    return Listener(sock, f"unix:{path}", ("localhost", "80"))
+    return Listener(sock, f"unix:{path}", ("localhost", "80"), inherited=True)

@@ -34,6 +34,8 @@ _log = logging.getLogger("nogilserve")
 
 _STOP: Final = "stop"
 _SLICE: Final = 0.05
+_ACCEPTORS_END: Final = 0.5
+"""Seconds for the cores to take what waits in the listen queue, unless every thread is stuck."""
 _THREADS_END: Final = 1.0
 """Seconds beyond the deadline for threads to end that have no connection left."""
 
@@ -50,6 +52,8 @@ def run(config: Config) -> int:
     if config.access_log:
         access_log = _open_access_log(config)
     listeners: list[Listener] = []
+    commands: queue.SimpleQueue[str] = queue.SimpleQueue()
+    previous: list[tuple[signal.Signals, Any]] = []
     try:
         loaded = load_app(
             config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
@@ -60,12 +64,16 @@ def run(config: Config) -> int:
             config.backlog,
             uds_permissions=config.uds_permissions,
         )
-        return _serve(config, loaded, settings, listeners, access_log)
+        previous = _catch_signals(commands)
+        return _serve(config, loaded, settings, listeners, access_log, commands)
     finally:
         for listener in listeners:
             listener.close()
         if access_log is not None:
             access_log.close()
+        # Last: until here a signal must not end the process half-way.
+        for number, handler in previous:
+            signal.signal(number, handler)
 
 
 def _absolute(bind: Bind, directory: str) -> Bind:
@@ -90,22 +98,17 @@ def _serve(
     settings: Settings,
     listeners: list[Listener],
     access_log: AccessLog | None,
+    commands: "queue.SimpleQueue[str]",
 ) -> int:
-    commands: queue.SimpleQueue[str] = queue.SimpleQueue()
-    previous = _catch_signals(commands)
-    try:
-        runtime = ThreadRuntime(settings, listeners)
-        runtime.start()
-        started = monotonic()
-        _announce(config, loaded, listeners)
-        systemd.sd_notify(f"READY=1\nSTATUS=Serving {loaded.name}\nMAINPID={os.getpid()}")
-        _wait(commands, systemd.watchdog_interval())
-        if not _stop(config, runtime, commands, started):
-            _leave(access_log, listeners)
-        return 0
-    finally:
-        for number, handler in previous:
-            signal.signal(number, handler)
+    runtime = ThreadRuntime(settings, listeners)
+    runtime.start()
+    started = monotonic()
+    _announce(config, loaded, listeners)
+    systemd.sd_notify(f"READY=1\nSTATUS=Serving {loaded.name}\nMAINPID={os.getpid()}")
+    _wait(commands, systemd.watchdog_interval())
+    if not _stop(config, runtime, commands, started, listeners):
+        _leave(access_log, listeners)
+    return 0
 
 
 def _wait(commands: "queue.SimpleQueue[str]", watchdog: float | None) -> None:
@@ -123,16 +126,21 @@ def _stop(
     runtime: ThreadRuntime,
     commands: "queue.SimpleQueue[str]",
     started: float,
+    listeners: list[Listener],
 ) -> bool:
     """Let everything finish, until the deadline or a second signal. False: it did not."""
     deadline = monotonic() + config.graceful_timeout
     systemd.sd_notify("STOPPING=1")
     _log.info("Stopping: finishing what was accepted, at most %g s", config.graceful_timeout)
     runtime.drain()
+    refuse_at = monotonic() + _ACCEPTORS_END
     done = cut_off = False
     while not done and not cut_off:
         # In slices, because a second signal must be noticed.
         done = runtime.join(monotonic() + _SLICE)
+        if listeners and (not runtime.accepting or monotonic() >= refuse_at):
+            _close(listeners, in_use=runtime.accepting)
+            listeners = []
         late = monotonic() >= deadline + (0 if runtime.unfinished() else _THREADS_END)
         cut_off = not done and (late or not commands.empty())
     counts = runtime.snapshot()
@@ -154,6 +162,15 @@ def _stop(
     elif cut_off:
         _log.warning("Told twice: %d connections are cut off", runtime.unfinished())
     return done
+
+
+def _close(listeners: list[Listener], *, in_use: bool) -> None:
+    """Turn new connections away; `in_use`: threads stuck in the application hold the sockets."""
+    for listener in listeners:
+        if in_use:
+            listener.refuse()
+        else:
+            listener.close()
 
 
 def _leave(access_log: AccessLog | None, listeners: list[Listener]) -> NoReturn:

@@ -157,7 +157,7 @@ class Rig:
         keep_alive: float = 5.0,
         record: bool = False,
         poller: str = "auto",
-        head_timeout: float = 10.0,
+        write_timeout: float = 60.0,
     ) -> None:
         self.routes: dict[str, Route] = {"/": reply} | (routes or {})
         self.ran: list[str] = []
@@ -175,7 +175,7 @@ class Rig:
             cores=1,
             gateway=lambda: self._run,
             keep_alive=keep_alive,
-            head_timeout=head_timeout,
+            write_timeout=write_timeout,
             poller=poller,
             record=self.records.append if record else None,
         )

@@ -12,6 +12,7 @@ import pytest
 
 from nogilserve.engine.core import Core
 from nogilserve.engine.poller import POLLERS
+from nogilserve.engine.scheduler import TICK
 from nogilserve.engine.wheel import NEVER
 from nogilserve.messages import Exchange
 from tests.engine.rig import Peer, Rig, get, reply
@@ -62,6 +63,30 @@ def test_job_that_loses_the_core_ends_the_drive() -> None:
         assert done == ["lost"]
         assert rig.drive()
         assert done == ["lost", "later"]
+
+
+def test_wake_up_that_was_taken_with_another_one(poller: str) -> None:
+    """Work submitted while a batch is handled, its wake-up read together with an earlier one, is
+    done all the same before the driver waits."""
+
+    def submit(exchange: Exchange) -> None:
+        rig.core.submit(lambda core: False)  # ends the drive
+        reply(exchange)
+
+    def first(core: Core) -> bool:
+        return True
+
+    with Rig({"/submit": submit}, poller=poller) as rig:
+        # One batch: the request, and behind it the wake-up of what has been done already.
+        peer = rig.connect().send(get("/submit"))
+        rig.core.submit(first)
+        with Running(lambda: rig.core.drive(home=True)) as driver:
+            try:
+                assert not driver.result(3)
+            except TimeoutError:
+                rig.core.submit(lambda core: False)
+                raise
+        assert peer.bodies() == [b"hello"]
 
 
 def test_submit_wakes_a_waiting_driver(poller: str) -> None:
@@ -376,19 +401,13 @@ def test_lost_with_a_real_thief() -> None:
 # ---- learning
 
 
-def learn(rig: Rig, peer: Peer, target: str) -> None:
-    """Run `target` as a call that the monitor found to be long."""
+SLOW = ("GET", "slow")
 
-    def route(exchange: Exchange) -> None:
-        rig.steal()
-        rig.core.long_call = rig.core.calls
-        reply(exchange)
 
-    rig.routes[target] = route
-    peer.send(get(target))
-    assert not rig.drive()
-    assert rig.drive()
-    assert peer.bodies() == [b"hello"]
+def learn(rig: Rig) -> None:
+    """The core has seen long calls of the kind GET /slow."""
+    while not rig.core.slow.is_slow(SLOW):
+        rig.core.slow.was_long(SLOW)
 
 
 @contextmanager
@@ -405,6 +424,29 @@ def spare_thread(rig: Rig) -> Iterator[None]:
         rig.spares.stop()
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_long_calls_are_learnt(lost: bool) -> None:
+    """Calls that last longer than a tick teach the core their kind, whoever finishes them."""
+
+    def slow(exchange: Exchange) -> None:
+        if lost:
+            rig.steal()
+        until = monotonic() + 2 * TICK
+        while monotonic() < until:
+            pass
+        reply(exchange)
+
+    with Rig({"/slow": slow}) as rig:
+        peer = rig.connect()
+        for _ in range(2):
+            assert not rig.core.slow.is_slow(SLOW)
+            peer.send(get("/slow"))
+            assert rig.drive() is not lost
+            assert rig.drive()
+            assert peer.bodies() == [b"hello"]
+        assert rig.core.slow.is_slow(SLOW)
+
+
 def test_slow_kind_runs_apart_from_the_driver() -> None:
     """After one long call the next of its kind runs in a spare thread; the driver drives on."""
     threads: list[int] = []
@@ -417,7 +459,7 @@ def test_slow_kind_runs_apart_from_the_driver() -> None:
 
     with Rig() as rig, spare_thread(rig):
         peer, other = rig.connect(), rig.connect()
-        learn(rig, peer, "/slow")
+        learn(rig)
         rig.routes["/slow/1"] = slow
         peer.send(get("/slow/1") + get("/next"))
         other.send(get())
@@ -437,7 +479,7 @@ def test_slow_kind_without_a_spare_thread_runs_here() -> None:
     """Nobody parked: the driver runs it like any other request."""
     with Rig() as rig:
         peer = rig.connect()
-        learn(rig, peer, "/slow")
+        learn(rig)
         rig.routes["/slow"] = reply
         peer.send(get("/slow"))
         assert rig.drive()
@@ -454,7 +496,7 @@ def test_ordinary_kinds_run_with_the_driver() -> None:
 
     with Rig({"/other": other}) as rig, spare_thread(rig):
         peer = rig.connect()
-        learn(rig, peer, "/slow")
+        learn(rig)
         peer.send(get("/other"))
         assert rig.drive()
         assert threads == [threading.get_ident()]
@@ -465,7 +507,7 @@ def test_kind_that_became_quick_is_forgotten() -> None:
     """Enough short calls, and the kind is run like any other again."""
     with Rig() as rig, spare_thread(rig):
         peer = rig.connect()
-        learn(rig, peer, "/slow")
+        learn(rig)
         rig.routes["/slow"] = reply
         deadline = Deadline(SECONDS)
         while rig.core.slow.scores:

@@ -27,7 +27,6 @@ class FakeCore:
         if state.pop("held", True):
             self.lock.acquire()
         self.turns = 0
-        self.long_call = 0
         self.parked = False
         self.work = False
         self.behind = 0
@@ -182,7 +181,7 @@ def test_stop_lets_everybody_go() -> None:
 
 def test_every_offer_is_taken_once() -> None:
     """Offers and parking threads racing: each task accepted arrives exactly once."""
-    spares, rounds, offerers = Spares(), 300, 3
+    spares, rounds, offerers = Spares(), 100, 3
     taken: list[list[Task]] = [[], []]
     accepted: list[list[Task]] = [[] for _ in range(offerers)]
     start = threading.Barrier(offerers + len(taken))
@@ -216,36 +215,36 @@ def test_every_offer_is_taken_once() -> None:
 
 # ---- one look
 
-SITUATIONS: dict[str, tuple[dict[str, Any], int, bool, tuple[bool, bool, bool, bool]]] = {
+SITUATIONS: dict[str, tuple[dict[str, Any], int, bool, tuple[bool, bool, bool]]] = {
     # name: (core before the second look, spares parked, other core parked, expected)
-    # expected: active, the core went to a spare, the other core was asked, the call is long
-    "driven, nothing to do": ({}, 1, True, (False, False, False, False)),
-    "driven, work in the poller": ({"work": True}, 1, True, (False, False, False, False)),
-    "call without work": ({"held": False}, 1, True, (True, False, False, False)),
-    "call with work": ({"held": False, "work": True}, 1, True, (True, True, False, True)),
-    "call with work, no spare": ({"held": False, "work": True}, 0, True, (True, False, True, True)),
-    "call with work, nobody": ({"held": False, "work": True}, 0, False, (True, False, False, True)),
+    # expected: active, the core went to a spare, the other core was asked
+    "driven, nothing to do": ({}, 1, True, (False, False, False)),
+    "driven, work in the poller": ({"work": True}, 1, True, (False, False, False)),
+    "call without work": ({"held": False}, 1, True, (True, False, False)),
+    "call with work": ({"held": False, "work": True}, 1, True, (True, True, False)),
+    "call with work, no spare": ({"held": False, "work": True}, 0, True, (True, False, True)),
+    "call with work, nobody": ({"held": False, "work": True}, 0, False, (True, False, False)),
     "new call with work": (
         {"held": False, "work": True, "calls": 1, "turns": 1},
         1,
         True,
-        (True, False, False, False),
+        (True, False, False),
     ),
-    "calls since, driven now": ({"calls": 5, "turns": 5}, 1, True, (True, False, False, False)),
-    "busy, same batch, backlog": ({"calls": 5, "behind": 3}, 1, True, (True, False, True, False)),
+    "calls since, driven now": ({"calls": 5, "turns": 5}, 1, True, (True, False, False)),
+    "busy, same batch, backlog": ({"calls": 5, "behind": 3}, 1, True, (True, False, True)),
     "busy, next batch, backlog": (
         {"calls": 5, "turns": 1, "behind": 3},
         1,
         True,
-        (True, False, False, False),
+        (True, False, False),
     ),
     "busy with a backlog, others busy": (
         {"calls": 5, "behind": 3},
         1,
         False,
-        (True, False, False, False),
+        (True, False, False),
     ),
-    "parsing for long, backlog": ({"behind": 3}, 1, True, (False, False, True, False)),
+    "parsing for long, backlog": ({"behind": 3}, 1, True, (False, False, True)),
 }
 
 
@@ -264,25 +263,14 @@ def test_look(name: str) -> None:
     for attribute, value in state.items():
         if attribute != "held":
             setattr(core, attribute, value)
-    before = core.long_call = -1
     active = monitor.look()
     spared = spares.parked() < parked
-    assert (active, spared, other.asked == [core], core.long_call != before) == expected
+    assert (active, spared, other.asked == [core]) == expected
     assert core.asked == []
     spares.stop()
     assert [thread.result() for thread in threads] == (
         [core.drive_as_spare] if spared else [None]
     ) * parked
-
-
-def test_long_call_names_the_call() -> None:
-    """The call found to be long is told by its number, so that its thread can learn from it."""
-    core = FakeCore(held=False, work=True, calls=7)
-    monitor = Monitor([core], Spares())
-    monitor.look()
-    assert core.long_call == 0
-    monitor.look()
-    assert core.long_call == 7
 
 
 def test_first_look_is_not_a_long_call() -> None:
@@ -434,17 +422,21 @@ def test_shares_stay_balanced_between_threads() -> None:
 
 
 def test_slow_learns_and_forgets() -> None:
-    """One long call is enough to be offered early, some short ones in a row to lose it."""
-    slow = Slow()
+    """One long call proves nothing, the second one does; some short ones in a row undo it."""
+    slow, kind = Slow(), ("GET", "report")
     assert not slow.scores
-    slow.was_long(("GET", "report"))
-    assert ("GET", "report") in slow.scores
+    slow.was_long(kind)
+    assert not slow.is_slow(kind)
+    slow.was_long(kind)
+    assert slow.is_slow(kind)
+    assert not slow.is_slow(("GET", "other"))
     shorts = 0
     while slow.scores:
-        slow.was_short(("GET", "report"))
+        slow.was_short(kind)
         shorts += 1
         assert shorts < 100
     assert shorts > 1
+    assert not slow.is_slow(kind)
     slow.was_short(("GET", "never seen"))
     assert not slow.scores
 

@@ -163,8 +163,9 @@ class HttpExchange:
         data = self.protocol.whole(body, self.core.common)
         self.head_sent = True
         if self.core.record is not None:
-            self._sent_head = data[: len(data) - len(body)]
-            self._payload = len(body)
+            end = data.index(b"\r\n\r\n") + 4
+            self._sent_head = data[:end]
+            self._payload = len(data) - end
         if self._outbox is not None:  # early hints that the client has not taken
             self._outbox.put(data)
             return
@@ -196,7 +197,8 @@ class HttpExchange:
         except ResponseError:
             self._withdraw()
             raise
-        self._payload += len(data)
+        if framed:
+            self._payload += len(data)
         if self._head:
             framed, self._head = self._head + framed, b""
             self.head_sent = True
@@ -212,7 +214,8 @@ class HttpExchange:
         except ResponseError:
             self._withdraw()
             raise
-        self._payload += len(data)
+        if frame is not None:
+            self._payload += len(data)
         self.head_sent = True
         head, self._head = self._head, b""
         parts = (head,) if frame is None else (head + frame[0], data, frame[1])

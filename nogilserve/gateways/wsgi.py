@@ -109,7 +109,7 @@ class _Response:
         """The head is on its way: it leaves with the first bytes of the body."""
 
     def start(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, /
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """`start_response` (PEP 3333): checked and remembered here, so that the traceback of a
         mistake leads to the application's line; sent with the first piece of the body.
@@ -253,20 +253,22 @@ class WsgiGateway:
         """Have the system send a real file from its position to its end. False: it is none."""
         if response.begun:
             return False
+        file = _real_file(wrapper.filelike)
+        if file is None:
+            return False
         try:
-            fd = wrapper.filelike.fileno()
-            status = os.fstat(fd)
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 return False
-            offset = wrapper.filelike.tell()
-        except (AttributeError, OSError, ValueError):
+            offset = file.tell()
+        except (OSError, ValueError):
             return False
         count = max(status.st_size - offset, 0)
         declared = response.exchange.declared_length
         if declared is not None:
             count = min(count, declared)  # "must not transmit more" (PEP 3333)
         response.send_head(count if declared is None else None)
-        response.exchange.send_file(wrapper.filelike, offset, count)
+        response.exchange.send_file(file, offset, count)
         response.exchange.send_end()
         return True
 
@@ -300,6 +302,16 @@ class WsgiGateway:
             # Frames, exception and exchange refer to each other: without this every failure
             # leaves a cycle for the garbage collector, which stops all threads.
             exc.__traceback__ = None
+
+
+def _real_file(filelike: object) -> BinaryIO | None:
+    """The file behind `filelike` if reading it gives what its descriptor holds, else None.
+
+    Having a fileno() proves nothing: that of a gzip file is the compressed file's.
+    """
+    file = getattr(filelike, "file", filelike)  # tempfile's wrapper
+    raw = file.raw if type(file) in {io.BufferedReader, io.BufferedRandom} else file
+    return cast(BinaryIO, file) if type(raw) is io.FileIO else None
 
 
 def _not_bytes(piece: object) -> ResponseError:

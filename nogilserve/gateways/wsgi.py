@@ -236,7 +236,7 @@ class WsgiGateway:
             except (TypeError, AttributeError, NotImplementedError):
                 alone = False
             try:
-                for piece in result:
+                for piece in self._pieces(response, result):
                     response.pass_on(piece, alone=alone)
                 if not response.begun:
                     response.send_head(0)
@@ -248,6 +248,14 @@ class WsgiGateway:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
+
+    @staticmethod
+    def _pieces(response: _Response, result: Iterable[bytes]) -> Iterable[bytes]:
+        """The pieces of a body; of a file no more than Content-Length (PEP 3333)."""
+        left = response.exchange.declared_length if type(result) is FileWrapper else None
+        if left is None:
+            return result
+        return _first(left, result)
 
     def _send_file(self, response: _Response, wrapper: FileWrapper) -> bool:
         """Have the system send a real file from its position to its end. False: it is none."""
@@ -304,14 +312,23 @@ class WsgiGateway:
             exc.__traceback__ = None
 
 
-def _real_file(filelike: object) -> BinaryIO | None:
+def _real_file(filelike: Any) -> BinaryIO | None:
     """The file behind `filelike` if reading it gives what its descriptor holds, else None.
 
     Having a fileno() proves nothing: that of a gzip file is the compressed file's.
     """
-    file = getattr(filelike, "file", filelike)  # tempfile's wrapper
+    file: Any = getattr(filelike, "file", filelike)  # tempfile's wrapper
     raw = file.raw if type(file) in {io.BufferedReader, io.BufferedRandom} else file
-    return cast(BinaryIO, file) if type(raw) is io.FileIO else None
+    return file if type(raw) is io.FileIO else None
+
+
+def _first(left: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The first `left` bytes of `pieces`."""
+    for piece in pieces:
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            return
 
 
 def _not_bytes(piece: object) -> ResponseError:

@@ -106,25 +106,30 @@ def test_first_piece_is_out_before_the_second_is_made(
     assert (client.chunk(), client.chunk()) == (b"second\n", b"")
 
 
+@pytest.mark.parametrize("via", ["descriptor", "read"])
 @pytest.mark.parametrize("length", ["yes", "no"])
 @pytest.mark.parametrize("size", [0, 1, 65_536, 1_000_000])
-def test_file(server: Served, client: RawClient, prefix: str, size: int, length: str) -> None:
+def test_file(
+    server: Served, client: RawClient, prefix: str, size: int, length: str, via: str
+) -> None:
     """A real file arrives whole, and is closed."""
-    key = f"file{prefix}{size}{length}".replace("/", "-")
-    answer = client.get(f"{prefix}/file?n={size}&length={length}&key={key}")
+    key = f"file{prefix}{size}{length}{via}".replace("/", "-")
+    answer = client.get(f"{prefix}/file?n={size}&length={length}&key={key}&via={via}")
     assert answer.body == random.Random(size).randbytes(size)
     if length == "yes":
         assert answer.header("content-length") == str(size)
     wait_until(lambda: server.counts().get(f"closed {key}") == 1, SECONDS, "file not closed")
 
 
-def test_file_longer_than_its_content_length(client: RawClient) -> None:
+@pytest.mark.parametrize("via", ["descriptor", "read"])
+@pytest.mark.parametrize("size", [11, 1000, 500_000])
+def test_file_longer_than_its_content_length(client: RawClient, via: str, size: int) -> None:
     """Of a file only as many bytes are sent as were announced.
 
     Not through the validator: it turns the file into an ordinary iterable of too many bytes.
     """
-    answer = client.get("/raw/file-shorter?n=1000&length=10")
-    assert answer.body == random.Random(1000).randbytes(1000)[:10]
+    answer = client.get(f"/raw/file-shorter?n={size}&length=10&via={via}")
+    assert answer.body == random.Random(size).randbytes(size)[:10]
 
 
 def test_file_from_its_position(client: RawClient, prefix: str) -> None:

@@ -7,7 +7,7 @@ import lzma
 import random
 import tempfile
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from .torture_state import PLAIN, STATE, Query, Route
@@ -15,26 +15,19 @@ from .torture_state import PLAIN, STATE, Query, Route
 BLOCK = 64 * 1024
 
 
-class CountedFile(io.FileIO):
-    """A real file whose close() is counted. Owner: the request that opened it."""
-
-    def __init__(self, name: str, key: str) -> None:
-        super().__init__(name)
-        self._key = key
-
-    def close(self) -> None:
-        """Count the first close."""
-        if not self.closed:
-            STATE.count(f"closed {self._key}")
-        super().close()
+class OwnFile(io.FileIO):
+    """A file of a class of its own, which only reading it can do justice to."""
 
 
-def _file(environ: WSGIEnvironment, content: bytes, key: str) -> Iterable[bytes]:
-    """Wrap a real file with this content; where it is closed, that is counted."""
+def _file(environ: WSGIEnvironment, content: bytes, query: Query) -> Iterable[bytes]:
+    """Wrap a file with this content: an ordinary one, or (`via=read`) an OwnFile."""
+    file: io.BufferedReader | OwnFile
     with tempfile.NamedTemporaryFile(delete_on_close=False) as named:
         named.write(content)
         named.close()
-        file = CountedFile(named.name, key)
+        own = query.get("via") == "read"
+        file = OwnFile(named.name) if own else open(named.name, "rb")  # noqa: SIM115
+    STATE.watch(query.get("key", "file"), cast(BinaryIO, file))
     wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file, BLOCK)
     return wrapped
 
@@ -46,7 +39,7 @@ def file(environ: WSGIEnvironment, start_response: StartResponse, query: Query) 
     if query.get("length") != "no":
         headers.append(("Content-Length", str(size)))
     start_response("200 OK", headers)
-    return _file(environ, random.Random(size).randbytes(size), query.get("key", "file"))
+    return _file(environ, random.Random(size).randbytes(size), query)
 
 
 def file_shorter(
@@ -55,7 +48,7 @@ def file_shorter(
     """A file of `n` bytes of which Content-Length announces `length`."""
     size = int(query["n"])
     start_response("200 OK", [*PLAIN, ("Content-Length", query["length"])])
-    return _file(environ, random.Random(size).randbytes(size), query.get("key", "file"))
+    return _file(environ, random.Random(size).randbytes(size), query)
 
 
 def file_missing_bytes(
@@ -64,7 +57,7 @@ def file_missing_bytes(
     """A file of `n` bytes for which Content-Length promises one more."""
     size = int(query["n"])
     start_response("200 OK", [*PLAIN, ("Content-Length", str(size + 1))])
-    return _file(environ, random.Random(size).randbytes(size), query.get("key", "file"))
+    return _file(environ, random.Random(size).randbytes(size), query)
 
 
 def file_middle(

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
 from urllib.parse import parse_qsl
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -16,13 +17,14 @@ Route = Callable[[WSGIEnvironment, StartResponse, Query], Iterable[bytes]]
 class State:
     """Counters, and gates that one request opens for another.
 
-    Any thread. One lock guards both tables and is held for single dictionary steps.
+    Any thread. One lock guards the tables and is held for single dictionary steps.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._gates: dict[str, threading.Event] = {}
+        self._files: dict[str, BinaryIO] = {}
 
     def count(self, name: str) -> int:
         """Add one to a counter and return what it is now."""
@@ -30,10 +32,16 @@ class State:
             self._counts[name] += 1
             return self._counts[name]
 
+    def watch(self, key: str, file: BinaryIO) -> None:
+        """Remember a file, to count it as `closed KEY` once it is."""
+        with self._lock:
+            self._files[key] = file
+
     def counts(self) -> dict[str, int]:
         """A copy of all counters."""
         with self._lock:
-            return dict(self._counts)
+            closed = {f"closed {key}": 1 for key, file in self._files.items() if file.closed}
+            return self._counts | closed
 
     def gate(self, key: str) -> threading.Event:
         """The gate called `key`, made closed at its first mention."""

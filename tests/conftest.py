@@ -1,5 +1,6 @@
 """Fixtures and guards for every test."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -14,6 +15,10 @@ hypothesis.settings.register_profile(
     "ci", derandomize=True, deadline=None, print_blob=True, database=None
 )
 hypothesis.settings.load_profile("ci")
+
+# A shell starts what it runs in the background with SIGINT ignored, and servers would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -284,7 +284,7 @@ class Connection(HttpExchange):
             self._gateway_raised()
         ended = monotonic()
         long = ended - began > TICK
-        if lock.acquire(blocking=False):
+        if lock.acquire(False):
             if long:
                 slow.was_long(self._kind())
             elif kind is not None:

@@ -58,6 +58,22 @@ _KEYS: Final = {
 }
 """Field names that clients send all day, so that their keys need not be made each time."""
 
+_PER_REQUEST: Final = (
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "RAW_URI",
+    "REQUEST_URI",
+    "SERVER_PROTOCOL",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "wsgi.url_scheme",
+    "wsgi.input",
+    "wsgi.early_hints",
+)
+
 _DROPPED: Final = frozenset({"proxy", "transfer-encoding"})
 """`Proxy` would become HTTP_PROXY, which programs take for configuration (CVE-2016-5385). The
 body is decoded already, so Transfer-Encoding does not concern the application (PEP 3333)."""
@@ -160,7 +176,9 @@ class WsgiGateway:
         self._app = app
         self._name = name
         self._debug = debug
-        self._template: dict[str, Any] = {
+        # With every key that each request sets: a copy then has room for its fields, too, and
+        # need not grow.
+        self._template: dict[str, Any] = dict.fromkeys(_PER_REQUEST, "") | {
             "SERVER_SOFTWARE": f"nogilserve/{__version__}",
             "SCRIPT_NAME": "",
             "wsgi.version": (1, 0),
@@ -205,7 +223,7 @@ class WsgiGateway:
         if client is not None:
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client
         else:
-            environ["REMOTE_ADDR"] = ""
+            del environ["REMOTE_PORT"]
         environ["wsgi.url_scheme"] = exchange.scheme
         environ["wsgi.input"] = exchange.open_body()
         environ["wsgi.early_hints"] = exchange.send_early_hints

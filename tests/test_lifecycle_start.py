@@ -121,6 +121,16 @@ def test_extension_that_switches_the_gil_on(
         assert client.get("/").body == b"hello"
 
 
+def test_gil_that_the_user_switched_on(serve: Start) -> None:
+    """Nobody is blamed for a GIL that PYTHON_GIL=1 asks for."""
+    if not FREE_THREADED:
+        pytest.skip("this build has a GIL anyway")
+    server = serve(APP, env={"PYTHON_GIL": "1"})
+    assert "(free-threaded, GIL on)" in server.log
+    assert "PYTHON_GIL=1" in server.log
+    assert "by importing" not in server.log
+
+
 # ---- what it does not start with -------------------------------------------------------------
 
 

@@ -1,0 +1,209 @@
+"""`python -m stress [--seconds N] [--seed S] [--clients N]`: rounds of chaos, then invariants."""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from nogilserve.engine.poller import POLLERS
+from stress.clients import TEMPERS, Mistake, Tally, Visitor
+from tests.support.waiting import wait_until
+from tests.support.wire import Client
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+SECONDS: Final = 20.0
+ROUND: Final = 5.0
+"""Seconds of chaos in one round; each has a server of its own."""
+
+
+class Server:
+    """A `stress.server` process. Owner: the main thread."""
+
+    def __init__(self, shape: list[str]) -> None:
+        command = [sys.executable, "-m", "stress.server", *shape]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.at_start = self._answer()
+        self.address = ("127.0.0.1", int(self.at_start["port"]))
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise Mistake(f"the server died with status {self.process.wait(SECONDS)}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def tell(self, command: str) -> dict[str, Any]:
+        """Send a command; its answer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def stacks(self) -> None:
+        """Have it write the stacks of all its threads to standard error."""
+        with suppress(Mistake, OSError, ValueError):
+            print("state of the server:", self.tell("stacks"), flush=True)
+
+
+def visit(visitor: Visitor, until: float, mistakes: list[str], stopping: threading.Event) -> None:
+    """The body of a client thread: one temper after the other until the time is over."""
+    names = list(TEMPERS)
+    weights = [weight for _, weight in TEMPERS.values()]
+    while monotonic() < until and not mistakes:
+        [name] = visitor.random.choices(names, weights)
+        try:
+            TEMPERS[name][0](visitor)
+        except Exception as exc:
+            if stopping.is_set() and not isinstance(exc, (Mistake, TimeoutError)):
+                return  # the server ends, and with it idle connections
+            mistakes.append(f"{name}: {type(exc).__name__}: {exc}")
+            return
+
+
+def meet(server: Server, threads: int) -> None:
+    """As many requests as there are threads wait for each other: none was lost."""
+    with ExitStack() as stack:
+        group = [stack.enter_context(Client(server.address, SECONDS)) for _ in range(threads)]
+        for client in group:
+            head = f"GET /meet/m/{threads} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            client.send(head.encode())
+        answers = [client.receive().status for client in group]
+    if answers != [200] * threads:
+        raise Mistake(f"{threads} requests did not meet inside the application: {answers}")
+
+
+def check_idle(server: Server, tally: Tally, threads: int) -> None:
+    """What must be so when all clients have gone."""
+    seen: dict[str, Any] = {}
+
+    def idle() -> bool:
+        seen.update(server.tell("state"))
+        return bool(seen["connections"] == 0 and seen["active"] == 0)
+
+    try:
+        wait_until(idle, SECONDS)
+        wait_until(lambda: idle() and seen["descriptors"] == server.at_start["descriptors"], 2.0)
+    except TimeoutError:
+        raise Mistake(f"connections or descriptors stay: {seen}") from None
+    opened, answered = tally.counts["connections"], tally.counts.get("answered", 0)
+    wrong = [
+        name
+        for name, right in {
+            "every accepted connection is closed": seen["accepted"] == seen["closed"],
+            "no more accepted than opened": seen["accepted"] <= opened,
+            "at least what was answered was run": seen["requests"] >= answered,
+            "no thread came or went": seen["threads"] == server.at_start["threads"],
+            "bad requests were counted": sum(seen["refused"].values())
+            >= tally.counts.get("refused", 0),
+        }.items()
+        if not right
+    ]
+    if wrong:
+        raise Mistake(f"not so: {'; '.join(wrong)}: {seen}, clients {tally.counts}")
+    meet(server, threads)
+
+
+def play(number: int, seed: str, seconds: float, clients: int) -> dict[str, int]:
+    """One round; what the clients counted. Raises Mistake."""
+    dice = random.Random(f"{seed} {number}")
+    threads = dice.choice([1, 2, 3, 4, 8, 16])
+    cores = dice.randint(1, min(threads, 3))
+    poller = dice.choice(list(POLLERS))
+    keep_alive = dice.choice([5.0, 30.0])
+    under_load = dice.random() < 0.4
+    print(
+        f"round {number}: {threads} threads on {cores} cores, {poller}, "
+        f"keep-alive {keep_alive:g} s, {'stopped under load' if under_load else 'left in peace'}",
+        flush=True,
+    )
+    server = Server([str(threads), str(cores), poller, str(keep_alive)])
+    tally, mistakes, stopping = Tally(), list[str](), threading.Event()
+    until = monotonic() + seconds
+    running = [
+        threading.Thread(
+            target=visit,
+            args=(
+                Visitor(server.address, f"{seed} {number} {index}", tally),
+                until + 5 * under_load,
+                mistakes,
+                stopping,
+            ),
+            daemon=True,
+        )
+        for index in range(clients)
+    ]
+    try:
+        for thread in running:
+            thread.start()
+        if under_load:
+            threading.Event().wait(seconds)
+            stopping.set()
+        else:
+            for thread in running:
+                thread.join(seconds + SECONDS)
+            check_mistakes(mistakes, running)
+            check_idle(server, tally, threads)
+        end = server.tell("stop")
+        for thread in running:
+            thread.join(SECONDS)
+        check_mistakes(mistakes, running)
+        if not end["ended"] or end["connections"]:
+            raise Mistake(f"the server did not come to an end: {end}")
+        if server.process.wait(SECONDS):
+            raise Mistake(f"the server ended with status {server.process.returncode}")
+    except BaseException:
+        server.stacks()
+        raise
+    finally:
+        server.process.kill()
+        server.process.wait(SECONDS)
+        for pipe in (server.process.stdin, server.process.stdout):
+            if pipe is not None:
+                pipe.close()
+    return tally.counts
+
+
+def check_mistakes(mistakes: list[str], running: list[threading.Thread]) -> None:
+    """Raise what the clients have found."""
+    if mistakes:
+        raise Mistake("\n".join(mistakes))
+    if any(thread.is_alive() for thread in running):
+        raise Mistake("a client waits for ever")
+
+
+def main() -> int:
+    """Rounds until the time is over; exit status 1 with the first mistake."""
+    parser = argparse.ArgumentParser(prog="python -m stress", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30.0, help="about so long in all")
+    parser.add_argument("--seed", default=f"{random.randrange(10**6)}", help="repeats the dice")
+    parser.add_argument("--clients", type=int, default=12, help="client threads")
+    parser.add_argument("--round", type=int, default=0, help="begin with this round")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    until = monotonic() + options.seconds
+    number = options.round
+    total: dict[str, int] = {}
+    while (left := until - monotonic()) > 0:
+        try:
+            counts = play(number, options.seed, min(ROUND, left), options.clients)
+        except Mistake as exc:
+            print(f"MISTAKE in round {number}, --seed {options.seed}: {exc}", flush=True)
+            return 1
+        for name, count in counts.items():
+            total[name] = total.get(name, 0) + count
+        number += 1
+    print("fine:", ", ".join(f"{count} {name}" for name, count in sorted(total.items())))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -18,7 +18,7 @@ from tests.support.wire import Client
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SECONDS: Final = 20.0
-ROUND: Final = 5.0
+ROUND: Final = 3.0
 """Seconds of chaos in one round; each has a server of its own."""
 
 

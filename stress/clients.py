@@ -151,6 +151,7 @@ class Visitor:
         with suppress(OSError):
             client.send(request * self.random.randint(1, 3))
             if self.random.random() < 0.5:
+                client.sock.settimeout(0.2)  # the server may wait for us
                 client.sock.recv(self.random.randint(1, 50_000))
         if self.random.random() < 0.5:
             client.reset()

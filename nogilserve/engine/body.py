@@ -1,5 +1,6 @@
 """Request bodies: collected before the application is called, or read on while it runs."""
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Callable
@@ -28,8 +29,10 @@ class BodyStore:
         """Add a piece. Raises OSError when the disk is full."""
         if self.size <= MEMORY < self.size + len(piece):
             file = tempfile.TemporaryFile(prefix="nogilserve-")  # noqa: SIM115
-            file.write(self._file.getbuffer())  # type: ignore[attr-defined]
-            self._file = file
+            try:
+                file.write(self._file.getbuffer())  # type: ignore[attr-defined]
+            finally:
+                self._file = file  # in any case, so that it is closed
         self._file.write(piece)
         self.size += len(piece)
 
@@ -40,7 +43,8 @@ class BodyStore:
 
     def close(self) -> None:
         """Free memory and file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written is not wanted any more
+            self._file.close()
 
 
 class NoBody(io.RawIOBase):

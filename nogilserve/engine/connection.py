@@ -345,9 +345,7 @@ class Connection(HttpExchange):
         if self._lazy:
             self._lazy = False
             core.lazy.release()
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        self._drop_body()
         if self.broken:
             self.close(core)
         elif self._outbox is None:
@@ -479,20 +477,23 @@ class Connection(HttpExchange):
         """End the connection. The caller holds the core's lock; the request is over."""
         if self.state == CLOSED:
             return
-        if core.record is not None and self._started:
-            self._write_record(core, complete=False)
         self.state = CLOSED
         self.deadline = NEVER
-        self._drop_outbox(core)
-        if self._body is not None:
-            self._body.close()
-            self._body = None
         core.table.pop(self.fd, None)
         self._watch(core, 0)
         self.sock.close()
         core.connections -= 1
         core.counters.closed += 1
         core.shares.release(core.index)
+        if core.record is not None and self._started:
+            self._write_record(core, complete=False)
+        self._drop_outbox(core)
+        self._drop_body()
+
+    def _drop_body(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
 
     def _drop_outbox(self, core: Core) -> None:
         if self._outbox is not None:

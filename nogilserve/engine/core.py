@@ -6,6 +6,7 @@ taken it by the time the call returns, the driver has lost the core: it goes bac
 `drive` returning, touches nothing more, and leaves its connection in the core's inbox.
 """
 
+import logging
 import socket
 import threading
 from collections import deque
@@ -20,6 +21,8 @@ from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.protocols.http1 import Tables
+
+_log = logging.getLogger("nogilserve.engine")
 
 __all__ = ["Core", "Entry", "Expiring"]
 
@@ -172,26 +175,13 @@ class Core:
         if self.gateway is None:
             self.gateway = self._make_gateway()
             self.tables = Tables()
-        ready, table = self.ready, self.table
         poll = self.poller.poll
-        counters = self.counters
         helping = until != NEVER
         while True:
-            while self._inbox:
-                if not self._inbox.popleft()(self):
-                    return False
-            while ready:
-                fd, mask = ready.popleft()
-                if not ready:
-                    waited = monotonic() - self.now
-                    counters.turns_waited += waited
-                    if waited > counters.longest_wait:
-                        counters.longest_wait = waited
-                entry = table.get(fd)
-                if entry is not None and not entry.on_event(self, mask):
-                    return False
-            if self._inbox:
-                # The wake-up for it may just have been taken with an earlier one.
+            if not self._take_up():
+                return False
+            if self._inbox or self.ready:
+                # The wake-up for the inbox may just have been taken with an earlier one.
                 continue
             if helping:
                 if self.now >= until:
@@ -210,9 +200,35 @@ class Core:
             now = monotonic()
             self.now = now
             self.turns += 1
-            ready.extend(events)
+            self.ready.extend(events)
             if now >= self._next_second:
                 self._tick(now)
+
+    def _take_up(self) -> bool:
+        """Do what was submitted and what is ready. False: the core was lost."""
+        ready, table, inbox = self.ready, self.table, self._inbox
+        counters = self.counters
+        working: object = None
+        try:
+            while inbox:
+                what = inbox.popleft()
+                working = getattr(what, "__self__", None)
+                if not what(self):
+                    return False
+            while ready:
+                fd, mask = ready.popleft()
+                if not ready:
+                    waited = monotonic() - self.now
+                    counters.turns_waited += waited
+                    if waited > counters.longest_wait:
+                        counters.longest_wait = waited
+                entry = table.get(fd)
+                working = entry
+                if entry is not None and not entry.on_event(self, mask):
+                    return False
+        except Exception:
+            self._give_up(working)
+        return True
 
     def drive_as_spare(self) -> None:
         """Drive until the home thread wants the core, unless another thread drives already."""
@@ -252,7 +268,22 @@ class Core:
         wall = time()
         self.common = _date_line(wall) + self._server_line
         for item in self.wheel.expire(now):
-            item.on_deadline(self)
+            try:
+                item.on_deadline(self)
+            except Exception:
+                self._give_up(item)
+
+    def _give_up(self, broken: object) -> None:
+        """An internal error costs the connection it happened to, never the core. The lock is held:
+        what runs without it, the application, has its own guard (`Connection.run`).
+        """
+        _log.critical("internal error in %r", broken, exc_info=True)
+        close = getattr(broken, "close", None)
+        if close is not None and broken is not self:
+            try:
+                close(self)
+            except Exception:
+                _log.critical("internal error while closing it", exc_info=True)
 
     def close(self) -> None:
         """Release the system's objects. The caller holds the lock; no connection is left."""

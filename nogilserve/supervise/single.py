@@ -230,11 +230,15 @@ def _announce(config: Config, loaded: LoadedApp, listeners: list[Listener]) -> N
         "s" * (cores != 1),
     )
     if FREE_THREADED and gil_is_on():
+        if loaded.gil_enabled_by:
+            reason = f"by importing {', '.join(loaded.gil_enabled_by)}, which does not declare that"
+            reason += " it is safe without it; upgrade or replace that package"
+        else:
+            reason = "by PYTHON_GIL=1 or -X gil=1; leave that out"
         _log.warning(
-            "The GIL was switched on by importing %s, which does not declare that it is safe "
-            "without it: the application runs on one processor at a time. Upgrade or replace "
-            "that package, or set PYTHON_GIL=0 at your own risk.",
-            ", ".join(loaded.gil_enabled_by) or "an extension module",
+            "The GIL was switched on %s. Until then the application runs on one processor at a "
+            "time.",
+            reason,
         )
     for listener in listeners:
         _log.info("Listening on %s", listener.label)

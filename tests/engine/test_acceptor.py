@@ -203,6 +203,28 @@ def test_listening_socket_shut_down_by_others_is_the_end_of_accepting(stack: Exi
     assert door.acceptors[0].deadline == NEVER
 
 
+def test_connection_that_cannot_be_watched_is_closed(stack: ExitStack, tmp_path: Path) -> None:
+    """A descriptor that the poller refuses costs that connection and nothing else."""
+    fcntl, resource = pytest.importorskip("fcntl"), pytest.importorskip("resource")
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1200:
+        pytest.skip("so many descriptors are not allowed")
+    door = Door(stack, 1, "select", str(tmp_path / "s"))
+    [core], [acceptor] = door.cores, door.acceptors
+    ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+    high = socket.socket(fileno=fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD, 1100))
+    stack.enter_context(high)
+    ours.close()
+    core.shares.assign(0)
+    acceptor.adopt(high, "", core)
+    door.drive(core)
+    assert core.connections == 0
+    assert core.shares.counts() == (0,)
+    assert sum(core.counters.refused.values()) == 1
+    theirs.settimeout(SECONDS)
+    assert theirs.recv(1) == b""
+    assert answer(door, door.connect()) == (None, ("localhost", "80"))
+
+
 def test_without_descriptors_it_pauses_and_recovers() -> None:
     """EMFILE is counted once, the core does not spin, and goes on when descriptors are free."""
     pytest.importorskip("resource")

@@ -141,6 +141,22 @@ def test_pipelining_client_does_not_starve_others(rig: Rig) -> None:
     assert other.bodies() == [b"/other"]
 
 
+def test_request_that_comes_during_a_pipeline_gets_its_turn(rig: Rig) -> None:
+    """Another connection's request that arrives later does not wait for the whole pipeline."""
+
+    def arrive(exchange: Exchange) -> None:
+        other.send(get("/other"))
+        reply(exchange)
+
+    rig.routes["/arrive"] = arrive
+    greedy, other = rig.connect(), rig.connect()
+    greedy.send(get("/arrive") + b"".join(get(f"/greedy/{number}") for number in range(300)))
+    assert rig.drive()
+    assert rig.ran.index("/other") <= 64
+    assert other.bodies() == [b"/other"]
+    assert len(greedy.answers()) == 301
+
+
 def test_pipelined_then_half_closed(rig: Rig) -> None:
     """A client may send everything, say that it is done, and still gets every answer."""
     peer = rig.connect().send(b"".join(get(f"/{number}") for number in range(20)))

@@ -206,6 +206,41 @@ def test_many_descriptors_all_get_their_turn(poller: Poller) -> None:
             right.close()
 
 
+@pytest.fixture
+def high() -> Iterator[socket.socket]:
+    """A socket whose descriptor is beyond what select can watch."""
+    fcntl, resource = pytest.importorskip("fcntl"), pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("so many descriptors are not allowed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    left, right = socket.socketpair()
+    try:
+        with left, right:
+            made = socket.socket(fileno=fcntl.fcntl(left.fileno(), fcntl.F_DUPFD, 1100))
+            with made:
+                yield made
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_descriptor_that_select_cannot_watch(high: socket.socket, pair: Pair) -> None:
+    """It is refused when it is registered, so that it cannot break every later poll."""
+    left, right = pair
+    poller = make_poller("select")
+    poller.register(left.fileno(), READ)
+    with pytest.raises(OSError, match=r"[Ff]ile|descriptor"):
+        poller.register(high.fileno(), READ)
+    right.send(b"x")
+    assert poller.poll(0) == [(left.fileno(), READ)]
+    poller.close()
+
+
+def test_wait_for_a_high_descriptor(high: socket.socket) -> None:
+    """Waiting for one socket has no such limit where poll exists."""
+    assert wait_for(high.fileno(), WRITE, SECONDS)
+
+
 def test_wait_for_readiness(pair: Pair) -> None:
     """wait_for says True once the descriptor is ready, False after the timeout."""
     left, right = pair

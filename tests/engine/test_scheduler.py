@@ -223,7 +223,8 @@ SITUATIONS: dict[str, tuple[dict[str, Any], int, bool, tuple[bool, bool, bool]]]
     "call without work": ({"held": False}, 1, True, (True, False, False)),
     "call with work": ({"held": False, "work": True}, 1, True, (True, True, False)),
     "call with work, no spare": ({"held": False, "work": True}, 0, True, (True, False, True)),
-    "call with work, nobody": ({"held": False, "work": True}, 0, False, (True, False, False)),
+    # Busy drivers look at such wishes after each batch: late help is better than none.
+    "call with work, others busy": ({"held": False, "work": True}, 0, False, (True, False, True)),
     "new call with work": (
         {"held": False, "work": True, "calls": 1, "turns": 1},
         1,
@@ -291,6 +292,26 @@ def test_help_does_not_come_from_the_core_itself() -> None:
     monitor.look()
     assert monitor.look()
     assert core.asked == []
+
+
+def test_parked_driver_is_asked_before_a_busy_one() -> None:
+    """Who has nothing to do helps first."""
+    busy, core, idle = FakeCore(), FakeCore(held=False, work=True), FakeCore(parked=True)
+    monitor = Monitor([busy, core, idle], Spares())
+    monitor.look()
+    monitor.look()
+    assert (busy.asked, idle.asked) == ([], [core])
+
+
+def test_core_without_a_driver_is_not_asked() -> None:
+    """Nobody would hear it."""
+    core, free = (FakeCore(held=False, work=True) for _ in range(2))
+    driven = FakeCore()
+    monitor = Monitor([core, free, driven], Spares())
+    monitor.look()
+    monitor.look()
+    assert core.asked == free.asked == []
+    assert driven.asked
 
 
 def test_two_blocked_cores_get_one_spare_each() -> None:

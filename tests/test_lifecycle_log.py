@@ -111,7 +111,7 @@ def test_id_is_that_of_the_error_log(serve: Start, path: Path) -> None:
         client.get("/raw/hello")
     first, second = lines_of(path, 2)
     assert first["id"].encode() in body
-    assert f"[{first['id']}] GET /bad/raises: " in server.log
+    server.wait_log(re.escape(f"[{first['id']}] GET /bad/raises: "))
     assert first["id"] != second["id"]
 
 

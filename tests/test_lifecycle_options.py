@@ -158,7 +158,7 @@ def test_debug(serve: Start, debug: bool) -> None:
     status, text = answer(server, get(b"/gate").replace(b"Host", b"Connection: close\r\nHost"))
     assert status == 500
     assert ("invalid literal for int()" in text) is debug
-    assert "invalid literal for int()" in server.log
+    server.wait_log(r"invalid literal for int\(\)")
 
 
 @pytest.mark.parametrize("poller", ["select", "poll", "epoll"])

@@ -17,8 +17,9 @@ from nogilserve.engine.settings import Settings
 from nogilserve.errors import ClientDisconnected
 from nogilserve.messages import Exchange, RequestRecord
 from tests.engine.threads import SECONDS
+from tests.support.waiting import Deadline
 
-__all__ = ["Peer", "Rig", "echo", "get", "post", "reply"]
+__all__ = ["Peer", "Rig", "echo", "get", "post", "read_all", "reply"]
 
 Route = Callable[[Exchange], None]
 
@@ -146,6 +147,17 @@ def parse(data: bytes, *methods: str) -> list[Answer]:
     return answers
 
 
+def read_all(rig: "Rig", peer: Peer, until: Callable[[bytes], bool]) -> bytes:
+    """Read as a slow client does, the core writing on in between."""
+    data = b""
+    deadline = Deadline(SECONDS)
+    while not until(data) and not peer.closed:
+        deadline.require(f"{len(data)} bytes and no end")
+        data += peer.taken(1 << 16)
+        assert rig.drive()
+    return data
+
+
 class Rig:
     """One core and its connections. Owner: the test's thread, which holds the core's lock."""
 
@@ -165,6 +177,8 @@ class Rig:
         self.records: list[RequestRecord] = []
         self.disconnected: list[ClientDisconnected] = []
         """What routes were told about clients that are gone."""
+        self.breaking = False
+        """Whether taking a record fails: an internal error in the middle of a connection's work."""
         self.rung = 0
         self._errors: list[BaseException] = []
         self.spares = Spares()
@@ -177,12 +191,17 @@ class Rig:
             keep_alive=keep_alive,
             write_timeout=write_timeout,
             poller=poller,
-            record=self.records.append if record else None,
+            record=self._record if record else None,
         )
         self.core = Core(0, settings, self.shares, self.spares, self.lazy, self._ring)
         self.core.unwatched = False
         self.core.lock.acquire()
         self._peers = ExitStack()
+
+    def _record(self, record: RequestRecord) -> None:
+        if self.breaking:
+            raise RuntimeError("the access log is broken")
+        self.records.append(record)
 
     def _ring(self) -> None:
         self.rung += 1

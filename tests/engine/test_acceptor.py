@@ -74,12 +74,12 @@ class Door:
         for core, acceptor in zip(self.cores, self.acceptors, strict=True):
             acceptor.stop(core)
         for core in self.cores:
+            self.stack.callback(core.close)
             self.drive(core)
             for entry in list(core.table.values()):
                 if isinstance(entry, Connection):
                     entry.close(core)
             assert core.connections == 0
-            core.close()
         assert set(self.cores[0].shares.counts()) == {0}
 
 

@@ -94,6 +94,7 @@ class ThreadRuntime:
             if not self._acceptors:
                 for core in self._cores:
                     core.submit(_stop_core)
+                return False  # at once: the caller has listening sockets to close
         for thread in self._homes:
             thread.join(max(deadline - monotonic(), 0))
             if thread.is_alive():

@@ -128,5 +128,10 @@ class Acceptor:
             core.shares.release(core.index)
             return True
         client = (address[0], str(address[1])) if self._tcp else None
-        Connection(core, sock, client, (self._name, self._port)).start(core)
+        connection = Connection(core, sock, client, (self._name, self._port))
+        try:
+            connection.start(core)
+        except OSError as exc:  # the poller does not take it
+            core.counters.refuse(f"accept: {errno.errorcode.get(exc.errno or 0, 'error')}")
+            connection.close(core)
         return True

@@ -180,22 +180,21 @@ class Core:
         while True:
             if not self._take_up():
                 return False
-            if self._inbox or self.ready:
-                # The wake-up for the inbox may just have been taken with an earlier one.
-                continue
+            # More to do already: what was submitted since, or before a wake-up that was just taken
+            # together with an earlier one.
+            more = bool(self._inbox or self.ready)
             if helping:
                 if self.now >= until:
                     return True
                 events = poll(0)
-                if not events:
+                if not events and not more:
                     return True
             else:
                 if self.victim is not None or (self.wanted and not home) or self.finished():
                     return True
-                self.parked = True
-                events = poll(
-                    -1 if self.wheel.next == NEVER else max(self.wheel.next - self.now, 0)
-                )
+                timeout = 0 if more else self._patience()
+                self.parked = not more
+                events = poll(timeout)
                 self.parked = False
             now = monotonic()
             self.now = now
@@ -204,13 +203,18 @@ class Core:
             if now >= self._next_second:
                 self._tick(now)
 
+    def _patience(self) -> float:
+        """Seconds until the next deadline, -1 if there is none."""
+        return -1 if self.wheel.next == NEVER else max(self.wheel.next - self.now, 0)
+
     def _take_up(self) -> bool:
         """Do what was submitted and what is ready. False: the core was lost."""
         ready, table, inbox = self.ready, self.table, self._inbox
         counters = self.counters
         working: object = None
         try:
-            while inbox:
+            # Only what is there now: it may submit itself again, and others want their turn.
+            for _ in range(len(inbox)):
                 what = inbox.popleft()
                 working = getattr(what, "__self__", None)
                 if not what(self):

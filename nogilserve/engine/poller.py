@@ -4,6 +4,7 @@ All pollers are level-triggered: a descriptor that stays readable is reported ag
 those of poll(2): READ, WRITE, and anything else in the answer means error or hang-up.
 """
 
+import errno
 import select
 import sys
 import threading
@@ -96,7 +97,8 @@ class _TablePoller:
         self.register(fd, READ)
 
     def modify(self, fd: int, mask: int) -> None:
-        self.register(fd, mask)
+        with self._lock:
+            self._table[fd] = mask
 
     def unregister(self, fd: int) -> None:
         with self._lock:
@@ -129,6 +131,14 @@ class PollPoller(_TablePoller):
 
 class SelectPoller(_TablePoller):
     """Everywhere, Windows included; limited to descriptors below FD_SETSIZE on Unix."""
+
+    def register(self, fd: int, mask: int) -> None:
+        try:
+            select.select([fd], [], [], 0)
+        except ValueError:
+            # Refused here, because otherwise it would break every later call.
+            raise OSError(errno.EMFILE, "select cannot watch a file descriptor that high") from None
+        super().register(fd, mask)
 
     def poll(self, timeout: float) -> Events:
         interest = self._interest()

@@ -4,8 +4,8 @@ A thread drives a core while it holds the core's lock. Around each call into the
 driver offers the core: it releases the lock. When the call is short, the driver takes
 the lock back and nobody noticed. When it is long, the monitor finds the lock free and the
 call counter unchanged since its last look, and gives the core to a spare thread or, where none is
-parked, asks the driver of an idle core to help. Whoever acquires the lock drives: that is the
-one claim there is, and it can only be won once.
+parked, asks the driver of another core to help, an idle one if there is any. Whoever acquires the
+lock drives: that is the one claim there is, and it can only be won once.
 
 Requests of a kind that was long before do not wait for that: a spare thread runs them, and the
 driver drives on (`Slow`).
@@ -198,6 +198,7 @@ class Monitor:
         self._bell = threading.Event()
         self._stopping = False
         self._seen = [(-1, -1)] * len(cores)
+        self._turn = 0
         self.ticks = 0
         """Looks so far."""
 
@@ -236,23 +237,33 @@ class Monitor:
             if not core.lock.locked():
                 active = True
                 if same_call and core.has_work():
-                    self._help(core, spares=True)
+                    self._help(core, driverless=True)
                     continue
             elif not same_call:
                 active = True
             if same_turn and core.backlog():
                 # More threads than processors would not help a driver that is merely busy,
                 # an idle core does.
-                self._help(core, spares=False)
+                self._help(core, driverless=False)
         return active
 
-    def _help(self, core: Driven, *, spares: bool) -> None:
-        if spares and self._spares.offer(core.drive_as_spare):
+    def _help(self, core: Driven, *, driverless: bool) -> None:
+        """Have somebody drive `core`, or take some of its work if it has a driver."""
+        if driverless and self._spares.offer(core.drive_as_spare):
             return
-        for other in self._cores:
+        self._turn += 1  # not always the same one
+        others = [
+            self._cores[(self._turn + step) % len(self._cores)] for step in range(len(self._cores))
+        ]
+        for other in others:
             if other is not core and other.parked:
                 other.ask_help(core)
                 return
+        if driverless:
+            for other in others:
+                if other is not core and other.lock.locked():
+                    other.ask_help(core)
+                    return
 
     def _may_sleep(self) -> bool:
         for core in self._cores:

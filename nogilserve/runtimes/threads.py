@@ -63,6 +63,7 @@ class ThreadRuntime:
         self._acceptors: list[tuple[Core, Acceptor]] = []
         self._stopped = threading.Semaphore(0)
         """Released once by each acceptor that has stopped."""
+        self._on_stopped: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin to serve. What was imported until now is left alone by the garbage collector."""
@@ -76,8 +77,12 @@ class ThreadRuntime:
         for thread in (*self._homes, *self._others, self._watcher):
             thread.start()
 
-    def drain(self) -> None:
-        """Stop accepting; idle connections end, the others after their response. See `join`."""
+    def drain(self, on_stopped: Callable[[], None] = lambda: None) -> None:
+        """Stop accepting; idle connections end, the others after their response. See `join`.
+
+        `join` calls `on_stopped` as soon as no core watches the listening sockets any more.
+        """
+        self._on_stopped = on_stopped
         for core, acceptor in self._acceptors:
             core.submit(partial(_stop_accepting, acceptor, self._stopped))
 
@@ -94,7 +99,7 @@ class ThreadRuntime:
             if not self._acceptors:
                 for core in self._cores:
                     core.submit(_stop_core)
-                return False  # at once: the caller has listening sockets to close
+                self._on_stopped()
         for thread in self._homes:
             thread.join(max(deadline - monotonic(), 0))
             if thread.is_alive():

@@ -13,6 +13,7 @@ import queue
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -67,8 +68,7 @@ def run(config: Config) -> int:
         previous = _catch_signals(commands)
         return _serve(config, loaded, settings, listeners, access_log, commands)
     finally:
-        for listener in listeners:
-            listener.close()
+        _close(listeners)
         if access_log is not None:
             access_log.close()
         # Last: until here a signal must not end the process half-way.
@@ -132,15 +132,15 @@ def _stop(
     deadline = monotonic() + config.graceful_timeout
     systemd.sd_notify("STOPPING=1")
     _log.info("Stopping: finishing what was accepted, at most %g s", config.graceful_timeout)
-    runtime.drain()
+    runtime.drain(partial(_close, listeners))
     refuse_at = monotonic() + _ACCEPTORS_END
     done = cut_off = False
     while not done and not cut_off:
         # In slices, because a second signal must be noticed.
         done = runtime.join(monotonic() + _SLICE)
-        if listeners and (not runtime.accepting or monotonic() >= refuse_at):
-            _close(listeners, in_use=runtime.accepting)
-            listeners = []
+        if runtime.accepting and monotonic() >= refuse_at:
+            for listener in listeners:
+                listener.refuse()  # threads stuck in the application hold the sockets
         late = monotonic() >= deadline + (0 if runtime.unfinished() else _THREADS_END)
         cut_off = not done and (late or not commands.empty())
     counts = runtime.snapshot()
@@ -164,19 +164,14 @@ def _stop(
     return done
 
 
-def _close(listeners: list[Listener], *, in_use: bool) -> None:
-    """Turn new connections away; `in_use`: threads stuck in the application hold the sockets."""
+def _close(listeners: list[Listener]) -> None:
     for listener in listeners:
-        if in_use:
-            listener.refuse()
-        else:
-            listener.close()
+        listener.close()
 
 
 def _leave(access_log: AccessLog | None, listeners: list[Listener]) -> NoReturn:
     """End the process although threads are still inside the application."""
-    for listener in listeners:
-        listener.close()
+    _close(listeners)
     if access_log is not None:
         access_log.close(1.0)
     logging.shutdown()

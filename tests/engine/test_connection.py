@@ -150,11 +150,11 @@ def test_request_that_comes_during_a_pipeline_gets_its_turn(rig: Rig) -> None:
 
     rig.routes["/arrive"] = arrive
     greedy, other = rig.connect(), rig.connect()
-    greedy.send(get("/arrive") + b"".join(get(f"/greedy/{number}") for number in range(300)))
+    greedy.send(get("/arrive") + b"".join(get(f"/greedy/{number}") for number in range(200)))
     assert rig.drive()
     assert rig.ran.index("/other") <= 64
     assert other.bodies() == [b"/other"]
-    assert len(greedy.answers()) == 301
+    assert len(greedy.answers()) == 201  # more would not fit into the socket unread
 
 
 def test_pipelined_then_half_closed(rig: Rig) -> None:

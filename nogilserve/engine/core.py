@@ -213,8 +213,11 @@ class Core:
         counters = self.counters
         working: object = None
         try:
-            # Only what is there now: it may submit itself again, and others want their turn.
+            # Only as much as is there now: it may submit itself again, and others want their turn.
+            # While one of them runs a request, another driver may take the rest.
             for _ in range(len(inbox)):
+                if not inbox:
+                    break
                 what = inbox.popleft()
                 working = getattr(what, "__self__", None)
                 if not what(self):

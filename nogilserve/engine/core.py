@@ -58,6 +58,49 @@ class Core:
     `ask_help`, `await_turn`, reading `counters`, and trying to acquire `lock`.
     """
 
+    # Not only to save memory: an instance with more than 30 attributes keeps them in a
+    # dictionary, which free-threaded CPython locks for every look.
+    __slots__ = (
+        "_inbox",
+        "_make_gateway",
+        "_next_second",
+        "_reader",
+        "_server_line",
+        "_writer",
+        "body_timeout",
+        "calls",
+        "common",
+        "connections",
+        "counters",
+        "gateway",
+        "head_timeout",
+        "held",
+        "index",
+        "keep_alive",
+        "lazy",
+        "limits",
+        "lock",
+        "no_body",
+        "now",
+        "parked",
+        "poller",
+        "ready",
+        "record",
+        "ring",
+        "shares",
+        "slow",
+        "spares",
+        "stopping",
+        "table",
+        "tables",
+        "turns",
+        "unwatched",
+        "victim",
+        "wanted",
+        "wheel",
+        "write_timeout",
+    )
+
     def __init__(
         self,
         index: int,

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 __all__ = ["NEVER", "Timed", "Wheel"]
 
-NEVER: Final = float("inf")
+NEVER: Final = 1e999  # a literal is immortal: storing it costs no atomic operation
 
 
 class Timed(Protocol):

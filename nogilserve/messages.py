@@ -110,6 +110,10 @@ class RequestRecord:
     """Seconds since the epoch when the head was complete."""
     seconds: float
     """From then to the last byte of the response handed to the system or its buffer."""
+    complete: bool = True
+    """Whether the whole response was handed to the system; else the connection was cut off."""
+    refusal: str = ""
+    """Why the request was not given to the application; "" when it was."""
 
 
 class Exchange(Protocol):

@@ -161,7 +161,10 @@ def test_deadline_ends_what_is_stuck(serve: Start) -> None:
         stop(server)
         assert server.wait(10) == 0
         client.wait_closed()
-    assert "1 connections were not finished in 0.5 s" in server.log
+    assert (
+        "Not finished in 0.5 s: cutting off 1 connection; inside the application: GET /"
+        in server.log
+    )
     assert "in stuck_on_purpose" in server.log
 
 
@@ -202,7 +205,7 @@ def test_second_signal_ends_at_once(
         server.signal(second)
         assert server.wait(10) == 0
         client.wait_closed()
-    assert "1 connections are cut off" in server.log
+    assert "Told twice: cutting off 1 connection; inside the application: GET /" in server.log
 
 
 def test_second_signal_with_every_thread_stuck(serve: Start) -> None:

@@ -6,7 +6,7 @@ thread.
 """
 
 from nogilserve.apps.find import LoadedApp, load_app
-from nogilserve.apps.gil import FREE_THREADED, gil_is_on
+from nogilserve.apps.gil import FREE_THREADED, gil_is_on, gil_watch
 from nogilserve.apps.interface import Interface, detect_interface
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "LoadedApp",
     "detect_interface",
     "gil_is_on",
+    "gil_watch",
     "load_app",
 ]

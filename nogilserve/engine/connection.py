@@ -416,7 +416,7 @@ class Connection(HttpExchange):
             self.close(core)  # gone, or not reading: no use in waiting for it
             return
         if core.record is not None:
-            self._record_refusal(core, data)
+            self._record_refusal(core, data, str(exc))
         self._begin_linger(core)
 
     def _begin_linger(self, core: Core) -> None:
@@ -514,7 +514,7 @@ class Connection(HttpExchange):
         self._sent_head = b""
         self._wire = self._payload = 0
 
-    def _write_record(self, core: Core, *, complete: bool) -> None:
+    def _write_record(self, core: Core, *, complete: bool, refusal: str = "") -> None:
         """Pass the finished request to the access log."""
         assert core.record is not None
         request = self.request
@@ -534,19 +534,23 @@ class Connection(HttpExchange):
                 received=self.received,
                 started=self._wall,
                 seconds=monotonic() - self._started,
+                complete=complete,
+                refusal=refusal,
             )
         )
         self._started = 0.0
 
-    def _record_refusal(self, core: Core, answer: bytes) -> None:
+    def _record_refusal(self, core: Core, answer: bytes, refusal: str) -> None:
         """Pass a request that was never given to the application to the access log."""
         assert core.record is not None
         if not self._started:  # no head was understood
-            self.request = Request("", "", "", "", 1, [], "", 0, False, False, "")
+            words = self.protocol.refused_line.split(" ")
+            method, target = words[:2] if len(words) == 3 else ("", "")
+            self.request = Request(method, target, "", "", 1, [], "", 0, False, False, "")
             self._begin_record()
         self._sent_head = answer[: answer.index(b"\r\n\r\n") + 4] if answer else b""
         self._payload = len(answer) - len(self._sent_head)
-        self._write_record(core, complete=True)
+        self._write_record(core, complete=True, refusal=refusal)
 
 
 def _parse_head(head: bytes) -> tuple[int, Headers]:

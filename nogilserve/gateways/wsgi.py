@@ -254,7 +254,14 @@ class WsgiGateway:
             except (TypeError, AttributeError, NotImplementedError):
                 alone = False
             try:
-                for piece in self._pieces(response, result):
+                try:
+                    pieces = iter(self._pieces(response, result))
+                except TypeError:
+                    raise ResponseError(
+                        f"the application returned {_named(result)}; it must return an iterable of "
+                        "bytes"
+                    ) from None
+                for piece in pieces:
                     response.pass_on(piece, alone=alone)
                 if not response.begun:
                     response.send_head(0)
@@ -360,11 +367,15 @@ def _joined(pieces: list[Any]) -> bytes:
     return b"".join(pieces)
 
 
+def _named(result: object) -> str:
+    return "None" if result is None else f"a {type(result).__qualname__}"
+
+
 def _describe(result: object) -> str:
     """What an application returned, with its line where it is a generator."""
     code = getattr(result, "gi_code", None)
     if code is None:
-        return f"a {type(result).__qualname__}"
+        return _named(result)
     frame = getattr(result, "gi_frame", None)
     line = frame.f_lineno if frame is not None else code.co_firstlineno
     return f"generator {code.co_qualname}, {code.co_filename}:{line}"

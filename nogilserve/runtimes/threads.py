@@ -132,6 +132,15 @@ class ThreadRuntime:
         """Connections that are still open. Any thread."""
         return sum(self._shares.counts())
 
+    def running(self) -> list[str]:
+        """The requests inside the application, "GET /path" each. Any thread."""
+        return [
+            f"{entry.request.method} {entry.request.target}"
+            for core in self._cores
+            for entry in list(core.table.values())
+            if isinstance(entry, Connection) and entry.busy
+        ]
+
     def dump_stacks(self) -> None:
         """Write the stacks of all threads to standard error."""
         with contextlib.suppress(OSError, ValueError):

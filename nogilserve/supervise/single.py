@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from nogilserve import __version__
-from nogilserve.apps import FREE_THREADED, LoadedApp, gil_is_on, load_app
+from nogilserve.apps import FREE_THREADED, LoadedApp, gil_is_on, gil_watch, load_app
 from nogilserve.config import Bind, Config
 from nogilserve.engine.settings import Settings
 from nogilserve.errors import ConfigError
@@ -35,6 +36,11 @@ _log = logging.getLogger("nogilserve")
 
 _STOP: Final = "stop"
 _SLICE: Final = 0.05
+_REPORT: Final = 5.0
+_NAMED: Final = 20
+"""Requests named when they are cut off."""
+_LOOK: Final = 5.0
+"""Seconds between looks at what may have changed by itself."""
 _ACCEPTORS_END: Final = 0.5
 """Seconds for the cores to take what waits in the listen queue, unless every thread is stuck."""
 _THREADS_END: Final = 1.0
@@ -105,20 +111,39 @@ def _serve(
     started = monotonic()
     _announce(config, loaded, listeners)
     systemd.sd_notify(f"READY=1\nSTATUS=Serving {loaded.name}\nMAINPID={os.getpid()}")
-    _wait(commands, systemd.watchdog_interval())
+    _wait(commands)
     if not _stop(config, runtime, commands, started, listeners):
         _leave(access_log, listeners)
     return 0
 
 
-def _wait(commands: "queue.SimpleQueue[str]", watchdog: float | None) -> None:
-    """Wait for the command to stop; meanwhile tell systemd that all is well."""
-    while True:
-        try:
-            commands.get(timeout=watchdog)
-            return
-        except queue.Empty:
-            systemd.sd_notify("WATCHDOG=1")
+def _wait(commands: "queue.SimpleQueue[str]") -> None:
+    """Wait for the command to stop; meanwhile tell systemd that all is well, and look whether
+    something that was imported late has switched the GIL on."""
+    watchdog = systemd.watchdog_interval()
+    watch_gil = FREE_THREADED and not gil_is_on()
+    with gil_watch() as culprits:
+        while True:
+            try:
+                commands.get(timeout=min(watchdog or _LOOK, _LOOK) if watch_gil else watchdog)
+                return
+            except queue.Empty:
+                systemd.sd_notify("WATCHDOG=1")
+            if watch_gil and gil_is_on():
+                watch_gil = False
+                _warn_of_gil(culprits)
+
+
+def _warn_of_gil(culprits: Sequence[str]) -> None:
+    if culprits:
+        reason = f"by importing {', '.join(culprits)}, which does not declare that"
+        reason += " it is safe without it; upgrade or replace that package"
+    else:
+        reason = "by PYTHON_GIL=1 or -X gil=1; leave that out"
+    _log.warning(
+        "The GIL was switched on %s. Until then the application runs on one processor at a time.",
+        reason,
+    )
 
 
 def _stop(
@@ -134,6 +159,7 @@ def _stop(
     _log.info("Stopping: finishing what was accepted, at most %g s", config.graceful_timeout)
     runtime.drain(partial(_close, listeners))
     refuse_at = monotonic() + _ACCEPTORS_END
+    report_at = monotonic() + _REPORT
     done = cut_off = False
     while not done and not cut_off:
         # In slices, because a second signal must be noticed.
@@ -141,27 +167,45 @@ def _stop(
         if runtime.accepting and monotonic() >= refuse_at:
             for listener in listeners:
                 listener.refuse()  # threads stuck in the application hold the sockets
+        if monotonic() >= report_at and (left := runtime.unfinished()):
+            report_at += _REPORT
+            _log.info("Still %s; a second signal cuts off at once", _count(left, "connection"))
         late = monotonic() >= deadline + (0 if runtime.unfinished() else _THREADS_END)
         cut_off = not done and (late or not commands.empty())
+    if cut_off:
+        _say_what_is_cut_off(config, runtime, told=not commands.empty())
     counts = runtime.snapshot()
     _log.info(
-        "Stopped after %.1f s: %d requests on %d connections, %d hand-offs, %d steals",
+        "Stopped after %.1f s: %s on %s, %s, %s",
         monotonic() - started,
-        counts["requests"],
-        counts["accepted"],
-        counts["hand_offs"],
-        counts["steals"],
+        _count(counts["requests"], "request"),
+        _count(counts["accepted"], "connection"),
+        _count(counts["hand_offs"], "hand-off"),
+        _count(counts["steals"], "steal"),
     )
-    if cut_off and commands.empty():
+    return done
+
+
+def _say_what_is_cut_off(config: Config, runtime: ThreadRuntime, *, told: bool) -> None:
+    left = _count(runtime.unfinished(), "connection")
+    running = runtime.running()
+    inside = f"; inside the application: {', '.join(running[:_NAMED])}" if running else ""
+    if len(running) > _NAMED:
+        inside += f" and {len(running) - _NAMED} more"
+    if told:
+        _log.warning("Told twice: cutting off %s%s", left, inside)
+    else:
         _log.warning(
-            "%d connections were not finished in %g s and are cut off. Stacks of all threads:",
-            runtime.unfinished(),
+            "Not finished in %g s: cutting off %s%s. Stacks of all threads:",
             config.graceful_timeout,
+            left,
+            inside,
         )
         runtime.dump_stacks()
-    elif cut_off:
-        _log.warning("Told twice: %d connections are cut off", runtime.unfinished())
-    return done
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _close(listeners: list[Listener]) -> None:
@@ -198,7 +242,9 @@ def _configure_logging(level: str) -> None:
     logger.setLevel(level.upper())
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(message)s"))
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s [%(levelname)s] %(message)s", "%Y-%m-%d %H:%M:%S %z")
+        )
         logger.addHandler(handler)
         logger.propagate = False
 
@@ -218,22 +264,12 @@ def _announce(config: Config, loaded: LoadedApp, listeners: list[Listener]) -> N
         os.getpid(),
     )
     _log.info(
-        "Serving %s (WSGI): runtime threads, %d threads on %d core%s",
+        "Serving %s (WSGI): runtime threads, %s on %s",
         loaded.name,
-        config.threads,
-        cores,
-        "s" * (cores != 1),
+        _count(config.threads, "thread"),
+        _count(cores, "core"),
     )
     if FREE_THREADED and gil_is_on():
-        if loaded.gil_enabled_by:
-            reason = f"by importing {', '.join(loaded.gil_enabled_by)}, which does not declare that"
-            reason += " it is safe without it; upgrade or replace that package"
-        else:
-            reason = "by PYTHON_GIL=1 or -X gil=1; leave that out"
-        _log.warning(
-            "The GIL was switched on %s. Until then the application runs on one processor at a "
-            "time.",
-            reason,
-        )
+        _warn_of_gil(loaded.gil_enabled_by)
     for listener in listeners:
         _log.info("Listening on %s", listener.label)

@@ -197,10 +197,11 @@ def test_core_lost_meanwhile(rig: Rig) -> None:
 
 
 def test_refused_request(rig: Rig) -> None:
-    """A request that never reached the application is recorded with its status."""
+    """A request that never reached the application is recorded with its status and the reason."""
     rig.connect().send(get("/ok") + b"GET / HTTP/1.1\r\n\r\n")
     assert rig.drive()
-    assert [(r.target, r.status) for r in rig.records] == [("/ok", 200), ("", 400)]
+    assert [(r.target, r.status) for r in rig.records] == [("/ok", 200), ("/", 400)]
+    assert [r.refusal[:4] for r in rig.records] == ["", "400:"]
     assert rig.records[1].sent > 0
 
 

@@ -15,6 +15,10 @@ _MOST_EMPTY_LINES: Final = 2
 """Empty lines tolerated before a request line; RFC 9112 §2.2 asks for at least one."""
 
 
+_LOGGED_LINE: Final = 2048
+"""Bytes kept of a request line that was refused."""
+
+
 class Receiver:
     """What the client of one connection sends. Owner: as of `Http1Connection`."""
 
@@ -36,6 +40,7 @@ class Receiver:
         "_tables",
         "eof",
         "keep_alive",
+        "refused_line",
     )
 
     def __init__(self, limits: Limits, tables: Tables | None = None) -> None:
@@ -63,6 +68,8 @@ class Receiver:
         self._body_left = 0
         """Bytes of a counted request body still to be taken."""
         self._chunks: ChunkedDecoder | None = None
+        self.refused_line = ""
+        """The request line of a refused head, as far as it can be told; for the log."""
         self.eof = False
         """The peer has closed its sending side."""
         self.keep_alive = True
@@ -194,6 +201,7 @@ class Receiver:
 
     def _expect_body(self, request: Request) -> None:
         if request.body > self._most_body > 0:
+            self.refused_line = f"{request.method} {request.target} HTTP/1.{request.minor}"
             raise self._fail(ProtocolError(413, "request body too large", "RFC 9110 §15.5.14"))
         if request.body > 0:
             self._body_left = request.body
@@ -210,6 +218,10 @@ class Receiver:
     def _fail(self, error: ProtocolError) -> ProtocolError:
         """Let nothing behind the mistake be run (RFC 9112 §2.2, CVE-2024-49768)."""
         self._failed = (error.status, error.message, error.section)
+        if self._request is None and not self.refused_line:
+            start = self._start
+            line = bytes(memoryview(self._buffer)[start : start + _LOGGED_LINE])
+            self.refused_line = line.partition(b"\r\n")[0].decode("latin-1")
         self.keep_alive = False
         self._buffer = b""
         self._start = 0

@@ -22,6 +22,8 @@ from nogilserve.config import (
     settings_document,
 )
 from nogilserve.errors import AppImportError, BindError, ConfigError
+from nogilserve.observe.accesslog import check_writable, unwritable
+from nogilserve.runtimes.build import build_settings
 from nogilserve.supervise import single
 
 __all__ = ["main"]
@@ -61,6 +63,11 @@ def _run(argv: Sequence[str]) -> int:
         print(settings_document(resolved), end="")
     else:
         require_app(resolved)
+        if resolved.config.interface == "asgi":
+            raise AppImportError(
+                "option --interface: asgi is planned and not served yet; this version serves WSGI "
+                "applications"
+            )
         _enter(resolved)
         if invocation.check_config:
             return _check(resolved.config)
@@ -92,11 +99,17 @@ def _enter(resolved: Resolved) -> None:
 
 
 def _check(config: Config) -> int:
+    """Do what serving does first, and refuse what it refuses, but listen and write nowhere."""
+    if config.access_log not in ("", "-"):
+        try:
+            check_writable(config.access_log)
+        except OSError as error:
+            raise ConfigError(unwritable(config.access_log, error)) from None
     loaded = load_app(
         config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
     )
-    kind = "a WSGI" if loaded.interface == "wsgi" else "an ASGI"
-    print(f"The configuration is valid; {loaded.name} is {kind} application.")
+    build_settings(config, loaded, None)  # refuses what is not served
+    print(f"The configuration is valid; {loaded.name} is a WSGI application.")
     if loaded.gil_enabled_by:
         print(f"Importing it switched the GIL on: {', '.join(loaded.gil_enabled_by)}.")
     return 0

@@ -102,7 +102,6 @@ def test_print_config(run: Run, project: Path) -> None:
     [
         (["main:app"], "main:app is a WSGI application"),
         (["main:create_app", "--factory"], "main:create_app is a WSGI application"),
-        (["main:app", "--interface=asgi"], "main:app is an ASGI application"),
     ],
 )
 def test_check_config(run: Run, project: Path, arguments: list[str], words: str) -> None:
@@ -111,6 +110,45 @@ def test_check_config(run: Run, project: Path, arguments: list[str], words: str)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert words in ended.stdout
     assert not (project / "app.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["main:asgi"], "main:asgi is an ASGI application; this version serves WSGI"),
+        (["main:app", "--interface=asgi"], "asgi is planned and not served yet"),
+    ],
+)
+def test_checking_refuses_what_serving_refuses(
+    run: Run, project: Path, arguments: list[str], words: str
+) -> None:
+    """What cannot be served is refused with the same words, whether checked or served."""
+    (project / "main.py").write_text(APP + "async def asgi(scope, receive, send): pass\n")
+    served = run(*arguments, "--uds", "app.sock")
+    checked = run(*arguments, "--uds", "app.sock", "--check-config")
+    assert (served.returncode, checked.returncode) == (3, 3)
+    assert words in checked.stderr
+    assert checked.stderr == served.stderr
+    assert not (project / "app.sock").exists()
+
+
+@pytest.mark.parametrize("path", ["missing/access.log", ".", "main.py/access.log", "x" * 300])
+def test_checking_refuses_an_access_log_that_cannot_be_written(run: Run, path: str) -> None:
+    """The access log is tried too, with the words and the status of serving."""
+    arguments = ("main:app", "--uds", "app.sock", f"--access-log={path}")
+    served, checked = run(*arguments), run(*arguments, "--check-config")
+    assert (served.returncode, checked.returncode) == (2, 2)
+    assert checked.stderr.startswith(f"nogilserve: --access-log {path!r} cannot be written: ")
+    assert checked.stderr == served.stderr
+
+
+def test_checking_leaves_no_access_log(run: Run, project: Path) -> None:
+    """A file that could be made is not made, one that exists stays as it is."""
+    assert run("main:app", "--check-config", "--access-log=access.log").returncode == 0
+    assert not (project / "access.log").exists()
+    (project / "access.log").write_text("before\n")
+    assert run("main:app", "--check-config", "--access-log=access.log").returncode == 0
+    assert (project / "access.log").read_text() == "before\n"
 
 
 @pytest.mark.parametrize(

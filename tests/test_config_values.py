@@ -72,6 +72,7 @@ GOOD: list[tuple[Kind[Any], str, object]] = [
     (HOST, "fe80::1%eth0", "fe80::1%eth0"),
     (HOST, "localhost", "localhost"),
     (ACCESS_FORMAT, "json", "json"),
+    (ACCESS_FORMAT, "%{UNIQUE_ID}e %X", "%{UNIQUE_ID}e %X"),
     (ACCESS_FORMAT, '%h "%r" %>s %{User-Agent}i %%', '%h "%r" %>s %{User-Agent}i %%'),
 ]
 
@@ -87,7 +88,10 @@ BAD: list[tuple[Kind[Any], str]] = [
     *((VARIABLE, text) for text in ("", "A", "=b", "A=\0")),
     *((TEXT, text) for text in ("", "a\0b")),
     *((HOST, text) for text in ("", "a b", "http://x", "a:b:z", "a/b", "[]")),
-    *((ACCESS_FORMAT, text) for text in ("", "Combined", "%", "%!", "%Z", "%{x", "%{x}q", "%h\n")),
+    *(
+        (ACCESS_FORMAT, text)
+        for text in ("", "Combined", "%", "%!", "%Z", "%{x", "%{x}q", "%{x}e", "%h\n")
+    ),
 ]
 
 

@@ -9,8 +9,11 @@ __all__ = ["ACCESS_FORMAT", "NAMED_FORMATS"]
 
 NAMED_FORMATS: Final = ("combined", "common", "json")
 
+_REQUEST_ID: Final = "%{UNIQUE_ID}e"
+"""The one variable there is, called as Apache's mod_unique_id calls it."""
+
 _ATOM: Final = re.compile(r"%(?:(%)|\{([^{}]+)\}([a-zA-Z])|([<>]?[a-zA-Z]))?")
-_PLAIN: Final = frozenset("hlutrsmUqHbBfaTDMLp")
+_PLAIN: Final = frozenset("hlutrsmUqHbBfaTDMLpX")
 
 
 def _check(value: str) -> str:
@@ -22,7 +25,8 @@ def _check(value: str) -> str:
         raise ValueError("it contains a control character")
     for match in _ATOM.finditer(value):
         percent, _, braced, plain = match.groups()
-        known = percent or braced in ("i", "o") or (plain and plain.lstrip("<>") in _PLAIN)
+        named = braced in ("i", "o") or match[0] == _REQUEST_ID
+        known = percent or named or (plain and plain.lstrip("<>") in _PLAIN)
         if not known:
             raise ValueError(f"{value[match.start() : match.start() + 12]!r} is no known atom")
     return value

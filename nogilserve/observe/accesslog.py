@@ -7,10 +7,12 @@ into a line is escaped, so that a line is always one line and no terminal obeys 
 import base64
 import binascii
 import contextlib
+import errno
 import json
 import logging
 import os
 import re
+import stat
 import sys
 import threading
 import time
@@ -20,7 +22,7 @@ from typing import Final, TextIO
 
 from nogilserve.messages import Headers, RequestRecord
 
-__all__ = ["AccessLog", "compile_format"]
+__all__ = ["AccessLog", "check_writable", "compile_format", "unwritable"]
 
 _log = logging.getLogger("nogilserve")
 
@@ -30,7 +32,7 @@ _NAMED: Final = {
     "common": '%h %l %u %t "%r" %>s %b',
     "combined": '%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"',
 }
-_ATOM: Final = re.compile(r"%(?:(%)|\{([^{}]+)\}([io])|[<>]?([a-zA-Z]))")
+_ATOM: Final = re.compile(r"%(?:(%)|\{([^{}]+)\}([io])|(\{UNIQUE_ID\}e)|[<>]?([a-zA-Z]))")
 _UNSAFE: Final = re.compile(r'[^\x20-\x7e]|["\\]')
 
 _QUEUE: Final = 65536
@@ -107,8 +109,12 @@ _ATOMS: Final[dict[str, Formatter]] = {
     "D": lambda r: str(int(r.seconds * 1e6)),
     "L": lambda r: f"{r.seconds:.6f}",
     "p": lambda _: f"<{os.getpid()}>",
+    # Apache says of a complete response whether the connection stays open; that is not known here.
+    "X": lambda r: "+" if r.complete else "X",
+    # The variable in which Apache's mod_unique_id keeps the id of a request.
+    "{UNIQUE_ID}e": lambda r: _escape(r.request_id) or "-",
 }
-"""gunicorn's and Apache's one-letter atoms."""
+"""gunicorn's and Apache's atoms without a free name, by what stands behind the percent sign."""
 
 
 def _json(record: RequestRecord) -> str:
@@ -122,6 +128,7 @@ def _json(record: RequestRecord) -> str:
             "target": record.target,
             "protocol": f"HTTP/1.{record.minor}" if record.method else None,
             "status": record.status or None,
+            "complete": record.complete,
             "sent": record.sent,
             "received": record.received,
             "seconds": round(record.seconds, 6),
@@ -158,7 +165,7 @@ def compile_format(text: str) -> Formatter:
 
 
 def _atom(match: re.Match[str]) -> str | Formatter:
-    percent, name, side, letter = match.groups()
+    percent, name, side, identity, letter = match.groups()
     if percent:
         return "%"
     if name:
@@ -166,7 +173,33 @@ def _atom(match: re.Match[str]) -> str | Formatter:
         if side == "i":
             return lambda r: _field(r.headers, key)
         return lambda r: _field(r.response_headers, key)
-    return _ATOMS.get(letter, match[0])
+    return _ATOMS.get(identity or letter, match[0])
+
+
+def check_writable(path: str) -> None:
+    """Raise OSError where `AccessLog` could not open `path`; creates and changes nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        folder = os.path.dirname(path) or "."
+        mode = os.stat(folder).st_mode  # the parent's absence is what to complain of
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+        allowed = os.access(folder, os.W_OK | os.X_OK)
+    else:
+        allowed = os.access(path, os.W_OK)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not allowed:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def unwritable(path: str, error: OSError) -> str:
+    """The sentence for a user whose access log cannot be opened."""
+    return (
+        f"--access-log {path!r} cannot be written: {error.strerror}. Name a file in "
+        "a directory that exists and that this user may write to, or - for standard output."
+    )
 
 
 class AccessLog:
@@ -192,7 +225,9 @@ class AccessLog:
         self._stopping = threading.Event()
         self._drops = threading.Lock()
         self.dropped = 0
-        """Records lost because the writer did not keep up."""
+        """Records lost. Any thread adds to it, under `_drops`."""
+        self._reason = ""
+        """Why the last of them was lost; under `_drops`."""
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
 
     def start(self) -> None:
@@ -202,8 +237,7 @@ class AccessLog:
     def put(self, record: RequestRecord) -> None:
         """Have a record written soon, or drop it if too many wait. Any thread."""
         if len(self._queue) >= _QUEUE:
-            with self._drops:
-                self.dropped += 1
+            self._lose(1, f"{_QUEUE} records were waiting for the writer")
             return
         self._queue.append(record)
         if self._asleep:
@@ -219,7 +253,13 @@ class AccessLog:
             with contextlib.suppress(OSError):  # the disk is still full
                 self._file.close()
         if self.dropped:
-            _log.warning("the access log lost %d records", self.dropped)
+            records = "1 record" if self.dropped == 1 else f"{self.dropped} records"
+            _log.warning("the access log lost %s, the last because: %s", records, self._reason)
+
+    def _lose(self, count: int, reason: str) -> None:
+        with self._drops:
+            self.dropped += count
+            self._reason = reason
 
     def _run(self) -> None:
         while True:
@@ -251,7 +291,8 @@ class AccessLog:
         try:
             self._file.write("\n".join(lines) + "\n")
             self._file.flush()
-        except (OSError, ValueError):
-            with self._drops:  # disk full, pipe closed: serving goes on
-                self.dropped += len(lines)
+        except OSError as exc:  # disk full, pipe closed: serving goes on
+            self._lose(len(lines), exc.strerror or str(exc))
+        except ValueError as exc:  # the application closed standard output
+            self._lose(len(lines), str(exc))
         return True

@@ -276,7 +276,8 @@ def test_full_queue_drops_and_counts(
     log.start()
     log.close()
     assert path.read_text().split() == ["/0", "/1", "/2"]
-    assert "the access log lost 2 records" in caplog.text
+    expected = "the access log lost 2 records, the last because: 3 records were waiting"
+    assert expected in caplog.text
 
 
 def test_dropped_records_are_reported(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -294,10 +295,10 @@ def test_full_disk_is_counted_and_survived(caplog: pytest.LogCaptureFixture) -> 
             log.put(record("lost"))
             wait_until(lambda count=count: log.dropped >= count, SECONDS)  # type: ignore[misc]
     assert log.dropped == 2
-    assert "lost 2 records" in caplog.text
+    assert "lost 2 records, the last because: No space left on device" in caplog.text
 
 
-def test_closed_pipe_is_survived(tmp_path: Path) -> None:
+def test_closed_pipe_is_survived(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A pipe whose reader has gone loses lines, not the server."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -309,6 +310,7 @@ def test_closed_pipe_is_survived(tmp_path: Path) -> None:
         os.close(reader)
         log.put(record("lost"))
         wait_until(lambda: log.dropped == 1, SECONDS)
+    assert "the access log lost 1 record, the last because: Broken pipe" in caplog.text
 
 
 def test_close_does_not_wait_for_ever(tmp_path: Path) -> None:

@@ -81,6 +81,9 @@ def basic(credentials: bytes) -> list[tuple[str, str]]:
         ("%D", "1234567"),
         ("%L", "1.234568"),
         ("%p", f"<{os.getpid()}>"),
+        ("%X", "+"),
+        ("%{UNIQUE_ID}e", "f00d"),
+        ("%{UNIQUE_ID}e%X", "f00d+"),
         ("%{User-Agent}i", "test/1"),
         ("%{user-AGENT}i", "test/1"),
         ("%{X-Missing}i", "-"),
@@ -110,6 +113,7 @@ def test_atom(atom: str, expected: str) -> None:
         ("%B", {"sent": 0}, "0"),
         ("%s", {"status": 0}, "-"),
         ("%D", {"seconds": 0.0}, "0"),
+        ("%X", {"complete": False}, "X"),
         ("%{user-agent}i", {"headers": [("user-agent", "")]}, "-"),
     ],
 )
@@ -135,13 +139,17 @@ def test_json() -> None:
         "target": "/path?x=1",
         "protocol": "HTTP/1.1",
         "status": 200,
+        "complete": True,
         "sent": 5,
         "received": 7,
         "seconds": 1.234568,
         "referer": "http://b/",
         "user_agent": "test/1",
     }
-    cut = json.loads(line("json", status=0, headers=[], started=1_699_999_999.999_999_9))
+    cut = json.loads(
+        line("json", status=0, complete=False, headers=[], started=1_699_999_999.999_999_9)
+    )
+    assert cut["complete"] is False
     assert (cut["status"], cut["referer"], cut["user_agent"]) == (None, None, None)
     assert re.fullmatch(r"2023-11-14T22:1[23]:\d\d\.\d{6}Z", cut["time"])
 
@@ -214,7 +222,10 @@ def test_one_record_is_one_printable_line(
         "sent": size,
         "started": started,
     }
-    atoms = " ".join("%" + letter for letter in "hlutrmUqHsbBfaTMDLp") + " %{x}o %{referer}i"
+    atoms = (
+        " ".join("%" + letter for letter in "hlutrmUqHsbBfaTMDLp")
+        + " %{x}o %{referer}i %{UNIQUE_ID}e"
+    )
     for form in ("common", "combined", "json", atoms):
         made = line(form, **changes)
         assert re.fullmatch(r"[\x20-\x7e]+", made), ascii(made)

@@ -54,11 +54,12 @@ class Acceptor:
         self.deadline = NEVER
         self.due = NEVER
 
-    def start(self, core: Core) -> None:
+    def start(self, core: Core) -> bool:
         """Watch the socket from now on."""
         fd = self._sock.fileno()
         core.table[fd] = self
         core.poller.register_listener(fd)
+        return True
 
     def stop(self, core: Core) -> None:
         """Take what waits in the listen queue, then forget the socket."""
@@ -97,7 +98,7 @@ class Acceptor:
             if target is core:
                 self.adopt(sock, address, core)
             else:
-                target.submit(partial(self.adopt, sock, address))
+                target.submit(partial(self.adopt_moved, sock.detach(), address))
         return True
 
     def _refused(self, core: Core, exc: OSError) -> None:
@@ -116,6 +117,18 @@ class Acceptor:
             core.poller.unregister(self._sock.fileno())
             self.deadline = core.now + _PAUSE
             core.wheel.enter(self)
+
+    def adopt_moved(self, fd: int, address: Any, core: Core) -> bool:
+        """As `adopt`, for a socket that another core has accepted.
+
+        Socket and address are made anew: attributes whose values another thread has made are
+        read slowly, and keep CPython from specialising the code that reads them.
+        """
+        listening = self._sock
+        sock = socket.socket(listening.family, listening.type, listening.proto, fileno=fd)
+        if self._tcp:
+            address = (address[0].encode().decode(), address[1])
+        return self.adopt(sock, address, core)
 
     def adopt(self, sock: socket.socket, address: Any, core: Core) -> bool:
         """Make an accepted socket a connection of `core`, whose driver runs this."""

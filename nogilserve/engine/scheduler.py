@@ -27,6 +27,8 @@ _LEARN: Final = 4
 _SURE: Final = 16
 """A kind is forgotten after this many short calls in a row at most."""
 
+_NEVER_SEEN: Final = (-1, -1)
+
 _QUIET_TICKS: Final = 20
 """Looks without any call in progress after which the monitor sleeps until it is rung."""
 
@@ -197,7 +199,7 @@ class Monitor:
         self._tick = tick
         self._bell = threading.Event()
         self._stopping = False
-        self._seen = [(-1, -1)] * len(cores)
+        self._seen: dict[int, tuple[int, int]] = {}
         self._turn = 0
         self.ticks = 0
         """Looks so far."""
@@ -231,8 +233,9 @@ class Monitor:
         active = False
         for index, core in enumerate(self._cores):
             seen = (core.calls, core.turns)
-            same_call = seen[0] == self._seen[index][0]
-            same_turn = seen[1] == self._seen[index][1]
+            calls, turns = self._seen.get(index, _NEVER_SEEN)
+            same_call = seen[0] == calls
+            same_turn = seen[1] == turns
             self._seen[index] = seen
             if not core.lock.locked():
                 active = True
@@ -270,6 +273,6 @@ class Monitor:
             core.unwatched = True
         self._bell.clear()
         for index, core in enumerate(self._cores):
-            if not core.lock.locked() or core.calls != self._seen[index][0]:
+            if not core.lock.locked() or core.calls != self._seen.get(index, _NEVER_SEEN)[0]:
                 return False
         return not self._stopping

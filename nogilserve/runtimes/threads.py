@@ -5,6 +5,7 @@ import contextvars
 import faulthandler
 import gc
 import logging
+import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -45,15 +46,15 @@ class ThreadRuntime:
         self._shares = Shares(settings.cores)
         # A client that sends its body while the application waits for it holds a thread; half of
         # the threads stay free of such clients.
-        lazy = threading.Semaphore(max(1, settings.threads // 2))
-        self._cores = [
-            Core(index, settings, self._shares, self._spares, lazy, self._ring)
-            for index in range(settings.cores)
-        ]
+        self._lazy = threading.Semaphore(max(1, settings.threads // 2))
+        self._settings = settings
+        self._cores: list[Core] = []
         self._monitor = Monitor(self._cores, self._spares)
+        self._made: queue.SimpleQueue[Core | BaseException] = queue.SimpleQueue()
+        self._complete = threading.Event()
+        """All cores are made, or making one has failed and `_cores` is empty."""
         self._homes = [
-            _thread(lambda core=core: self._home(core), f"core-{core.index}")  # type: ignore[misc]
-            for core in self._cores
+            _thread(partial(self._home, index), f"core-{index}") for index in range(settings.cores)
         ]
         self._others = [
             _thread(self._spare, f"spare-{index}")
@@ -66,15 +67,30 @@ class ThreadRuntime:
         self._on_stopped: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Begin to serve. What was imported until now is left alone by the garbage collector."""
+        """Begin to serve. What was imported until now is left alone by the garbage collector.
+
+        Raises what making a core raises: ConfigError for a poller that this system lacks, OSError.
+        """
         gc.collect()
         gc.freeze()
+        for thread in self._homes:
+            thread.start()
+        made = [self._made.get() for _ in self._homes]
+        failures = [outcome for outcome in made if isinstance(outcome, BaseException)]
+        cores = [outcome for outcome in made if isinstance(outcome, Core)]
+        if failures:
+            self._complete.set()
+            for core in cores:
+                core.close()
+            raise failures[0]
+        self._cores.extend(sorted(cores, key=lambda core: core.index))
         for core in self._cores:
             for listener in self._listeners:
                 acceptor = Acceptor(listener, self._cores)
-                acceptor.start(core)
                 self._acceptors.append((core, acceptor))
-        for thread in (*self._homes, *self._others, self._watcher):
+                core.submit(acceptor.start)
+        self._complete.set()
+        for thread in (*self._others, self._watcher):
             thread.start()
 
     def drain(self, on_stopped: Callable[[], None] = lambda: None) -> None:
@@ -151,9 +167,19 @@ class ThreadRuntime:
     def _ring(self) -> None:
         self._monitor.ring()
 
-    def _home(self, core: Core) -> None:
-        """The body of a core's home thread: drive it, help others when it is idle."""
-        while True:
+    def _home(self, index: int) -> None:
+        """The body of a core's home thread: make it, drive it, help others when it is idle.
+
+        It makes the core because a thread is quickest with objects that it has made itself.
+        """
+        try:
+            core = Core(index, self._settings, self._shares, self._spares, self._lazy, self._ring)
+        except BaseException as exc:  # raised by `start`
+            self._made.put(exc)
+            return
+        self._made.put(core)
+        self._complete.wait()
+        while self._cores:
             core.await_turn()
             if core.drive(home=True):
                 if core.finished():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nogilserve.config import Bind, Config, load, processors, resolve, to_argv
 from nogilserve.config.options import OPTIONS
+from nogilserve.config.peers import not_here
 from nogilserve.errors import ConfigError
 
 NOWHERE = Path(__file__).parent / "no such directory"
@@ -299,6 +300,14 @@ WRONG: list[tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = [
     (["--treads", "3"], {}, ["--treads", "did you mean --threads?"]),
     (["--quux"], {}, ["unknown option --quux"]),
     (["-q"], {}, ["unknown option -q"]),
+    (["--reload"], {}, ["option --reload: planned; until then"]),
+    (["--no_preload-app"], {}, ["--no-preload-app: the application is imported once anyway"]),
+    (["--ssl-keyfile=x"], {}, ["option --ssl-keyfile: TLS is planned"]),
+    (["-k", "gthread"], {}, ["option -k: that is gunicorn's --worker-class: threads are what"]),
+    (["-t30"], {}, ["-t30: that is gunicorn's --timeout", "--body-timeout"]),
+    (["-p", "80"], {}, ["--pid", "for the port write --port"]),
+    (["-D"], {}, ["--daemon", "docs/operations.md"]),
+    (["--ws=auto"], {}, ["option --ws: a setting for ASGI"]),
     (["other:app"], {}, ["unexpected argument 'other:app'", "'main:app'"]),
     (["--app=other:app"], {}, ["unexpected argument 'main:app'", "'other:app'"]),
     (["--threads"], {}, ["--threads", "a value is missing", "from 1 to 4096"]),
@@ -323,8 +332,12 @@ WRONG: list[tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = [
     (["--chdir", "missing"], {}, ["--chdir", "'missing'", "not a directory"]),
     (["--app-dir", "missing"], {}, ["--app-dir", "'missing'", "not a directory"]),
     (["--env-file", "missing"], {}, ["--env-file", "'missing'", "No such file"]),
-    (["-e", "SECRET"], {}, ["--env", "NAME=VALUE"]),
+    (["-e", "SECRET"], {}, ["--env", "a text without =", "passed on anyway", "NAME=VALUE"]),
     ([], {"NOGILSERVE_TREADS": "3"}, ["NOGILSERVE_TREADS", "did you mean NOGILSERVE_THREADS?"]),
+    ([], {"NOGILSERVE_RELOAD": "1"}, ["environment variable NOGILSERVE_RELOAD: planned"]),
+    ([], {"NOGILSERVE_WORKER_CLASS": "x"}, ["NOGILSERVE_WORKER_CLASS: threads are what"]),
+    ([], {"NOGILSERVE_TIMEOUTS": "3"}, ["unknown environment variable NOGILSERVE_TIMEOUTS"]),
+    ([], {"NOGILSERVE_PORT": "tcp://10.0.0.1:80"}, ["NOGILSERVE_PORT", "Kubernetes", "65535"]),
     ([], {"NOGILSERVE_THREADS": "many"}, ["--threads", "'many'", "NOGILSERVE_THREADS"]),
     ([], {"NOGILSERVE_BIND": "a:1", "NOGILSERVE_LISTEN": "a:1"}, ["both set --bind"]),
     ([], {"NOGILSERVE_CHECK_CONFIG": "1"}, ["unknown environment variable"]),
@@ -350,7 +363,9 @@ def test_errors_name_option_value_place_and_what_is_allowed(
     ("toml", "words"),
     [
         ("treads = 3", ["'treads'", "did you mean threads?"]),
-        ("threads = true", ["--threads", "True", "key threads", "whole number"]),
+        ("preload = true", ["key 'preload' in", "the application is imported once anyway"]),
+        ("max_requests = 9", ["key 'max_requests' in", "no worker processes"]),
+        ("threads = true", ["--threads: true from", "key threads", "whole number"]),
         ("threads = 2.0", ["--threads", "2.0"]),
         ("threads = [2]", ["--threads", "[2]"]),
         ("threads = 0", ["--threads", "'0'", "key threads", "from 1 to 4096"]),
@@ -392,9 +407,67 @@ def test_conventional_worker_count_bows_to_threads() -> None:
     assert (config.threads, config.workers) == (2, 2)
 
 
-@pytest.mark.parametrize("variable", ["NOGILSERVE_PYTHON", "NOGILSERVER", "OTHER"])
+@pytest.mark.parametrize(
+    ("argv", "environ", "expected"),
+    [
+        (["-w", "17"], {}, (17, 17)),
+        (["-w", "3"], {}, (16, 3)),
+        ([], {"WEB_CONCURRENCY": "40"}, (40, 40)),
+        (["--threads=18"], {"WEB_CONCURRENCY": "40"}, (18, 18)),
+    ],
+)
+def test_threads_follow_the_workers(
+    argv: list[str], environ: dict[str, str], expected: tuple[int, int]
+) -> None:
+    """Where nothing is said about threads, there are enough for the cores that were asked for."""
+    config = load(["main:app", *argv], environ, NOWHERE, CORES)
+    assert expected == (config.threads, config.workers)
+
+
+@pytest.mark.parametrize("name", [name for option in OPTIONS for name in option.names])
+def test_no_option_of_ours_is_explained_away(name: str) -> None:
+    """The answers to other servers' options take none of this server's spellings."""
+    assert not_here(f"--{name}") == ""
+    assert not_here(name) == ""
+
+
+@pytest.mark.parametrize("flag", [f for o in OPTIONS for f in o.flags if not f.startswith("--")])
+def test_no_short_option_of_ours_is_explained_away(flag: str) -> None:
+    """The same for one-letter options."""
+    assert not_here(flag) == ""
+
+
+@pytest.mark.parametrize(
+    "option", ["--treads", "--worker", "--acess-log", "--limit-request-bodies", "--keepalive"]
+)
+def test_near_spellings_are_suggested(option: str) -> None:
+    """A slip of the finger is answered with the option that was meant."""
+    with pytest.raises(ConfigError, match=r"did you mean --"):
+        load_here(option)
+
+
+@pytest.mark.parametrize("option", ["--statistics", "--graceful", "--limits", "--env-prefix"])
+def test_distant_spellings_are_not(option: str) -> None:
+    """No guess is better than a wrong one."""
+    with pytest.raises(ConfigError, match=rf"^unknown option {option}$"):
+        load_here(option)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "NOGILSERVE_PYTHON",
+        "NOGILSERVER",
+        "OTHER",
+        "NOGILSERVE_SERVICE_HOST",
+        "NOGILSERVE_SERVICE_PORT",
+        "NOGILSERVE_SERVICE_PORT_HTTP",
+        "NOGILSERVE_PORT_80_TCP",
+        "NOGILSERVE_PORT_80_TCP_ADDR",
+    ],
+)
 def test_foreign_variables_are_left_alone(variable: str) -> None:
-    """The tooling's own variable and other names are not the server's business."""
+    """The tooling's own variable, those of Kubernetes and others are not the server's business."""
     assert load_here() == load(["main:app"], {variable: "x"}, NOWHERE, CORES)
 
 

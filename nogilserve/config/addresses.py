@@ -1,12 +1,14 @@
 """Where to listen: the grammar of `--bind`. Resolves no name and opens no socket."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Final, Literal
 
 from nogilserve.config.kinds import Kind
 
-__all__ = ["ADDRESS", "DEFAULT_HOST", "DEFAULT_PORT", "HOST", "Bind", "parse_bind"]
+__all__ = ["ADDRESS", "DEFAULT_HOST", "DEFAULT_PORT", "HOST", "PORT", "Bind", "parse_bind"]
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
@@ -15,6 +17,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,5}")
 _BRACKETS: Final = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\](?::(.*))?", re.DOTALL)
 _V6: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.*-]*")
+_SCHEME: Final = re.compile(r"(tcp|http|https|ssl|fd):(?://)?(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,25 @@ def parse_bind(value: str) -> Bind:
             raise ValueError("behind fd:// comes the number of a descriptor")
         return Bind("fd", fd=int(digits))
     value = value.removeprefix("tcp://")
+    if match := _SCHEME.fullmatch(value):
+        raise ValueError(_without_scheme(match[1], match[2].rstrip("/")))
     if "://" in value:
         rest = value.partition("://")[2].rstrip("/")
         raise ValueError(f"write the address alone: {rest}")
     if not value:
         raise ValueError("it is empty")
+    if "/" in value or value.endswith(".sock"):
+        raise ValueError(f"a unix socket is written unix:{value}")
     return _tcp(value)
+
+
+def _without_scheme(scheme: str, rest: str) -> str:
+    """What to write instead of tcp:80, http://localhost or fd:3."""
+    if scheme == "fd":
+        return f"write fd://{rest}"
+    if _DIGITS.fullmatch(rest):
+        return f"write {DEFAULT_HOST}:{rest}, or :{rest} for every interface"
+    return f"write the address alone: {rest}"
 
 
 def _unix(path: str) -> Bind:
@@ -70,7 +86,7 @@ def _tcp(value: str) -> Bind:
     if match := _BRACKETS.fullmatch(value):
         return Bind("tcp", match[1], DEFAULT_PORT if match[2] is None else _port(match[2]))
     if value.count(":") > 1:
-        raise ValueError(f"an IPv6 address needs brackets: [{value}]:{DEFAULT_PORT}")
+        raise ValueError(f"an IPv6 address needs brackets: {_bracketed(value)}")
     host, colon, port = value.partition(":")
     if not colon and _DIGITS.fullmatch(value):
         return Bind("tcp", DEFAULT_HOST, _port(value))
@@ -80,9 +96,30 @@ def _tcp(value: str) -> Bind:
     return Bind("tcp", "" if host == "*" else host, _port(port) if colon else DEFAULT_PORT)
 
 
+def _bracketed(value: str) -> str:
+    """What is probably meant by an IPv6 address with or without a port, but without brackets."""
+    host, _, port = value.rpartition(":")
+    # ::1:8000 is an address too; one whose last group looks like a port is rarely meant.
+    if len(port) > 1 and _DIGITS.fullmatch(port):
+        with suppress(ValueError):
+            return f"[{IPv6Address(host)}]:{port}"
+    return f"[{value}]:{DEFAULT_PORT}"
+
+
 def _port(value: str) -> int:
     if not _DIGITS.fullmatch(value) or int(value) > 65535:
         raise ValueError(f"{value!r} is no port: a whole number from 0 to 65535")
+    return int(value)
+
+
+def _parse_port(value: str) -> int:
+    if "://" in value:
+        raise ValueError(
+            "Kubernetes and Docker put such a value there for a service called nogilserve: give "
+            "that another name, or set enableServiceLinks: false"
+        )
+    if not _DIGITS.fullmatch(value) or int(value) > 65535:
+        raise ValueError
     return int(value)
 
 
@@ -101,3 +138,4 @@ HOST: Final = Kind(
     _parse_host,
     lambda host: host or "*",
 )
+PORT: Final = Kind("a whole number from 0 to 65535", _parse_port, str, (int,))

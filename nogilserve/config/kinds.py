@@ -177,7 +177,8 @@ def _parse_octal(value: str) -> int:
 def _parse_variable(value: str) -> tuple[str, str]:
     name, equals, content = value.partition("=")
     if not equals:
-        raise ValueError("there is no =")
+        # What `docker run -e NAME` is for happens here by itself.
+        raise ValueError("variables that exist already are passed on anyway")
     if not name or "\0" in value:
         raise ValueError
     return name, content

@@ -147,17 +147,15 @@ def _parse_one(option: Option, text: str, origin: str) -> Any:
         return option.kind.parse(text)
     except ValueError as error:
         more = f"{error}; " if str(error) else ""
-        shown = _hide(text) if option.field == "env" else repr(text)
+        if option.field != "env":
+            shown = repr(text)
+        else:
+            name, equals, _ = text.partition("=")
+            shown = repr(f"{name}=…") if equals else "a text without = (it may be secret)"
         raise ConfigError(
             f"option {option.flag}: {shown} from {origin} is not valid: "
             f"{more}expected {option.kind.allowed}"
         ) from None
-
-
-def _hide(text: str) -> str:
-    """A variable without its value, which may be a secret."""
-    name, equals, _ = text.partition("=")
-    return repr(name + "=…") if equals else "a text without ="
 
 
 def _directory(layers: Sequence[Layer], cwd: Path) -> Path:
@@ -214,7 +212,8 @@ def _settle(layers: Sequence[Layer], cores: int) -> tuple[Config, dict[str, str]
     values["binds"] = found
     if origin:
         origins["binds"] = origin
-    values.setdefault("threads", max(16, 4 * cores))
+    if "threads" not in values:
+        values["threads"] = max(16, 4 * cores, values.get("workers", 0))
     threads = values["threads"]
     if "workers" not in values:
         values["workers"] = min(cores, threads)

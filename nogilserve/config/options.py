@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nogilserve.config.addresses import ADDRESS, DEFAULT_HOST, DEFAULT_PORT, HOST, Bind
+from nogilserve.config.addresses import ADDRESS, DEFAULT_HOST, DEFAULT_PORT, HOST, PORT, Bind
 from nogilserve.config.declare import Option, computed, option, options_of
 from nogilserve.config.formats import ACCESS_FORMAT
 from nogilserve.config.kinds import (
@@ -74,7 +74,8 @@ class Config:
         "auto",
         "--interface --server-type",
         choice("auto", "wsgi", "asgi"),
-        "How the application is called; auto looks at its signature.",
+        """How the application is called; auto looks at its signature. asgi is planned, not served
+        yet.""",
         section=_APP,
         metavar="NAME",
     )
@@ -160,14 +161,14 @@ class Config:
         waits for a database costs no processor time.""",
         section=_WORK,
         metavar="N",
-        default_text="4 for each processor, at least 16",
+        default_text="4 for each processor, at least 16 and at least --workers",
     )
     workers: int = option(
         computed(processors),
         "-w --workers",
         integer(1, 1024),
-        """Cores: places that read requests, call the application and write responses. At most
-        --threads.""",
+        """Cores: places that read requests, call the application and write responses; not
+        processes, and not threads of the application. At most --threads.""",
         section=_WORK,
         metavar="N",
         default_text="$WEB_CONCURRENCY, else 1 for each processor; at most --threads",
@@ -300,7 +301,9 @@ class Config:
         False,
         "--debug",
         FLAG,
-        "For development: log at level debug unless --log-level says otherwise.",
+        """For development: the traceback of a failed request goes into the response, and messages
+        are logged at level debug unless --log-level says otherwise. Never where strangers see
+        it.""",
         section=_LOG,
     )
 
@@ -321,7 +324,7 @@ class Shorthand:
     port: int = option(
         DEFAULT_PORT,
         "--port",
-        integer(0, 65535),
+        PORT,
         "Listen on this port, with --host.",
         section=_LISTEN,
         metavar="PORT",

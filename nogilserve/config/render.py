@@ -21,7 +21,10 @@ the first that has it wins:
 1. the **command line**. `--foo_bar` is the same as `--foo-bar`; every on/off option has a `--no-…`
    form;
 2. an **environment variable** `{PREFIX}…`. Several values are separated by commas, an empty
-   variable counts as not set, an unknown name is an error;
+   variable counts as not set, an unknown name is an error. `NOGILSERVE_SERVICE_HOST`,
+   `NOGILSERVE_PORT_80_TCP` and their like are left alone: Kubernetes sets them in every container
+   beside a Service called `nogilserve` (and `NOGILSERVE_PORT=tcp://…` too, which is refused: give
+   the Service another name or set `enableServiceLinks: false`);
 3. a **file**: the one given with `--config`, else `nogilserve.toml` in the working directory, else
    `[tool.nogilserve]` in its `pyproject.toml`. Keys are the long options without dashes in front;
    `_` and `-` are the same;

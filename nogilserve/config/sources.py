@@ -6,14 +6,17 @@ names are refused here, with a suggestion; values are checked later, and only th
 
 import argparse
 import difflib
+import json
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from nogilserve.config.declare import Option
 from nogilserve.config.options import OPTIONS, SECTIONS
+from nogilserve.config.peers import not_here
 from nogilserve.errors import ConfigError
 
 __all__ = [
@@ -27,7 +30,6 @@ __all__ = [
     "from_file",
     "from_systemd",
     "make_parser",
-    "suggest",
 ]
 
 PREFIX: Final = "NOGILSERVE_"
@@ -35,6 +37,10 @@ CONVENTIONAL: Final = {"PORT": "port", "WEB_CONCURRENCY": "workers"}
 
 _NOT_OPTIONS: Final = frozenset({"NOGILSERVE_PYTHON"})
 """Read by the project's own tooling, not by the server."""
+
+_SERVICE: Final = re.compile(r"NOGILSERVE_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\w+)")
+"""What Kubernetes puts into every container beside a Service called nogilserve, and Docker for a
+link; NOGILSERVE_PORT, which they set too, is an option's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,21 @@ type Layer = dict[str, Written]
 """By the name of the option (`Option.name`)."""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A question to append to a message, "" when nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+def _unknown(what: str, written: str, option: str, known: Mapping[str, str]) -> ConfigError:
+    """The error for a name that is no option's.
+
+    `written` is that name as the message has it, `option` the option it would be; `known` maps
+    what `option` may be to how it is written in this place.
+    """
+    if answer := not_here(option):
+        return ConfigError(f"{what} {written}: {answer}")
+    near = difflib.get_close_matches(option, known, n=1, cutoff=_NEAR)
+    hint = f"; did you mean {known[near[0]]}?" if near else ""
+    return ConfigError(f"unknown {what} {written}{hint}")
+
+
+_NEAR: Final = 0.75
+"""Similarity from which a name is suggested; a wrong guess is worse than none."""
 
 
 # ---- command line ----------------------------------------------------------------------------
@@ -64,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nogilserve",
         usage="%(prog)s APP [options]",
-        description="Serve a WSGI or ASGI application on every core, in one process.",
+        description="Serve a WSGI application (ASGI is planned) on every core, in one process.",
         epilog="Every option can also be set in nogilserve.toml, in [tool.nogilserve] of "
         f"pyproject.toml, and as an environment variable: --log-level is {PREFIX}LOG_LEVEL.",
         add_help=False,
@@ -125,8 +142,8 @@ def from_argv(argv: Sequence[str]) -> Layer:
     apps: list[str] = values.pop("APP", [])
     if unknown := [word for word in rest if word.startswith("-")]:
         name = unknown[0].partition("=")[0]
-        flags = [flag for option in OPTIONS for flag in option.flags if flag.startswith("--")]
-        raise ConfigError(f"unknown option {name}{suggest(name, flags)}")
+        flags = {f"--{flag}": f"--{flag}" for option in OPTIONS for flag in option.names}
+        raise _unknown("option", name, name, flags)
     apps += rest
     layer = {
         name: Written(tuple(value) if isinstance(value, list) else value, "the command line")
@@ -173,9 +190,12 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable in _NOT_OPTIONS:
             continue
+        if _SERVICE.fullmatch(variable):
+            continue
         option = known.get(variable)
         if option is None:
-            raise ConfigError(f"unknown environment variable {variable}{suggest(variable, known)}")
+            names = {_option_name(name): name for name in known}
+            raise _unknown("environment variable", variable, _option_name(variable), names)
         text = environ[variable]
         if not text:
             continue
@@ -184,6 +204,10 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
         value = tuple(item.strip() for item in text.split(",")) if option.many else text
         layer[option.name] = Written(value, variable)
     return layer
+
+
+def _option_name(variable: str) -> str:
+    return variable.removeprefix(PREFIX).lower().replace("_", "-")
 
 
 def from_systemd(environ: Mapping[str, str], pid: int) -> Layer:
@@ -254,7 +278,8 @@ def _layer(table: dict[str, Any], path: Path) -> Layer:
     for key, value in table.items():
         option = known.get(key.replace("_", "-"))
         if option is None:
-            raise ConfigError(f"unknown key {key!r} in {path}{suggest(key, known)}")
+            names = {name: name for name in known}
+            raise _unknown("key", f"{key!r} in {path}", key.replace("_", "-"), names)
         if option.name in layer:
             raise ConfigError(f"{path} sets {option.flag} twice, the second time as {key!r}")
         layer[option.name] = Written(_toml_value(option, key, value, path), f"{path}, key {key}")
@@ -277,6 +302,6 @@ def _toml_text(option: Option, key: str, value: Any, path: Path) -> str:
     if type(value) in option.kind.native:
         return str(value).lower()
     raise ConfigError(
-        f"option {option.flag}: {value!r} from {path}, key {key}, is not valid: "
-        f"expected {option.kind.allowed}"
+        f"option {option.flag}: {json.dumps(value, default=str)} from {path}, key {key}, "
+        f"is not valid: expected {option.kind.allowed}"
     )

@@ -157,10 +157,18 @@ def test_factory_option(project: Project) -> None:
         (WSGI, "{m}.web:app", {}, ["no module '{m}.web'"]),
         (WSGI, "{m}:ap", {}, ["no 'ap' in '{m}'", "did you mean 'app'?", "looks like an applic"]),
         (WSGI, "{m}:app.x", {}, ["no 'x' in '{m}.app'"]),
-        (WSGI, "{m}:", {"factory": True}, ["the factory app failed", "TypeError"]),
+        (WSGI, "{m}", {"factory": True}, ["the factory app failed", "TypeError"]),
+        (WSGI, "{m}:", {}, ["nothing stands behind the colon of '{m}:'"]),
+        (WSGI, "{m}.py:", {}, ["nothing stands behind the colon"]),
+        (WSGI, "{m}.app", {}, ["no module '{m}.app'", "did you mean '{m}:app'?"]),
+        (WSGI, "{m}.wep", {}, ["'{m}' is a module, not a package", "application there: app"]),
+        (WSGI, "{m}.app:x", {}, ["'{m}' is a module, not a package"]),
+        (WSGI, "{m}:app.x.y", {}, ["no 'x' in '{m}.app'", "'{m}:app' itself looks like"]),
+        ("import os\nsite = 3", "{m}", {}, ["neither 'app' nor", "names there: site"]),
+        ("site = 3", "{m}:sites", {}, ["did you mean 'site'?"]),
         ("def web(environ, start_response): pass", "{m}", {}, ["neither 'app' nor", "there: web"]),
         ("def create_app(): pass", "{m}", {}, ["neither 'app' nor", "create_app()"]),
-        ("", "{m}", {}, ["has neither 'app' nor 'application'"]),
+        ("", "{m}", {}, ["has neither 'app' nor 'application'; it is empty"]),
         ("app = 3", "{m}:app", {}, ["{m}:app is not an application", "an int", "cannot be called"]),
         ("app = None", "{m}", {}, ["a NoneType"]),
         ("def app(): pass", "{m}:app", {}, ["takes no arguments", "--factory"]),
@@ -191,6 +199,26 @@ def test_wrong_name_says_what_was_looked_for_and_what_is_there(
     for word in words:
         assert word.replace("{m}", project.module) in str(error)
     assert error.detail == ""
+
+
+@pytest.mark.parametrize("spec", ["package_{m}", "package_{m}:app", "package_{m}:application"])
+def test_module_of_a_package_is_suggested(project: Project, spec: str) -> None:
+    """Of a package, as Django makes one, its module wsgi is suggested."""
+    project.write("", "package_{m}/__init__.py")
+    project.write(WSGI, "package_{m}/wsgi.py")
+    project.write(WSGI, "package_{m}/urls.py")
+    expected = f"did you mean 'package_{project.module}.wsgi'?"
+    assert str(project.refuse(spec)).endswith(expected)
+    dotted = project.refuse("package_{m}.wsgi.app")
+    assert f"did you mean 'package_{project.module}.wsgi:app'?" in str(dotted)
+
+
+def test_modules_are_listed_beside_the_near_one(project: Project) -> None:
+    """A wrong module gets the near name and the others."""
+    project.write(WSGI)
+    project.write(WSGI, "other.py")
+    message = str(project.refuse("{m}x:app"))
+    assert f"did you mean '{project.module}'?; modules there: other" in message
 
 
 @pytest.mark.parametrize(

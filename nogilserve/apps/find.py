@@ -4,7 +4,6 @@ Finds it, imports it, and says in one sentence what is wrong where that fails.
 """
 
 import ast
-import difflib
 import importlib
 import inspect
 import os
@@ -13,13 +12,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, Final, NoReturn
 
 from nogilserve.apps.gil import gil_watch
+from nogilserve.apps.hints import candidates, no_attribute, no_module
 from nogilserve.apps.interface import (
     Interface,
-    by_names,
     detect_interface,
     is_double_callable,
     positional,
@@ -61,7 +60,7 @@ def load_app(
         directory, module_name = _place_of(file, spec)
     _put_first(directory)
     with gil_watch() as culprits:
-        module = _import(module_name, directory, file)
+        module = _import(module_name, directory, file, expression)
         name, target = _find(module, module_name, expression, factory)
         app = _made(target, name, factory, expression)
     if not callable(app):
@@ -78,6 +77,8 @@ def load_app(
 def _split(spec: str) -> tuple[str, str, Path | None]:
     """Module name, expression ("" for a bare module), and the file when a path was given."""
     head, dot_py, tail = spec.rpartition(".py")
+    if spec.endswith(":"):
+        _refuse(f"nothing stands behind the colon of {spec!r}: write module:attribute")
     # The last ".py" that ends the text or stands before a colon marks a path.
     if dot_py and (not tail or tail.startswith(":")):
         return "", tail.removeprefix(":"), Path(head + dot_py)
@@ -113,13 +114,13 @@ def _put_first(directory: str) -> None:
 # ---- importing -------------------------------------------------------------------------------
 
 
-def _import(name: str, directory: str, file: Path | None) -> ModuleType:
+def _import(name: str, directory: str, file: Path | None, expression: str) -> ModuleType:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if name == missing or name.startswith(missing + "."):
-            _refuse(_no_module(name, missing, directory))
+            _refuse(no_module(name, missing, directory, expression))
         _failed(f"importing {name!r} failed", error)
     except SystemExit as error:
         _failed(f"importing {name!r} called sys.exit({error.code!r})", error)
@@ -138,30 +139,6 @@ def _same_file(module: ModuleType, file: Path) -> bool:
     return origin is not None and os.path.realpath(origin) == os.path.realpath(file)
 
 
-def _no_module(name: str, missing: str, directory: str) -> str:
-    parent, _, last = missing.rpartition(".")
-    folder = os.path.join(directory, *parent.split(".")) if parent else directory
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        entries = []
-    found = [
-        entry.name.removesuffix(".py")
-        for entry in entries
-        if (entry.name.endswith(".py") and entry.name != "__init__.py")
-        or (entry.is_dir() and os.path.isfile(os.path.join(entry.path, "__init__.py")))
-    ]
-    message = f"there is no module {missing!r}"
-    if missing != name:
-        message += f" (looking for {name!r})"
-    message += f" in {folder} nor elsewhere on sys.path"
-    if near := difflib.get_close_matches(last, found, n=1):
-        return f"{message}; did you mean {'.'.join(filter(None, (parent, near[0])))!r}?"
-    if found:
-        message += f"; modules there: {', '.join(found[:10])}{' …' if len(found) > 10 else ''}"
-    return message
-
-
 # ---- finding ---------------------------------------------------------------------------------
 
 
@@ -173,21 +150,20 @@ def _find(module: ModuleType, module_name: str, expression: str, factory: bool) 
                 return f"{module_name}:{bare}", getattr(module, bare)
         _refuse(
             f"module {module_name!r} has neither {BARE_NAMES[0]!r} nor {BARE_NAMES[1]!r}"
-            f"{_candidates(module)}"
+            f"{candidates(module)}"
         )
     path, arguments = _parsed(expression, module_name)
     name = f"{module_name}:{path}"
     target: Any = module
-    for index, part in enumerate(path.split(".")):
+    parts = path.split(".")
+    for index, part in enumerate(parts):
         try:
             target = getattr(target, part)
         except AttributeError:
-            where = ".".join([module_name, *path.split(".")[:index]])
-            known = [known for known in dir(target) if not known.startswith("__")]
-            near = difflib.get_close_matches(part, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            where = ".".join([module_name, *parts[:index]])
             _refuse(
-                f"there is no {part!r} in {where!r}{hint}{_candidates(module) if not index else ''}"
+                f"there is no {part!r} in {where!r}"
+                f"{no_attribute(module, parts[: index + 1], target)}"
             )
     if arguments is None:
         return name, target
@@ -223,38 +199,6 @@ def _parsed(
     if not isinstance(node, ast.Name):
         _refuse(f"{expression!r} in {module_name}:{expression} is neither a name nor a call of one")
     return ".".join([node.id, *parts]), arguments
-
-
-def _candidates(module: ModuleType) -> str:
-    """What in a module looks like an application, as the end of a message."""
-    own = {
-        name: value
-        for name, value in vars(module).items()
-        if not name.startswith("_") and callable(value)
-    }
-    apps = []
-    for name, value in own.items():
-        try:
-            if _looks_like_app(value, module):
-                apps.append(name)
-        except Exception:  # flask.request outside a request: a proxy may raise anything
-            continue
-    factories = [
-        f"{name}()"
-        for name, value in own.items()
-        if name in ("create_app", "make_app", "get_app", "create_application")
-        and type(value) is FunctionType
-    ]
-    found = apps + factories
-    return f"; what looks like an application there: {', '.join(found)}" if found else ""
-
-
-def _looks_like_app(value: Any, module: ModuleType) -> bool:
-    defined = getattr(value, "__module__", "") == module.__name__
-    if inspect.isroutine(value) or inspect.isclass(value):
-        names = positional(value)
-        return defined and names is not None and by_names(names) is not None
-    return detect_interface(value) is not None
 
 
 # ---- calling a factory -----------------------------------------------------------------------
@@ -294,7 +238,7 @@ def _interface(app: Any, name: str, wanted: str, module: ModuleType) -> Interfac
         signature = "an unknown signature" if names is None else f"({', '.join(names)})"
         _refuse(
             f"cannot tell whether {name} is WSGI or ASGI ({_described(app)}, called with "
-            f"{signature}): say --interface wsgi or --interface asgi{_candidates(module)}"
+            f"{signature}): say --interface wsgi or --interface asgi{candidates(module)}"
         )
     return found
 

@@ -1,0 +1,130 @@
+"""What to say of a name that leads nowhere: what was probably meant, and what is there.
+
+Everything here returns the end of a message, "" when there is nothing to say. Looks at modules
+that are imported already and at the names of files; imports and calls nothing.
+"""
+
+import difflib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+from nogilserve.apps.interface import by_names, detect_interface, positional
+
+__all__ = ["candidates", "no_attribute", "no_module"]
+
+_FACTORIES: Final = ("create_app", "make_app", "get_app", "create_application")
+_SUBMODULES: Final = ("wsgi", "app", "main", "web")
+"""Where a package usually keeps its application, the most usual first."""
+_SHOWN: Final = 10
+
+
+def no_module(name: str, missing: str, directory: str, expression: str) -> str:
+    """The whole message for a module `name`, of which `missing` is the part that is not there."""
+    parent, _, last = missing.rpartition(".")
+    folder = os.path.join(directory, *parent.split(".")) if parent else directory
+    message = f"there is no module {missing!r}"
+    if missing != name:
+        message += f" (looking for {name!r})"
+    # main.app and site.wsgi.application are how others write it.
+    outer = sys.modules.get(parent)
+    if outer is not None and not hasattr(outer, "__path__"):
+        if not expression and hasattr(outer, last):
+            return f"{message}; did you mean '{parent}:{last}'?"
+        return f"{message}: {parent!r} is a module, not a package{candidates(outer)}"
+    message += f" in {folder} nor elsewhere on sys.path"
+    found = _modules(folder)
+    near = difflib.get_close_matches(last, found, n=1)
+    if near:
+        message += f"; did you mean {'.'.join(filter(None, (parent, near[0])))!r}?"
+    return message + _listed("modules there", [name for name in found if name not in near])
+
+
+def _modules(folder: str) -> list[str]:
+    """Names that could be imported from a directory, in order."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    return [
+        entry.name.removesuffix(".py")
+        for entry in entries
+        if (entry.name.endswith(".py") and entry.name != "__init__.py")
+        or (entry.is_dir() and os.path.isfile(os.path.join(entry.path, "__init__.py")))
+    ]
+
+
+def no_attribute(module: ModuleType, path: Sequence[str], target: Any) -> str:
+    """For `path`, attributes of `module`, whose last is missing in `target`."""
+    *before, last = path
+    known = [name for name in dir(target) if not name.startswith("__")]
+    near = difflib.get_close_matches(last, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if not before:
+        return hint + candidates(module, near)
+    if _is_app(target):
+        hint += f"; '{module.__name__}:{'.'.join(before)}' itself looks like an application"
+    return hint
+
+
+def candidates(module: ModuleType, besides: Sequence[str] = ()) -> str:
+    """What in a module looks like an application; else where in a package one may be, or names."""
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value)
+    }
+    apps = [name for name, value in own.items() if _is_app(value, module)]
+    factories = [
+        f"{name}()"
+        for name, value in own.items()
+        if name in _FACTORIES and type(value) is FunctionType
+    ]
+    if found := apps + factories:
+        return _listed("what looks like an application there", found)
+    if inside := _inside(module):
+        return f"; did you mean {inside!r}?"
+    names = [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name not in besides and not _is_module(value)
+    ]
+    return _listed("names there", names) or "; it is empty"
+
+
+def _inside(package: ModuleType) -> str:
+    """The module of a package that probably has the application, "" if there is none."""
+    if not hasattr(package, "__path__"):
+        return ""
+    for name in _SUBMODULES:
+        full = f"{package.__name__}.{name}"
+        if importlib.util.find_spec(full) is not None:
+            return full
+    return ""
+
+
+def _is_module(value: object) -> bool:
+    return issubclass(type(value), ModuleType)
+
+
+def _is_app(value: Any, module: ModuleType | None = None) -> bool:
+    """Whether something looks like an application; functions and classes only if `module`'s own."""
+    try:
+        if not inspect.isroutine(value) and not inspect.isclass(value):
+            return callable(value) and detect_interface(value) is not None
+        if module is not None and getattr(value, "__module__", "") != module.__name__:
+            return False
+        names = positional(value)
+        return names is not None and by_names(names) is not None
+    except Exception:  # flask.request outside a request: a proxy may raise anything
+        return False
+
+
+def _listed(title: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f"; {title}: {', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}"

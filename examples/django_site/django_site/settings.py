@@ -63,4 +63,6 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
+# Django puts TIME_ZONE into the process's TZ: without it, times in logs would be Chicago's.
+TIME_ZONE = "UTC"
 USE_TZ = True

@@ -55,15 +55,23 @@ class ProtocolError(NogilserveError):
     """The peer sent something that the standard forbids or that a limit refuses.
 
     `status` is the HTTP status to answer with (RFC 9110 §15), `message` one sentence for the
-    client that names what was wrong, `section` the rule, for example "RFC 9112 §6.3".
+    client that names what was wrong, `section` the rule, for example "RFC 9112 §6.3";
+    `headers` are fields that the answer must have, such as the versions that are spoken.
     After it the connection is closed; nothing behind the faulty bytes is ever run.
     """
 
-    def __init__(self, status: int, message: str, section: str = "") -> None:
-        super().__init__(status, message, section)
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        section: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(status, message, section, headers)
         self.status = status
         self.message = message
         self.section = section
+        self.headers = headers
 
     def __str__(self) -> str:
         where = f" ({self.section})" if self.section else ""

@@ -316,6 +316,7 @@ class Http1Connection(Receiver):
         self.head_sent = True
         self._mode = _ENDED
         line, body = response.error_body(exc.status, exc.message)
+        line += "".join(f"{name}: {value}\r\n" for name, value in exc.headers)
         fields = (
             f"{line}Content-Type: text/plain; charset=utf-8\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n"

@@ -1,0 +1,122 @@
+"""Frames as the server sends them, unmasking, and the content of Close frames (RFC 6455 §5, §7)."""
+
+from typing import Final, NamedTuple
+
+from wsproto.frame_protocol import XorMaskerSimple
+
+__all__ = [
+    "ABNORMAL",
+    "BINARY",
+    "CLOSE",
+    "INVALID_DATA",
+    "LEGAL_CODES",
+    "LONGEST_CONTROL",
+    "NO_CODE",
+    "PING",
+    "PONG",
+    "PROTOCOL_ERROR",
+    "SHORT_BINARY",
+    "SHORT_TEXT",
+    "TEXT",
+    "TOO_BIG",
+    "Closed",
+    "Violation",
+    "close_frame",
+    "frame",
+    "parse_close",
+    "unmask",
+]
+
+# First bytes: the FIN bit and the opcode (RFC 6455 §5.2).
+TEXT: Final = 0x81
+BINARY: Final = 0x82
+CLOSE: Final = 0x88
+PING: Final = 0x89
+PONG: Final = 0x8A
+
+LONGEST_CONTROL: Final = 125
+"""Bytes of a control frame's payload (RFC 6455 §5.5)."""
+_LONGEST_REASON: Final = LONGEST_CONTROL - 2
+
+SHORT_TEXT: Final = tuple(bytes((TEXT, size)) for size in range(126))
+"""Headers of text frames by their length, for those of one byte."""
+SHORT_BINARY: Final = tuple(bytes((BINARY, size)) for size in range(126))
+
+# Close codes (RFC 6455 §7.4.1).
+PROTOCOL_ERROR: Final = 1002
+NO_CODE: Final = 1005
+"""Never sent: the peer's Close frame had no code."""
+ABNORMAL: Final = 1006
+"""Never sent: the connection ended without a Close frame."""
+INVALID_DATA: Final = 1007
+TOO_BIG: Final = 1009
+
+LEGAL_CODES: Final = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
+"""What a Close frame may carry: RFC 6455 §7.4, and 1012 to 1014 of IANA's registry."""
+
+_FEW: Final = 2048
+"""Bytes up to which unmasking with one big integer is the quicker way."""
+
+
+class Closed(NamedTuple):
+    """How a connection ended."""
+
+    code: int
+    """The peer's close code; 1005 when it gave none, 1006 when it went away without a Close
+    frame; for a violation of the protocol by the peer, the code it was told."""
+    reason: str
+
+
+class Violation(Exception):
+    """The peer broke the protocol; never leaves this room."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+def frame(first: int, payload: bytes) -> bytes:
+    """A whole frame of the server, which does not mask (RFC 6455 §5.1)."""
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65536:
+        return b"%c\x7e%b%b" % (first, size.to_bytes(2), payload)
+    return b"%c\x7f%b%b" % (first, size.to_bytes(8), payload)
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A Close frame. What does not fit of the reason is cut off, between two characters.
+
+    Raises UnicodeEncodeError for lone surrogates.
+    """
+    text = reason.encode("utf-8")
+    if len(text) > _LONGEST_REASON:
+        text = text[:_LONGEST_REASON].decode("utf-8", "ignore").encode("utf-8")
+    return frame(CLOSE, code.to_bytes(2) + text)
+
+
+def parse_close(payload: bytes) -> Closed:
+    """The content of the peer's Close frame (RFC 6455 §5.5.1). Raises Violation."""
+    if not payload:
+        return Closed(NO_CODE, "")
+    if len(payload) == 1:
+        raise Violation(PROTOCOL_ERROR, "half a close code")
+    code = int.from_bytes(payload[:2])
+    if code not in LEGAL_CODES:
+        raise Violation(PROTOCOL_ERROR, f"illegal close code {code}")
+    try:
+        return Closed(code, payload[2:].decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Violation(INVALID_DATA, "close reason is not UTF-8") from None
+
+
+def unmask(payload: bytes | bytearray, key: bytes | bytearray) -> bytes | bytearray:
+    """Take the mask off a whole payload (RFC 6455 §5.3)."""
+    size = len(payload)
+    if size > _FEW:
+        return XorMaskerSimple(key).process(bytearray(payload))
+    mask = (key * (size // 4 + 1))[:size]
+    number = int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")
+    return number.to_bytes(size, "little")

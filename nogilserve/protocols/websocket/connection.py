@@ -22,8 +22,6 @@ from nogilserve.protocols.websocket.frames import (
     NO_CODE,
     PING,
     PONG,
-    SHORT_BINARY,
-    SHORT_TEXT,
     TEXT,
     Closed,
     Violation,
@@ -45,8 +43,6 @@ CLOSED: Final = 2
 
 _COMPRESSED: Final = 0x40
 """RSV1 in the first byte of a frame (RFC 7692 §6)."""
-_PLAIN: Final = frozenset({TEXT, BINARY})
-_PLAIN_OR_COMPRESSED: Final = _PLAIN | {TEXT | _COMPRESSED, BINARY | _COMPRESSED}
 _SHORTEST: Final = 2
 """Bytes of a frame's header that say how long it is."""
 
@@ -71,8 +67,8 @@ class WebSocketConnection:
         "_max_size",
         "_messages",
         "_partial",
-        "_plain",
         "_start",
+        "_telling",
         "_to_send",
         "_wanted",
         "closed",
@@ -85,8 +81,8 @@ class WebSocketConnection:
         """`max_size`: bytes of a message, decompressed; text counts as UTF-8."""
         self._max_size = max_size
         self._deflate = deflate
-        self._plain = _PLAIN if deflate is None else _PLAIN_OR_COMPRESSED
-        """First bytes of the frames that are read here."""
+        self._telling = 0xFF if deflate is None else 0xFF ^ _COMPRESSED
+        """Bits of the first byte that decide whether a frame is read here."""
         self._buffer: bytes | bytearray = b""
         self._start = 0
         """Offset in the buffer of what was not used up yet; less than its size, or both 0."""
@@ -142,8 +138,9 @@ class WebSocketConnection:
                 self._finish(Closed(ABNORMAL, ""))
                 break
             try:
+                # TEXT and BINARY; written out, since a literal is shared without being counted.
                 if (
-                    buffer[start] in self._plain
+                    buffer[start] & self._telling in {0x81, 0x82}
                     and not self._left
                     and self._partial is None
                     and self.state == OPEN
@@ -189,7 +186,7 @@ class WebSocketConnection:
         self._wanted = _SHORTEST
         if first & _COMPRESSED and self._deflate is not None:
             payload = self._deflate.decompress_whole(payload, self._max_size)
-        if first & 15 == Opcode.BINARY:
+        if not first & 1:  # BINARY
             return bytes(payload)
         try:
             return payload.decode("utf-8")
@@ -225,19 +222,20 @@ class WebSocketConnection:
         return None
 
     def _measure(self, buffer: bytes | bytearray, start: int) -> int:
-        """Bytes of the frame that begins at `start`, header included; 0 when its header is not
-        complete yet. Judges nothing."""
-        size = buffer[start + 1]
-        header = 6 if size > 127 else 2
-        size &= 127
-        long = {126: 2, 127: 8}.get(size, 0)
-        header += long
+        """Bytes of the frame that begins at `start`, header included; 0 when its length is not
+        there yet. Of a frame that its first two bytes condemn, those: the rest of a wrong header
+        is not waited for."""
+        first, second = buffer[start], buffer[start + 1]
+        size = second & 127
+        if first & 7 > 2 or (first & 8 and (first < 0x80 or size > 125)):
+            return 2  # a reserved opcode; a control frame in fragments or too long (§5.5)
+        header = 2 + {126: 2, 127: 8}.get(size, 0)
         if len(buffer) - start < header:
             self._wanted = header
             return 0
-        if long:
-            size = int.from_bytes(buffer[start + 2 : start + 2 + long])
-        return header + size
+        if header > 2:
+            size = int.from_bytes(buffer[start + 2 : start + header])
+        return header + (4 if second & 128 else 0) + size
 
     def _collect(self, piece: Frame) -> str | bytes | None:
         """Add a piece of a message to what there is; the message when it is complete."""
@@ -339,7 +337,7 @@ class WebSocketConnection:
         if self._deflate is not None and size >= LEAST_COMPRESSED:
             return frame(TEXT | _COMPRESSED, self._deflate.compress(payload))
         if size < 126:
-            return SHORT_TEXT[size] + payload
+            return b"\x81%c%b" % (size, payload)
         return frame(TEXT, payload)
 
     def send_bytes(self, data: bytes | bytearray | memoryview) -> bytes:
@@ -356,7 +354,7 @@ class WebSocketConnection:
         if self._deflate is not None and size >= LEAST_COMPRESSED:
             return frame(BINARY | _COMPRESSED, self._deflate.compress(data))
         if size < 126:
-            return SHORT_BINARY[size] + data
+            return b"\x82%c%b" % (size, data)
         return frame(BINARY, data)
 
     def ping(self, payload: bytes = b"") -> bytes:

@@ -15,8 +15,6 @@ __all__ = [
     "PING",
     "PONG",
     "PROTOCOL_ERROR",
-    "SHORT_BINARY",
-    "SHORT_TEXT",
     "TEXT",
     "TOO_BIG",
     "Closed",
@@ -37,10 +35,6 @@ PONG: Final = 0x8A
 LONGEST_CONTROL: Final = 125
 """Bytes of a control frame's payload (RFC 6455 §5.5)."""
 _LONGEST_REASON: Final = LONGEST_CONTROL - 2
-
-SHORT_TEXT: Final = tuple(bytes((TEXT, size)) for size in range(126))
-"""Headers of text frames by their length, for those of one byte."""
-SHORT_BINARY: Final = tuple(bytes((BINARY, size)) for size in range(126))
 
 # Close codes (RFC 6455 §7.4.1).
 PROTOCOL_ERROR: Final = 1002

@@ -51,7 +51,8 @@ class Inbound(Extension):
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """Which reserved bits are in order; wsproto refuses the others (RFC 6455 §5.2)."""
+        """Which reserved bits are in order; wsproto refuses the others (RFC 6455 §5.2). Called
+        once more for the same frame when its mask was not there yet."""
         self._control = opcode.iscontrol()
         if self._control:
             return _NO_BITS

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from nogilserve.messages import Limits
 from nogilserve.protocols.http1 import Http1Connection
-from nogilserve.protocols.websocket import Closed, Handshake, WebSocketConnection
+from nogilserve.protocols.websocket import CLOSED, Closed, Handshake, WebSocketConnection
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ORDINARY = {
@@ -133,3 +133,19 @@ def close_sent(data: bytes) -> int:
     at = data.rindex(b"\x88")
     assert data[at + 1] == len(data) - at - 2 <= 125
     return int.from_bytes(data[at + 2 : at + 4])
+
+
+def failure(*frames: bytes, max_size: int = 1 << 20) -> int:
+    """The code with which the frames are refused: told to the peer, and to the application."""
+    connection = opened(max_size)
+    got, sent = replay(connection, frames)
+    assert connection.closed is not None
+    assert connection.state == CLOSED
+    assert got[-1] == connection.closed
+    code = close_sent(sent)
+    assert code == connection.close_code
+    # Nothing behind the faulty bytes is read.
+    connection.receive_data(frame(TEXT, b"behind"))
+    assert drain(connection) == [connection.closed]
+    assert connection.data_to_send() == b""
+    return code

@@ -325,6 +325,7 @@ WRONG: list[tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = [
     (["--threads=2", "--workers=3"], {}, ["--workers", "3", "--threads 2"]),
     (["--limit-request-line=70000"], {}, ["--limit-request-line", "--limit-request-head 65536"]),
     (["--access-log-format=%Q"], {}, ["--access-log-format", "'%Q'", "no known atom"]),
+    (["--access-logformat=%(h)s"], {}, ["--access-log-format", "%h and %{Referer}i, not %(h)s"]),
     (["--poller", "kqueue"], {}, ["--poller", "no kqueue"]),
     (["-c", ""], {}, ["--config", "it is empty"]),
     (["-c", "missing.toml"], {}, ["--config", "missing.toml", "No such file"]),

@@ -90,7 +90,7 @@ BAD: list[tuple[Kind[Any], str]] = [
     *((HOST, text) for text in ("", "a b", "http://x", "a:b:z", "a/b", "[]")),
     *(
         (ACCESS_FORMAT, text)
-        for text in ("", "Combined", "%", "%!", "%Z", "%{x", "%{x}q", "%{x}e", "%h\n")
+        for text in ("", "Combined", "%", "%!", "%Z", "%{x", "%{x}q", "%{x}e", "%(h)s", "%h\n")
     ),
 ]
 

@@ -23,6 +23,8 @@ def _check(value: str) -> str:
         raise ValueError
     if any(char < " " or char == "\x7f" for char in value):
         raise ValueError("it contains a control character")
+    if "%(" in value:
+        raise ValueError("atoms are written %h and %{Referer}i, not %(h)s and %({Referer}i)s")
     for match in _ATOM.finditer(value):
         percent, _, braced, plain = match.groups()
         named = braced in ("i", "o") or match[0] == _REQUEST_ID

@@ -82,8 +82,6 @@ _LONG: Final = {
     "root-path": _PREFIX,
     "runtime-mode": _THREADS,
     "runtime-threads": "here that is --workers",
-    "statsd-host": _METRICS,
-    "statsd-prefix": _METRICS,
     "timeout": (
         "no request is cut off for taking long; --header-timeout, --body-timeout, --write-timeout "
         "and --graceful-timeout are what there is"
@@ -97,7 +95,14 @@ _LONG: Final = {
     "worker-tmp-dir": "there are no worker processes; leave it out",
     "working-directory": "here that is --chdir",
 }
-_BEGINNINGS: Final = {"ssl-": _TLS, "ws-": _ASGI, "websocket-": _ASGI, "metrics-": _METRICS}
+_BEGINNINGS: Final = {
+    "h11-": _HTTP,
+    "metrics-": _METRICS,
+    "ssl-": _TLS,
+    "statsd-": _METRICS,
+    "websocket-": _ASGI,
+    "ws-": _ASGI,
+}
 _LONG_TLS: Final = frozenset(
     {"certfile", "keyfile", "keyfile-password", "ca-certs", "cert-reqs", "ciphers", "verify-mode"}
 )

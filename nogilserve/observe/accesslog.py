@@ -129,6 +129,7 @@ def _json(record: RequestRecord) -> str:
             "protocol": f"HTTP/1.{record.minor}" if record.method else None,
             "status": record.status or None,
             "complete": record.complete,
+            "refusal": record.refusal or None,
             "sent": record.sent,
             "received": record.received,
             "seconds": round(record.seconds, 6),

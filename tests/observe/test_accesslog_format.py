@@ -140,6 +140,7 @@ def test_json() -> None:
         "protocol": "HTTP/1.1",
         "status": 200,
         "complete": True,
+        "refusal": None,
         "sent": 5,
         "received": 7,
         "seconds": 1.234568,
@@ -150,6 +151,7 @@ def test_json() -> None:
         line("json", status=0, complete=False, headers=[], started=1_699_999_999.999_999_9)
     )
     assert cut["complete"] is False
+    assert json.loads(line("json", refusal="no Host"))["refusal"] == "no Host"
     assert (cut["status"], cut["referer"], cut["user_agent"]) == (None, None, None)
     assert re.fullmatch(r"2023-11-14T22:1[23]:\d\d\.\d{6}Z", cut["time"])
 

@@ -218,7 +218,7 @@ def test_modules_are_listed_beside_the_near_one(project: Project) -> None:
     project.write(WSGI)
     project.write(WSGI, "other.py")
     message = str(project.refuse("{m}x:app"))
-    assert f"did you mean '{project.module}'?; modules there: other" in message
+    assert f"did you mean '{project.module}'? Modules there: other" in message
 
 
 @pytest.mark.parametrize(

@@ -206,9 +206,14 @@ def test_port_in_use_ends_with_1(run: Run) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_interrupted_import(project: Path) -> None:
     """Ctrl-C while the application is being imported ends with 130 and without a traceback."""
-    (project / "slow.py").write_text(
-        "import threading\nprint('importing', flush=True)\nthreading.Event().wait(60)\n"
-    )
+    # In short waits: CPython notices a signal that comes just before a wait only after it.
+    slow = """
+        import threading
+        print('importing', flush=True)
+        for _ in range(600):
+            threading.Event().wait(0.1)
+    """
+    (project / "slow.py").write_text(textwrap.dedent(slow))
     with subprocess.Popen(
         [sys.executable, "-m", "nogilserve", "slow:app"],
         cwd=project,

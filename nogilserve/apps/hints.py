@@ -41,7 +41,7 @@ def no_module(name: str, missing: str, directory: str, expression: str) -> str:
     near = difflib.get_close_matches(last, found, n=1)
     if near:
         message += f"; did you mean {'.'.join(filter(None, (parent, near[0])))!r}?"
-    return message + _listed("modules there", [name for name in found if name not in near])
+    return _joined(message, _listed("modules there", [name for name in found if name not in near]))
 
 
 def _modules(folder: str) -> list[str]:
@@ -65,9 +65,10 @@ def no_attribute(module: ModuleType, path: Sequence[str], target: Any) -> str:
     near = difflib.get_close_matches(last, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if not before:
-        return hint + candidates(module, near)
+        return _joined(hint, candidates(module, near))
     if _is_app(target):
-        hint += f"; '{module.__name__}:{'.'.join(before)}' itself looks like an application"
+        whole = f"{module.__name__}:{'.'.join(before)}"
+        return _joined(hint, f"; {whole!r} itself looks like an application")
     return hint
 
 
@@ -128,3 +129,10 @@ def _listed(title: str, names: Sequence[str]) -> str:
     if not names:
         return ""
     return f"; {title}: {', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}"
+
+
+def _joined(message: str, more: str) -> str:
+    """Two parts of a message, of which the second begins with a semicolon or is empty."""
+    if not message.endswith("?"):
+        return message + more
+    return message + more.replace("; ", " ", 1).replace(more[2:3], more[2:3].upper(), 1)

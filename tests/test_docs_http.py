@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PROTOCOLS = ROOT / "nogilserve" / "protocols"
+PROTOCOLS = ROOT / "nogilserve" / "protocols" / "http1"
 
 # Not reached by what a client sends: h11 and the rules before it would have to disagree.
 SECOND_JUDGE = {

@@ -18,33 +18,40 @@ class BodyStore:
     Owner: that of the connection.
     """
 
-    __slots__ = ("_file", "size")
+    __slots__ = ("_file", "_pieces", "size")
 
     def __init__(self) -> None:
-        self._file: BinaryIO = io.BytesIO()
+        self._pieces: list[bytes] = []
+        self._file: BinaryIO | None = None
         self.size = 0
         """Bytes collected."""
 
     def write(self, piece: bytes) -> None:
         """Add a piece. Raises OSError when the disk is full."""
-        if self.size <= MEMORY < self.size + len(piece):
-            file = tempfile.TemporaryFile(prefix="nogilserve-")  # noqa: SIM115
-            try:
-                file.write(self._file.getbuffer())  # type: ignore[attr-defined]
-            finally:
-                self._file = file  # in any case, so that it is closed
-        self._file.write(piece)
         self.size += len(piece)
+        if self._file is None:
+            if self.size <= MEMORY:
+                self._pieces.append(piece)
+                return
+            self._file = tempfile.TemporaryFile(prefix="nogilserve-")  # noqa: SIM115
+            pieces, self._pieces = self._pieces, []
+            self._file.writelines(pieces)
+        self._file.write(piece)
 
     def open(self) -> BinaryIO:
-        """The body from its beginning; it belongs to the store and is closed with it."""
+        """The body from its beginning; a file belongs to the store and is closed with it."""
+        if self._file is None:
+            # One piece is not copied: BytesIO shares bytes until it is written to.
+            return io.BytesIO(b"".join(self._pieces))
         self._file.seek(0)
         return self._file
 
     def close(self) -> None:
         """Free memory and file."""
-        with contextlib.suppress(OSError):  # what could not be written is not wanted any more
-            self._file.close()
+        self._pieces.clear()
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what could not be written is not wanted any more
+                self._file.close()
 
 
 class NoBody(io.RawIOBase):

@@ -262,7 +262,9 @@ class Connection(HttpExchange):
         self._fresh = False
         if core.stopping or not core.keep_alive:
             self.protocol.keep_alive = False
-        core.calls += 1
+        call = core.calls + 1
+        core.calls = call
+        driver = core.driver
         slow = core.slow
         kind = None
         if slow.scores:
@@ -283,8 +285,9 @@ class Connection(HttpExchange):
         except BaseException:
             self._gateway_raised()
         ended = monotonic()
-        long = ended - began > TICK
+        long = ended - began > TICK and self._was_blocked(core, call)
         if lock.acquire(False):
+            core.driver = driver  # another thread may have driven meanwhile
             if long:
                 slow.was_long(self._kind())
             elif kind is not None:
@@ -293,6 +296,15 @@ class Connection(HttpExchange):
             return True
         core.submit(self._take_back_long if long else self.take_back)
         return False
+
+    @staticmethod
+    def _was_blocked(core: Core, call: int) -> bool:
+        """Whether the monitor found that call blocked, rather than kept from a processor."""
+        try:
+            core.blocked.remove(call)
+        except KeyError:
+            return False
+        return True
 
     def _kind(self) -> tuple[str, str]:
         """What requests are alike in how long they take: method and first path segment."""

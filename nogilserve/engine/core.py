@@ -67,11 +67,13 @@ class Core:
         "_reader",
         "_server_line",
         "_writer",
+        "blocked",
         "body_timeout",
         "calls",
         "common",
         "connections",
         "counters",
+        "driver",
         "gateway",
         "head_timeout",
         "held",
@@ -114,6 +116,8 @@ class Core:
         self.lock = threading.Lock()
         self.calls = 0
         self.turns = 0
+        self.driver = 0
+        self.blocked: set[int] = set()
         self.slow = Slow()
         self.spares = spares
         self.unwatched = True
@@ -218,6 +222,7 @@ class Core:
         if self.gateway is None:
             self.gateway = self._make_gateway()
             self.tables = Tables()
+        self.driver = threading.get_native_id()
         poll = self.poller.poll
         helping = until != NEVER
         while True:

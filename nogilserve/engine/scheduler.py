@@ -3,20 +3,22 @@
 A thread drives a core while it holds the core's lock. Around each call into the application the
 driver offers the core: it releases the lock. When the call is short, the driver takes
 the lock back and nobody noticed. When it is long, the monitor finds the lock free and the
-call counter unchanged since its last look, and gives the core to a spare thread or, where none is
-parked, asks the driver of another core to help, an idle one if there is any. Whoever acquires the
-lock drives: that is the one claim there is, and it can only be won once.
+call counter unchanged since its last look. If the call is blocked, or has been computing for many
+looks, the monitor gives the core to a spare thread or, where none is parked, asks the driver of
+another core to help, an idle one if there is any. Whoever acquires the lock drives: that is the one
+claim there is, and it can only be won once.
 
-Requests of a kind that was long before do not wait for that: a spare thread runs them, and the
+Requests of a kind that was blocked before do not wait for that: a spare thread runs them, and the
 driver drives on (`Slow`).
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from time import sleep
 from typing import Final, Protocol
 
-__all__ = ["TICK", "Driven", "Monitor", "Shares", "Slow", "Spares", "Task"]
+__all__ = ["TICK", "Driven", "Monitor", "Shares", "Slow", "Spares", "Task", "is_blocked"]
 
 TICK: Final = 0.001
 """Seconds between two looks of the monitor: a call that lasts longer counts as long."""
@@ -29,6 +31,9 @@ _SURE: Final = 16
 
 _NEVER_SEEN: Final = (-1, -1)
 
+_BUSY_LOOKS: Final = 10
+"""Looks after which a call that computes is not waited for any longer."""
+
 _QUIET_TICKS: Final = 20
 """Looks without any call in progress after which the monitor sleeps until it is rung."""
 
@@ -40,6 +45,10 @@ class Driven(Protocol):
     """Held by the thread that drives. Any thread may try to acquire it."""
     calls: int
     """Application calls begun. Written by the driver, read by the monitor."""
+    driver: int
+    """Native id of the thread that drives or is inside the last call; a hint, 0: not known."""
+    blocked: set[int]
+    """Values of `calls` during calls found blocked. The monitor adds, drivers take out."""
     turns: int
     """Batches of events taken from the poller. Written by the driver, read by the monitor."""
     unwatched: bool
@@ -61,6 +70,22 @@ class Driven(Protocol):
 
 
 Task = Callable[[], None]
+
+
+def is_blocked(thread: int) -> bool:
+    """Whether the thread with that native id waits for something other than a processor.
+
+    True where the system does not tell (it does on Linux, proc(5)).
+    """
+    try:
+        fd = os.open(f"/proc/self/task/{thread}/stat", os.O_RDONLY)
+        try:
+            stat = os.read(fd, 128)
+        finally:
+            os.close(fd)
+        return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] != b"R"
+    except (OSError, ValueError):
+        return True
 
 
 class _Slot:
@@ -125,8 +150,7 @@ class Slow:
     """Kinds of requests whose calls were long, so that the driver leaves the next one to others.
 
     Owner: the thread that holds the core. A kind is any hashable; the engine takes method
-    and first path segment. Each long call raises a kind's score, each short one lowers it. One long
-    call alone proves nothing: on a busy machine any thread may be kept waiting for a processor.
+    and first path segment. Each blocked call raises a kind's score, each short one lowers it.
     """
 
     __slots__ = ("scores",)
@@ -140,7 +164,7 @@ class Slow:
         return self.scores.get(kind, 0) > _LEARN
 
     def was_long(self, kind: object) -> None:
-        """A call of that kind took longer than a tick."""
+        """A call of that kind was found blocked, or took longer than a tick where it ran apart."""
         if len(self.scores) < _KINDS or kind in self.scores:
             self.scores[kind] = min(self.scores.get(kind, 0) + _LEARN, _SURE)
 
@@ -193,7 +217,17 @@ class Monitor:
     `unwatched`. One of the two always sees the other.
     """
 
-    def __init__(self, cores: Sequence[Driven], spares: Spares, tick: float = TICK) -> None:
+    def __init__(
+        self,
+        cores: Sequence[Driven],
+        spares: Spares,
+        tick: float = TICK,
+        blocked: Callable[[int], bool] = is_blocked,
+    ) -> None:
+        """`blocked`: whether the thread with that native id waits for something."""
+        self._blocked = blocked
+        self._busy: dict[int, int] = {}
+        """Per core, looks at which its present call was computing."""
         self._cores = cores
         self._spares = spares
         self._tick = tick
@@ -239,7 +273,9 @@ class Monitor:
             self._seen[index] = seen
             if not core.lock.locked():
                 active = True
-                if same_call and core.has_work():
+                if not same_call:
+                    self._busy[index] = 0
+                elif core.has_work() and self._is_stuck(index, core, seen[0]):
                     self._help(core, driverless=True)
                     continue
             elif not same_call:
@@ -249,6 +285,18 @@ class Monitor:
                 # an idle core does.
                 self._help(core, driverless=False)
         return active
+
+    def _is_stuck(self, index: int, core: Driven, call: int) -> bool:
+        """Whether the call of a core is to be waited for no longer: it is blocked, or it has
+        been computing for many looks. A thread that computes, or waits for a processor, would only
+        be joined by one more: that helps the others on its core, but slows all down.
+        """
+        if self._blocked(core.driver):
+            if len(core.blocked) < _KINDS:
+                core.blocked.add(call)
+            return True
+        self._busy[index] = self._busy.get(index, 0) + 1
+        return self._busy[index] >= _BUSY_LOOKS
 
     def _help(self, core: Driven, *, driverless: bool) -> None:
         """Have somebody drive `core`, or take some of its work if it has a driver."""

@@ -22,6 +22,8 @@ class FakeCore:
         if state.pop("held", True):
             self.lock.acquire()
         self.turns = 0
+        self.driver = 0
+        self.blocked: set[int] = set()
         self.parked = False
         self.work = False
         self.behind = 0

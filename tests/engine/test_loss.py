@@ -238,10 +238,11 @@ def spare_thread(rig: Rig) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_long_calls_are_learnt(lost: bool) -> None:
-    """Calls that last longer than a tick teach the core their kind, whoever finishes them."""
+def test_blocked_calls_are_learnt(lost: bool) -> None:
+    """Calls found blocked by the monitor teach the core their kind, whoever finishes them."""
 
     def slow(exchange: Exchange) -> None:
+        rig.core.blocked.add(rig.core.calls)
         if lost:
             rig.steal()
         until = monotonic() + 2 * TICK
@@ -258,6 +259,23 @@ def test_long_calls_are_learnt(lost: bool) -> None:
             assert rig.drive()
             assert peer.bodies() == [b"hello"]
         assert rig.core.slow.is_slow(SLOW)
+
+
+def test_calls_that_compute_are_not_learnt() -> None:
+    """A long call that nobody found blocked says nothing: its thread may have had to wait."""
+
+    def busy(exchange: Exchange) -> None:
+        until = monotonic() + 2 * TICK
+        while monotonic() < until:
+            pass
+        reply(exchange)
+
+    with Rig({"/slow": busy}) as rig:
+        peer = rig.connect()
+        for _ in range(3):
+            peer.send(get("/slow"))
+            assert rig.drive()
+        assert rig.core.slow.scores == {}
 
 
 def test_slow_kind_runs_apart_from_the_driver() -> None:

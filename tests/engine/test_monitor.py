@@ -1,11 +1,12 @@
 """The monitor: what one look does, and that it never sleeps through a call."""
 
+import os
 import threading
 from typing import Any
 
 import pytest
 
-from nogilserve.engine.scheduler import Monitor, Spares
+from nogilserve.engine.scheduler import Monitor, Spares, is_blocked
 from tests.engine.fakes import FakeCore, park_all
 from tests.engine.threads import SECONDS, Running
 from tests.support.waiting import wait_until
@@ -196,3 +197,38 @@ def test_stop_is_heard(moment: str) -> None:
     else:
         core.on_looked = monitor.stop
     Running(monitor.run).result()
+
+
+def test_call_that_computes_keeps_its_core_for_some_looks() -> None:
+    """A thread that only waits for a processor is not joined by another one at once."""
+    core = FakeCore(held=False, work=True)
+    spares = Spares()
+    given: list[bool] = []
+    with Running(lambda: given.append(spares.park() is not None)):
+        wait_until(spares.parked, SECONDS)
+        monitor = Monitor([core], spares, blocked=lambda _: False)
+        looks = 0
+        while spares.parked():
+            monitor.look()
+            looks += 1
+            assert looks < 100
+        assert looks > 5
+        assert core.blocked == set()
+
+
+def test_own_thread_is_not_blocked_and_a_waiting_one_is() -> None:
+    """What the system says of a thread that runs, and of one that waits for a lock."""
+    if not os.path.exists("/proc/self/task"):
+        pytest.skip("this system does not tell")
+    ids: list[int] = []
+    gate = threading.Event()
+
+    def wait() -> None:
+        ids.append(threading.get_native_id())
+        gate.wait(SECONDS)
+
+    assert not is_blocked(threading.get_native_id())
+    with Running(wait):
+        wait_until(lambda: bool(ids) and is_blocked(ids[0]), SECONDS)
+        gate.set()
+    assert is_blocked(0)

@@ -24,7 +24,7 @@ from nogilserve.apps import FREE_THREADED, LoadedApp, gil_is_on, gil_watch, load
 from nogilserve.config import Bind, Config
 from nogilserve.engine.settings import Settings
 from nogilserve.errors import ConfigError
-from nogilserve.observe.accesslog import AccessLog
+from nogilserve.observe.accesslog import AccessLog, unwritable
 from nogilserve.runtimes.build import build_settings
 from nogilserve.runtimes.threads import ThreadRuntime
 from nogilserve.sockets import Listener, open_listeners
@@ -90,10 +90,7 @@ def _open_access_log(config: Config) -> AccessLog:
     try:
         access_log = AccessLog(config.access_log, config.access_log_format)
     except OSError as exc:
-        raise ConfigError(
-            f"--access-log {config.access_log!r} cannot be written: {exc.strerror}. Name a file in "
-            "a directory that exists and that this user may write to, or - for standard output."
-        ) from None
+        raise ConfigError(unwritable(config.access_log, exc)) from None
     access_log.start()
     return access_log
 

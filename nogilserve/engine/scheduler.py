@@ -292,8 +292,10 @@ class Monitor:
         be joined by one more: that helps the others on its core, but slows all down.
         """
         if self._blocked(core.driver):
-            if len(core.blocked) < _KINDS:
-                core.blocked.add(call)
+            if len(core.blocked) >= _KINDS:
+                # Calls that ended as they were looked at: nobody takes those out.
+                core.blocked.clear()
+            core.blocked.add(call)
             return True
         self._busy[index] = self._busy.get(index, 0) + 1
         return self._busy[index] >= _BUSY_LOOKS

@@ -232,3 +232,15 @@ def test_own_thread_is_not_blocked_and_a_waiting_one_is() -> None:
         wait_until(lambda: bool(ids) and is_blocked(ids[0]), SECONDS)
         gate.set()
     assert is_blocked(0)
+
+
+def test_blocked_calls_that_nobody_takes_out_do_not_end_the_learning() -> None:
+    """A call may end just as it is found blocked; what it leaves behind is bounded and replaced."""
+    core = FakeCore(held=False, work=True, turns=1)
+    monitor = Monitor([core], Spares())
+    for call in range(1, 1000):
+        core.calls = call
+        monitor.look()
+        monitor.look()
+        assert call in core.blocked
+        assert len(core.blocked) <= 256

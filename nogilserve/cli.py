@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nogilserve import __version__
-from nogilserve.apps import FREE_THREADED, gil_is_on, load_app
+from nogilserve.apps import FREE_THREADED, gil_is_on
 from nogilserve.config import (
     Config,
     Resolved,
@@ -23,7 +23,7 @@ from nogilserve.config import (
 )
 from nogilserve.errors import AppImportError, BindError, ConfigError
 from nogilserve.observe.accesslog import check_writable, unwritable
-from nogilserve.runtimes.build import build_settings
+from nogilserve.runtimes.build import load_runtime
 from nogilserve.supervise import single
 
 __all__ = ["main"]
@@ -105,13 +105,10 @@ def _check(config: Config) -> int:
             check_writable(config.access_log)
         except OSError as error:
             raise ConfigError(unwritable(config.access_log, error)) from None
-    loaded = load_app(
-        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
-    )
-    build_settings(config, loaded, None)  # refuses what is not served
-    print(f"The configuration is valid; {loaded.name} is a WSGI application.")
-    if loaded.gil_enabled_by:
-        print(f"Importing it switched the GIL on: {', '.join(loaded.gil_enabled_by)}.")
+    served = load_runtime(config, None).served  # refuses what is not served
+    print(f"The configuration is valid; {served.name} is a {served.interface.upper()} application.")
+    if served.gil_enabled_by:
+        print(f"Importing it switched the GIL on: {', '.join(served.gil_enabled_by)}.")
     return 0
 
 

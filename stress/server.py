@@ -17,6 +17,7 @@ from typing import Any
 
 from nogilserve.engine.settings import Settings
 from nogilserve.gateways.wsgi import WsgiGateway
+from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.threads import ThreadRuntime
 from stress.application import application
 
@@ -62,8 +63,8 @@ def main() -> None:
             record=lambda record: records.append(record.status),
         )
         host, port = listener.getsockname()
-        runtime = ThreadRuntime(settings, [Listening(listener, (host, str(port)))])
-        runtime.start()
+        runtime = ThreadRuntime(settings, Served("stress", "wsgi", "runtime threads"))
+        runtime.start([Listening(listener, (host, str(port)))])
         print(json.dumps({"port": port} | state(runtime)), flush=True)
         for line in sys.stdin:
             answer = state(runtime)

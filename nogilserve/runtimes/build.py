@@ -1,38 +1,45 @@
-"""From configuration and application to what the engine is told."""
+"""From the configuration to an application that is ready to be served."""
 
 from collections.abc import Callable
 
-from nogilserve.apps import LoadedApp
+from nogilserve.apps import LoadedApp, load_app
 from nogilserve.config import Config
 from nogilserve.engine.settings import Settings
 from nogilserve.errors import AppImportError
 from nogilserve.gateways.wsgi import WsgiGateway
 from nogilserve.messages import Limits, RequestRecord
+from nogilserve.runtimes.contract import Runtime, Served, quantity
+from nogilserve.runtimes.threads import ThreadRuntime
 
-__all__ = ["build_settings"]
+__all__ = ["load_runtime"]
+
+Record = Callable[[RequestRecord], None]
 
 
-def build_settings(
-    config: Config, loaded: LoadedApp, record: Callable[[RequestRecord], None] | None
-) -> Settings:
-    """The engine's settings. Raises AppImportError for an application that is not WSGI."""
+def load_runtime(config: Config, record: Record | None) -> Runtime:
+    """Import the application and choose what serves it; nothing is started yet.
+
+    `record` takes finished requests for the access log. Raises AppImportError.
+    """
+    loaded = load_app(
+        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
+    )
     if loaded.interface != "wsgi":
         raise AppImportError(
             f"{loaded.name} is an ASGI application; this version serves WSGI applications. "
             "If it is a WSGI application after all, say --interface wsgi."
         )
+    return _threads(config, loaded, record)
+
+
+def _threads(config: Config, loaded: LoadedApp, record: Record | None) -> ThreadRuntime:
+    cores = min(config.workers, config.threads)
     app, name, debug = loaded.app, loaded.name, config.debug
-    return Settings(
+    settings = Settings(
         threads=config.threads,
-        cores=min(config.workers, config.threads),
+        cores=cores,
         gateway=lambda: WsgiGateway(app, name, debug=debug).run,
-        limits=Limits(
-            request_line=config.limit_request_line,
-            fields=config.limit_request_fields,
-            field_size=config.limit_request_field_size,
-            head=config.limit_request_head,
-            body=config.limit_request_body,
-        ),
+        limits=limits_of(config),
         poller=config.poller,
         keep_alive=config.keep_alive,
         head_timeout=config.header_timeout,
@@ -40,4 +47,17 @@ def build_settings(
         write_timeout=config.write_timeout,
         server_header=config.server_header,
         record=record,
+    )
+    how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"
+    return ThreadRuntime(settings, Served(name, "wsgi", how, loaded.gil_enabled_by))
+
+
+def limits_of(config: Config) -> Limits:
+    """What a peer may send, as the protocols are told."""
+    return Limits(
+        request_line=config.limit_request_line,
+        fields=config.limit_request_fields,
+        field_size=config.limit_request_field_size,
+        head=config.limit_request_head,
+        body=config.limit_request_body,
     )

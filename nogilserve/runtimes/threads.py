@@ -19,6 +19,7 @@ from nogilserve.engine.core import Core
 from nogilserve.engine.counters import total
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
+from nogilserve.runtimes.contract import Served
 
 __all__ = ["ThreadRuntime"]
 
@@ -40,8 +41,8 @@ class ThreadRuntime:
     Owner: the thread that made it; `snapshot` is for any thread.
     """
 
-    def __init__(self, settings: Settings, listeners: Sequence[ListeningSocket]) -> None:
-        self._listeners = listeners
+    def __init__(self, settings: Settings, served: Served) -> None:
+        self.served = served
         self._spares = Spares()
         self._shares = Shares(settings.cores)
         # A client that sends its body while the application waits for it holds a thread; half of
@@ -66,7 +67,7 @@ class ThreadRuntime:
         """Released once by each acceptor that has stopped."""
         self._on_stopped: Callable[[], None] = lambda: None
 
-    def start(self) -> None:
+    def start(self, listeners: Sequence[ListeningSocket]) -> None:
         """Begin to serve. What was imported until now is left alone by the garbage collector.
 
         Raises what making a core raises: ConfigError for a poller that this system lacks, OSError.
@@ -85,7 +86,7 @@ class ThreadRuntime:
             raise failures[0]
         self._cores.extend(sorted(cores, key=lambda core: core.index))
         for core in self._cores:
-            for listener in self._listeners:
+            for listener in listeners:
                 acceptor = Acceptor(listener, self._cores)
                 self._acceptors.append((core, acceptor))
                 core.submit(acceptor.start)

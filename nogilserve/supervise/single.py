@@ -20,13 +20,12 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from nogilserve import __version__
-from nogilserve.apps import FREE_THREADED, LoadedApp, gil_is_on, gil_watch, load_app
+from nogilserve.apps import FREE_THREADED, gil_is_on, gil_watch
 from nogilserve.config import Bind, Config
-from nogilserve.engine.settings import Settings
 from nogilserve.errors import ConfigError
 from nogilserve.observe.accesslog import AccessLog, unwritable
-from nogilserve.runtimes.build import build_settings
-from nogilserve.runtimes.threads import ThreadRuntime
+from nogilserve.runtimes.build import load_runtime
+from nogilserve.runtimes.contract import Runtime, Served, quantity
 from nogilserve.sockets import Listener, open_listeners
 from nogilserve.supervise import systemd
 
@@ -62,17 +61,14 @@ def run(config: Config) -> int:
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
     previous: list[tuple[signal.Signals, Any]] = []
     try:
-        loaded = load_app(
-            config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
-        )
-        settings = build_settings(config, loaded, access_log.put if access_log else None)
+        runtime = load_runtime(config, access_log.put if access_log else None)
         listeners = open_listeners(
             [_absolute(bind, directory) for bind in config.binds],
             config.backlog,
             uds_permissions=config.uds_permissions,
         )
         previous = _catch_signals(commands)
-        return _serve(config, loaded, settings, listeners, access_log, commands)
+        return _serve(config, runtime, listeners, access_log, commands)
     finally:
         _close(listeners)
         if access_log is not None:
@@ -97,17 +93,15 @@ def _open_access_log(config: Config) -> AccessLog:
 
 def _serve(
     config: Config,
-    loaded: LoadedApp,
-    settings: Settings,
+    runtime: Runtime,
     listeners: list[Listener],
     access_log: AccessLog | None,
     commands: "queue.SimpleQueue[str]",
 ) -> int:
-    runtime = ThreadRuntime(settings, listeners)
-    runtime.start()
+    runtime.start(listeners)
     started = monotonic()
-    _announce(config, loaded, listeners)
-    systemd.sd_notify(f"READY=1\nSTATUS=Serving {loaded.name}\nMAINPID={os.getpid()}")
+    _announce(runtime.served, listeners)
+    systemd.sd_notify(f"READY=1\nSTATUS=Serving {runtime.served.name}\nMAINPID={os.getpid()}")
     _wait(commands)
     if not _stop(config, runtime, commands, started, listeners):
         _leave(access_log, listeners)
@@ -145,7 +139,7 @@ def _warn_of_gil(culprits: Sequence[str]) -> None:
 
 def _stop(
     config: Config,
-    runtime: ThreadRuntime,
+    runtime: Runtime,
     commands: "queue.SimpleQueue[str]",
     started: float,
     listeners: list[Listener],
@@ -166,7 +160,7 @@ def _stop(
                 listener.refuse()  # threads stuck in the application hold the sockets
         if monotonic() >= report_at and (left := runtime.unfinished()):
             report_at += _REPORT
-            _log.info("Still %s; a second signal cuts off at once", _count(left, "connection"))
+            _log.info("Still %s; a second signal cuts off at once", quantity(left, "connection"))
         late = monotonic() >= deadline + (0 if runtime.unfinished() else _THREADS_END)
         cut_off = not done and (late or not commands.empty())
     if cut_off:
@@ -175,16 +169,16 @@ def _stop(
     _log.info(
         "Stopped after %.1f s: %s on %s, %s, %s",
         monotonic() - started,
-        _count(counts["requests"], "request"),
-        _count(counts["accepted"], "connection"),
-        _count(counts["hand_offs"], "hand-off"),
-        _count(counts["steals"], "steal"),
+        quantity(counts["requests"], "request"),
+        quantity(counts["accepted"], "connection"),
+        quantity(counts["hand_offs"], "hand-off"),
+        quantity(counts["steals"], "steal"),
     )
     return done
 
 
-def _say_what_is_cut_off(config: Config, runtime: ThreadRuntime, *, told: bool) -> None:
-    left = _count(runtime.unfinished(), "connection")
+def _say_what_is_cut_off(config: Config, runtime: Runtime, *, told: bool) -> None:
+    left = quantity(runtime.unfinished(), "connection")
     running = runtime.running()
     inside = f"; inside the application: {', '.join(running[:_NAMED])}" if running else ""
     if len(running) > _NAMED:
@@ -199,10 +193,6 @@ def _say_what_is_cut_off(config: Config, runtime: ThreadRuntime, *, told: bool) 
             inside,
         )
         runtime.dump_stacks()
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _close(listeners: list[Listener]) -> None:
@@ -246,12 +236,11 @@ def _configure_logging(level: str) -> None:
         logger.propagate = False
 
 
-def _announce(config: Config, loaded: LoadedApp, listeners: list[Listener]) -> None:
+def _announce(served: Served, listeners: list[Listener]) -> None:
     """The banner: addresses, Python build, GIL state, runtime, threads and cores."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     build = "free-threaded" if FREE_THREADED else "with the GIL"
     gil = "on" if gil_is_on() else "off"
-    cores = min(config.workers, config.threads)
     _log.info(
         "nogilserve %s on CPython %s (%s, GIL %s), pid %d",
         __version__,
@@ -260,13 +249,8 @@ def _announce(config: Config, loaded: LoadedApp, listeners: list[Listener]) -> N
         gil,
         os.getpid(),
     )
-    _log.info(
-        "Serving %s (WSGI): runtime threads, %s on %s",
-        loaded.name,
-        _count(config.threads, "thread"),
-        _count(cores, "core"),
-    )
+    _log.info("Serving %s (%s): %s", served.name, served.interface.upper(), served.how)
     if FREE_THREADED and gil_is_on():
-        _warn_of_gil(loaded.gil_enabled_by)
+        _warn_of_gil(served.gil_enabled_by)
     for listener in listeners:
         _log.info("Listening on %s", listener.label)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from nogilserve.engine.settings import Settings
 from nogilserve.messages import Exchange
+from nogilserve.runtimes import contract
 from nogilserve.runtimes.threads import ThreadRuntime
 from tests.support.wire import Client
 
@@ -60,9 +61,9 @@ class Served:
             poller=poller,
             **settings,
         )
-        self.runtime = ThreadRuntime(made, [Listening(self.listener, (host, str(port)))])
+        self.runtime = ThreadRuntime(made, contract.Served("test", "wsgi", "runtime threads"))
         self.ended = False
-        self.runtime.start()
+        self.runtime.start([Listening(self.listener, (host, str(port)))])
 
     def connect(self) -> Client:
         """A new client."""

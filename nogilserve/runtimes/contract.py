@@ -1,0 +1,70 @@
+"""What every runtime offers to the life of the process, whatever it is made of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nogilserve.apps import Interface
+from nogilserve.engine.acceptor import ListeningSocket
+
+__all__ = ["Runtime", "Served", "quantity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is served, in words for the banner. Immutable."""
+
+    name: str
+    """Of the application, "module:attribute"."""
+    interface: Interface
+    how: str
+    """The runtime in words: "runtime threads, 16 threads on 2 cores"."""
+    gil_enabled_by: tuple[str, ...] = ()
+    """Extension modules that switched the GIL on when the application was imported."""
+
+
+class Runtime(Protocol):
+    """An application that is imported, and what it takes to serve it.
+
+    Owner: the thread that made it, the main one; `snapshot`, `unfinished`, `running` and
+    `dump_stacks` are for any thread.
+    """
+
+    @property
+    def served(self) -> Served:
+        """What is served and how."""
+
+    def start(self, listeners: Sequence[ListeningSocket]) -> None:
+        """Begin to accept. Raises ConfigError, OSError, and AppImportError for an application
+        that does not start (lifespan); then nothing was accepted."""
+
+    def drain(self, on_stopped: Callable[[], None] = ...) -> None:
+        """Stop accepting; idle connections end, the others after their response. See `join`.
+
+        `join` calls `on_stopped` as soon as nothing watches the listening sockets any more.
+        """
+
+    def join(self, deadline: float) -> bool:
+        """After `drain`: wait until everything is done, at most until `deadline` (monotonic
+        seconds). False: it is not yet; call again."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether something still watches the listening sockets."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """The counters, summed up."""
+
+    def unfinished(self) -> int:
+        """Connections that are still open."""
+
+    def running(self) -> list[str]:
+        """The requests inside the application, "GET /path" each."""
+
+    def dump_stacks(self) -> None:
+        """Write the stacks of all threads to standard error."""
+
+
+def quantity(number: int, what: str) -> str:
+    """ "1 thread", "2 threads"."""
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -10,7 +10,7 @@ call it belongs to the thread that runs the request (`busy` is set), and events 
 
 import logging
 import socket
-from time import monotonic, time
+from time import monotonic
 from typing import Final
 
 from nogilserve.engine.body import BodyStore
@@ -21,7 +21,7 @@ from nogilserve.engine.poller import READ, WRITE
 from nogilserve.engine.scheduler import TICK
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ProtocolError, TruncatedBody
-from nogilserve.messages import CHUNKED, Headers, Request, RequestRecord
+from nogilserve.messages import CHUNKED
 
 __all__ = ["Connection"]
 
@@ -58,8 +58,6 @@ class Connection(HttpExchange):
         "_held",
         "_in_head",
         "_lazy",
-        "_started",
-        "_wall",
         "_watched",
         "busy",
         "deadline",
@@ -91,8 +89,6 @@ class Connection(HttpExchange):
         """What the poller watches for; 0: it does not know the socket."""
         self._held = 0
         """Bytes of the outbox counted in the core's `held`."""
-        self._started = 0.0
-        self._wall = 0.0
 
     # ---- life on the core: the thread that holds it
 
@@ -163,6 +159,7 @@ class Connection(HttpExchange):
             self._in_head = False
             if core.record is not None:
                 self._begin_record()
+                self._wire = 0
             if request.body and not self._may_read_later(core):
                 self.state = BODY
                 self._body = BodyStore()
@@ -400,7 +397,7 @@ class Connection(HttpExchange):
     def _responded(self, core: Core, now: float) -> None:
         """The whole response is with the system."""
         if core.record is not None:
-            self._write_record(core, complete=True)
+            self._log_request(core, complete=True)
         self._id = ""
         if self.protocol.next_cycle():
             self.state = HEAD
@@ -428,7 +425,7 @@ class Connection(HttpExchange):
             self.close(core)  # gone, or not reading: no use in waiting for it
             return
         if core.record is not None:
-            self._record_refusal(core, data, str(exc))
+            self._record_refusal(core.record, data, exc, self.protocol.refused_line)
         self._begin_linger(core)
 
     def _begin_linger(self, core: Core) -> None:
@@ -498,7 +495,7 @@ class Connection(HttpExchange):
         core.counters.closed += 1
         core.shares.release(core.index)
         if core.record is not None and self._started:
-            self._write_record(core, complete=False)
+            self._log_request(core, complete=False)
         self._drop_outbox(core)
         self._drop_body()
 
@@ -520,55 +517,9 @@ class Connection(HttpExchange):
         if deadline < self.due - 1:
             core.wheel.enter(self)
 
-    def _begin_record(self) -> None:
-        self._started = monotonic()
-        self._wall = time()
-        self._sent_head = b""
-        self._wire = self._payload = 0
-
-    def _write_record(self, core: Core, *, complete: bool, refusal: str = "") -> None:
+    def _log_request(self, core: Core, *, complete: bool) -> None:
         """Pass the finished request to the access log."""
         assert core.record is not None
-        request = self.request
         body_sent = max(self._wire - len(self._sent_head), 0)
-        status, headers = _parse_head(self._sent_head)
-        core.record(
-            RequestRecord(
-                request_id=self.request_id,
-                client=self.client[0] if self.client else "",
-                method=request.method,
-                target=request.target,
-                minor=request.minor,
-                headers=request.headers,
-                status=status,
-                response_headers=headers,
-                sent=self._payload if complete else min(self._payload, body_sent),
-                received=self.received,
-                started=self._wall,
-                seconds=monotonic() - self._started,
-                complete=complete,
-                refusal=refusal,
-            )
-        )
-        self._started = 0.0
-
-    def _record_refusal(self, core: Core, answer: bytes, refusal: str) -> None:
-        """Pass a request that was never given to the application to the access log."""
-        assert core.record is not None
-        if not self._started:  # no head was understood
-            words = self.protocol.refused_line.split(" ")
-            method, target = words[:2] if len(words) == 3 else ("", "")
-            self.request = Request(method, target, "", "", 1, [], "", 0, False, False, "")
-            self._begin_record()
-        self._sent_head = answer[: answer.index(b"\r\n\r\n") + 4] if answer else b""
-        self._payload = len(answer) - len(self._sent_head)
-        self._write_record(core, complete=True, refusal=refusal)
-
-
-def _parse_head(head: bytes) -> tuple[int, Headers]:
-    """Status and fields of a response head of ours; 0 and none for b""."""
-    if not head:
-        return 0, []
-    status, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-    fields = (line.partition(": ") for line in lines)
-    return int(status[9:12]), [(name, value) for name, _, value in fields]
+        sent = self._payload if complete else min(self._payload, body_sent)
+        self._write_record(core.record, sent, complete=complete)

@@ -6,7 +6,6 @@ memory and spool are full.
 """
 
 import io
-import os
 import socket
 from typing import BinaryIO, Final, cast
 
@@ -14,8 +13,9 @@ from nogilserve.engine.body import BodyStore, LazyBody
 from nogilserve.engine.core import Core
 from nogilserve.engine.outbox import Outbox, send_range
 from nogilserve.engine.poller import READ, WRITE, wait_for
+from nogilserve.engine.records import Recorded
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
-from nogilserve.messages import Headers, Request
+from nogilserve.messages import Headers
 from nogilserve.protocols.http1 import Http1Connection
 
 __all__ = ["RECV", "HttpExchange"]
@@ -36,7 +36,7 @@ _LARGE: Final = 1 << 16
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 
 
-class HttpExchange:
+class HttpExchange(Recorded):
     """Implements `messages.Exchange` on a socket and an HTTP/1 protocol object.
 
     Owner: the thread that runs the request; between requests the connection's core.
@@ -45,26 +45,18 @@ class HttpExchange:
     __slots__ = (
         "_body",
         "_head",
-        "_id",
         "_outbox",
-        "_payload",
-        "_sent_head",
         "_wire",
         "broken",
-        "client",
         "core",
         "head_sent",
         "prepare",
         "protocol",
-        "received",
-        "request",
         "scheme",
         "sent",
         "server",
         "sock",
     )
-
-    request: Request
 
     def __init__(
         self,
@@ -73,9 +65,9 @@ class HttpExchange:
         client: tuple[str, str] | None,
         server: tuple[str, str],
     ) -> None:
+        Recorded.__init__(self, client)
         self.core = core
         self.sock = sock
-        self.client = client
         self.server = server
         self.scheme = "http"
         self.protocol = Http1Connection(core.limits, core.tables)
@@ -86,26 +78,12 @@ class HttpExchange:
         """The connection cannot go on after this request."""
         self.sent = 0
         """Bytes handed to the system and not yet counted by the core."""
-        self.received = 0
-        """Bytes of the request body."""
         self._outbox: Outbox | None = None
         self._body: BodyStore | None = None
         self._head = b""
         """A response head that waits for the first bytes of the body, to leave with them."""
-        # For the access log:
-        self._id = ""
-        self._sent_head = b""
-        self._payload = 0
-        """Bytes of the body passed on."""
         self._wire = 0
         """Bytes handed to the system."""
-
-    @property
-    def request_id(self) -> str:
-        """Made on first use: most requests never need one."""
-        if not self._id:
-            self._id = os.urandom(6).hex()
-        return self._id
 
     # ---- the request body
 

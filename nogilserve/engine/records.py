@@ -1,0 +1,111 @@
+"""What a connection notes of each request for the access log."""
+
+import os
+from collections.abc import Callable
+from time import monotonic, time
+
+from nogilserve.errors import ProtocolError
+from nogilserve.messages import Headers, Request, RequestRecord
+
+__all__ = ["Recorded"]
+
+
+class Recorded:
+    """The part of a connection that keeps notes. Owner: as of the connection."""
+
+    __slots__ = (
+        "_id",
+        "_payload",
+        "_sent_head",
+        "_started",
+        "_wall",
+        "client",
+        "received",
+        "request",
+    )
+
+    request: Request
+    """The current request."""
+
+    def __init__(self, client: tuple[str, str] | None) -> None:
+        self.client = client
+        self.received = 0
+        """Bytes of the request body."""
+        self._id = ""
+        self._sent_head = b""
+        self._payload = 0
+        """Bytes of the body passed on."""
+        self._started = 0.0
+        """When the head was complete, monotonic; 0.0 while there is nothing to record."""
+        self._wall = 0.0
+
+    @property
+    def request_id(self) -> str:
+        """Made on first use: most requests never need one."""
+        if not self._id:
+            self._id = os.urandom(6).hex()
+        return self._id
+
+    def _begin_record(self) -> None:
+        self._started = monotonic()
+        self._wall = time()
+        self._sent_head = b""
+        self._payload = 0
+
+    def _record_refusal(
+        self,
+        record: Callable[[RequestRecord], None],
+        answer: bytes,
+        refusal: ProtocolError,
+        line: str,
+    ) -> None:
+        """Pass on a request that was never given to the application. `line`: the request line
+        of a head that was not understood."""
+        if not self._started:
+            words = line.split(" ")
+            method, target = words[:2] if len(words) == 3 else ("", "")
+            self.request = Request(method, target, "", "", 1, [], "", 0, False, False, "")
+            self._begin_record()
+        self._sent_head = answer[: answer.index(b"\r\n\r\n") + 4] if answer else b""
+        sent = len(answer) - len(self._sent_head)
+        self._write_record(record, sent, complete=True, refusal=str(refusal))
+
+    def _write_record(
+        self,
+        record: Callable[[RequestRecord], None],
+        sent: int,
+        *,
+        complete: bool,
+        refusal: str = "",
+    ) -> None:
+        """Pass the finished request on; `sent`: bytes of the body handed to the system."""
+        request = self.request
+        status, headers = _parse_head(self._sent_head)
+        record(
+            RequestRecord(
+                request_id=self.request_id,
+                client=self.client[0] if self.client else "",
+                method=request.method,
+                target=request.target,
+                minor=request.minor,
+                headers=request.headers,
+                status=status,
+                response_headers=headers,
+                sent=sent,
+                received=self.received,
+                started=self._wall,
+                seconds=monotonic() - self._started,
+                complete=complete,
+                refusal=refusal,
+            )
+        )
+        self._started = 0.0
+
+
+def _parse_head(head: bytes) -> tuple[int, Headers]:
+    """Status and fields of a response head of ours; 0 and none for b""."""
+    if not head:
+        return 0, []
+    status, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    fields = (line.partition(": ") for line in lines)
+    return int(status[9:12]), [(name, value) for name, _, value in fields]

@@ -53,6 +53,79 @@ def test_defaults_are_the_documented_ones() -> None:
         config.server_header,
     ) == ("", "combined", "info", False, True)
     assert config.uds_permissions == 0o660
+    assert (
+        config.loop,
+        config.loops,
+        config.lifespan,
+        config.lifespan_scope,
+        config.loop_bound,
+        config.blocked_loop_timeout,
+        config.root_path,
+    ) == ("auto", 0, "auto", "auto", (), 0.25, "")
+    assert (
+        config.ws_ping_interval,
+        config.ws_ping_timeout,
+        config.ws_max_size,
+        config.ws_per_message_deflate,
+    ) == (20.0, 20.0, 16 * 1024**2, True)
+    assert (
+        config.master,
+        config.pid_file,
+        config.control_socket,
+        config.user,
+        config.group,
+        config.umask,
+        config.runtime,
+    ) == (True, "", "", "", "", None, "auto")
+    assert (
+        config.ready_path,
+        config.ready_timeout,
+        config.max_requests,
+        config.max_requests_jitter,
+        config.max_rss,
+        config.generation_lifetime,
+        config.stuck_threads,
+        config.timeout,
+    ) == ("", 120.0, 0, 0, 0, 0.0, 16, 0.0)
+    assert (
+        config.reload,
+        config.reload_dir,
+        config.reload_include,
+        config.reload_exclude,
+    ) == (False, (), (), ())
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--autoreload"], {"reload": True}),
+        (["--no-master"], {"master": False}),
+        (["--no-ws-per-message-deflate"], {"ws_per_message_deflate": False}),
+        (["--loops=auto"], {"loops": 0}),
+        (["--asgi-loop=UVLOOP", "--asgi-lifespan=off"], {"loop": "uvloop", "lifespan": "off"}),
+        (["--slow-callback-duration=0"], {"blocked_loop_timeout": 0.0}),
+        (["-u", "33", "-g", "www-data", "-m", "022"], {"user": "33", "group": "www-data"}),
+        (["-p", "run/80.pid", "-t", "30"], {"pid_file": "run/80.pid", "timeout": 30.0}),
+        (["--pid=x"], {"pid_file": "x"}),
+        (["--umask=000"], {"umask": 0}),
+        (["--max-rss=1G"], {"max_rss": 1024**3}),
+        (["--root-path=/"], {"root_path": ""}),
+        (["--root-path=/a/b"], {"root_path": "/a/b"}),
+        (["--loop-bound=a.b:C", "--loop-bound=d:E.F"], {"loop_bound": ("a.b:C", "d:E.F")}),
+        (
+            ["--limit-max-requests=5", "--limit-max-requests-jitter=2"],
+            {"max_requests": 5, "max_requests_jitter": 2},
+        ),
+        (["--workers-lifetime=2h"], {"generation_lifetime": 7200.0}),
+        (["--websocket-max-message-size=1m"], {"ws_max_size": 1024**2}),
+    ],
+)
+def test_spellings_of_other_servers_mean_the_same(
+    argv: list[str], expected: Mapping[str, object]
+) -> None:
+    """What gunicorn, uvicorn, hypercorn and Granian call an option is taken here too."""
+    config = load_here(*argv)
+    assert expected == {name: getattr(config, name) for name in expected}
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, (16, 1)), (4, (16, 4)), (32, (128, 32))])
@@ -300,14 +373,48 @@ WRONG: list[tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = [
     (["--treads", "3"], {}, ["--treads", "did you mean --threads?"]),
     (["--quux"], {}, ["unknown option --quux"]),
     (["-q"], {}, ["unknown option -q"]),
-    (["--reload"], {}, ["option --reload: planned; until then"]),
+    (["--reload-engine=poll"], {}, ["option --reload-engine: files are watched"]),
     (["--no_preload-app"], {}, ["--no-preload-app: the application is imported once anyway"]),
     (["--ssl-keyfile=x"], {}, ["option --ssl-keyfile: TLS is planned"]),
     (["-k", "gthread"], {}, ["option -k: that is gunicorn's --worker-class: threads are what"]),
-    (["-t30"], {}, ["-t30: that is gunicorn's --timeout", "--body-timeout"]),
-    (["-p", "80"], {}, ["--pid", "for the port write --port"]),
-    (["-D"], {}, ["--daemon", "docs/operations.md"]),
-    (["--ws=auto"], {}, ["option --ws: a setting for ASGI"]),
+    (["-tsoon"], {}, ["--timeout", "'soon'", "seconds from 0"]),
+    (["-p", "80"], {}, ["--pid-file", "'80'", "for the port write --port"]),
+    (["-D"], {}, ["-D: that is gunicorn's --daemon", "systemd", "docs/operations.md#systemd"]),
+    (["--no-daemon"], {}, ["option --no-daemon", "systemd"]),
+    (["--ws=auto"], {}, ["option --ws: there is one implementation of WebSocket"]),
+    (["--workers-max-rss=512"], {}, ["--workers-max-rss", "--max-rss 512MiB"]),
+    (["--loop=trio"], {}, ["--loop", "'trio'", "auto, asyncio, uvloop"]),
+    (["--loops=-1"], {}, ["--loops", "'-1'", "auto or a whole number from 1 to 1024"]),
+    (["--lifespan=maybe"], {}, ["--lifespan", "'maybe'", "auto, on, off"]),
+    (["--lifespan-scope=app"], {}, ["--lifespan-scope", "'app'", "auto, loop, generation"]),
+    (["--loop-bound=Pool"], {}, ["--loop-bound", "'Pool'", "module:Class"]),
+    (["--slow-callback-duration=-1"], {}, ["--blocked-loop-timeout", "'-1'", "seconds from 0"]),
+    (["--ws-ping-interval=often"], {}, ["--ws-ping-interval", "'often'", "seconds from 0"]),
+    (["--ws-ping-timeout=2d"], {}, ["--ws-ping-timeout", "'2d'", "seconds from 0"]),
+    (["--ws-max-size=0"], {}, ["--ws-max-size", "'0'", "bytes from 1"]),
+    (["--ws-per-message-deflate=1"], {}, ["--ws-per-message-deflate", "takes no value"]),
+    (["--root-path=shop"], {}, ["--root-path", "'shop'", "write /shop"]),
+    (["--root-path=/shop/"], {}, ["--root-path", "'/shop/'", "write /shop;"]),
+    (["--root-path=/a%20b"], {}, ["--root-path", "without percent signs"]),
+    (["--root-path=/a/../b"], {}, ["--root-path", "segment"]),
+    (["--runtime=fibers"], {}, ["--runtime", "'fibers'", "threads, subinterpreters, processes"]),
+    (["--reload=yes"], {}, ["--reload", "takes no value"]),
+    (["--reload-dir="], {}, ["--reload-dir", "it is empty"]),
+    (["--reload-include="], {}, ["--reload-include", "a pattern such as"]),
+    (["--reload-exclude="], {}, ["--reload-exclude", "a pattern such as"]),
+    (["--ready-path=health"], {}, ["--ready-path", "'health'", "write /health"]),
+    (["--ready-path=/a b"], {}, ["--ready-path", "'/a b'", "as a client sends it"]),
+    (["--ready-timeout=never"], {}, ["--ready-timeout", "'never'", "seconds from 0"]),
+    (["--max-requests=1k"], {}, ["--max-requests", "'1k'", "whole number"]),
+    (["--limit-max-requests-jitter=x"], {}, ["--max-requests-jitter", "'x'", "whole number"]),
+    (["--max-requests-jitter=5"], {}, ["--max-requests-jitter", "5", "without --max-requests"]),
+    (["--max-rss=512"], {}, ["--max-rss", "'512'", "1048576", "64KiB"]),
+    (["--workers-lifetime=1y"], {}, ["--generation-lifetime", "'1y'", "seconds from 0"]),
+    (["--stuck-threads=many"], {}, ["--stuck-threads", "'many'", "whole number"]),
+    (["--user=www data"], {}, ["--user", "'www data'", "a name or a number"]),
+    (["--group=www:data"], {}, ["--group", "'www:data'", "a name or a number"]),
+    (["--umask=22"], {}, ["--umask", "'22'", '"022"']),
+    (["--control-socket="], {}, ["--control-socket", "it is empty"]),
     (["other:app"], {}, ["unexpected argument 'other:app'", "'main:app'"]),
     (["--app=other:app"], {}, ["unexpected argument 'main:app'", "'other:app'"]),
     (["--threads"], {}, ["--threads", "a value is missing", "from 1 to 4096"]),
@@ -335,7 +442,8 @@ WRONG: list[tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = [
     (["--env-file", "missing"], {}, ["--env-file", "'missing'", "No such file"]),
     (["-e", "SECRET"], {}, ["--env", "a text without =", "passed on anyway", "NAME=VALUE"]),
     ([], {"NOGILSERVE_TREADS": "3"}, ["NOGILSERVE_TREADS", "did you mean NOGILSERVE_THREADS?"]),
-    ([], {"NOGILSERVE_RELOAD": "1"}, ["environment variable NOGILSERVE_RELOAD: planned"]),
+    ([], {"NOGILSERVE_WS": "1"}, ["environment variable NOGILSERVE_WS: there is one"]),
+    ([], {"NOGILSERVE_RELOAD": "if"}, ["--reload", "'if'", "NOGILSERVE_RELOAD", "true or false"]),
     ([], {"NOGILSERVE_WORKER_CLASS": "x"}, ["NOGILSERVE_WORKER_CLASS: threads are what"]),
     ([], {"NOGILSERVE_TIMEOUTS": "3"}, ["unknown environment variable NOGILSERVE_TIMEOUTS"]),
     ([], {"NOGILSERVE_PORT": "tcp://10.0.0.1:80"}, ["NOGILSERVE_PORT", "Kubernetes", "65535"]),
@@ -365,7 +473,9 @@ def test_errors_name_option_value_place_and_what_is_allowed(
     [
         ("treads = 3", ["'treads'", "did you mean threads?"]),
         ("preload = true", ["key 'preload' in", "the application is imported once anyway"]),
-        ("max_requests = 9", ["key 'max_requests' in", "no worker processes"]),
+        ("worker_tmp_dir = 'x'", ["key 'worker_tmp_dir' in", "no worker processes"]),
+        ("umask = 22", ["--umask", "22", "octal"]),
+        ("loops = 'all'", ["--loops", "'all'", "auto or a whole number"]),
         ("threads = true", ["--threads: true from", "key threads", "whole number"]),
         ("threads = 2.0", ["--threads", "2.0"]),
         ("threads = [2]", ["--threads", "[2]"]),
@@ -505,6 +615,22 @@ def configs(draw: st.DrawFn) -> Config:
     values: dict[str, Any] = {
         "app": draw(TEXTS),
         "interface": draw(st.sampled_from(["auto", "wsgi", "asgi"])),
+        "root_path": draw(st.sampled_from(["", "/shop", "/a/b", "/ä b"])),
+        "loops": draw(st.integers(0, 1024)),
+        "loop_bound": tuple(draw(st.lists(st.sampled_from(["a:B", "c.d:E.F"]), max_size=2))),
+        "ws_max_size": draw(st.integers(1, 1024**4)),
+        "ws_per_message_deflate": draw(st.booleans()),
+        "master": draw(st.booleans()),
+        "pid_file": draw(st.sampled_from(["", "x.pid"])),
+        "user": draw(st.sampled_from(["", "nobody", "65534"])),
+        "umask": draw(st.none() | st.integers(0, 0o777)),
+        "ready_path": draw(st.sampled_from(["", "/", "/health?full=1"])),
+        "max_requests": draw(st.integers(1, 10**12)),
+        "max_requests_jitter": draw(st.integers(0, 10**12)),
+        "max_rss": draw(st.just(0) | st.integers(1024**2, 1024**4)),
+        "reload": draw(st.booleans()),
+        "reload_include": tuple(draw(st.lists(st.sampled_from(["*.html", "a/*"]), max_size=2))),
+        "runtime": draw(st.sampled_from(["auto", "threads", "processes"])),
         "factory": draw(st.booleans()),
         "env": tuple(draw(st.lists(st.tuples(NAMES, TEXTS | st.just("")), max_size=2))),
         "binds": tuple(draw(st.lists(BINDS, min_size=1, max_size=4, unique=True))),
@@ -531,6 +657,10 @@ def configs(draw: st.DrawFn) -> Config:
                 "body_timeout",
                 "write_timeout",
                 "graceful_timeout",
+                "timeout",
+                "ready_timeout",
+                "blocked_loop_timeout",
+                "ws_ping_interval",
             )
         },
     }

@@ -12,10 +12,17 @@ from nogilserve.config.addresses import ADDRESS, HOST, parse_bind
 from nogilserve.config.envfile import parse_env_file
 from nogilserve.config.formats import ACCESS_FORMAT
 from nogilserve.config.kinds import (
+    ABSOLUTE_PATH,
+    ACCOUNT,
     FLAG,
+    GLOB,
     LOG_FILE,
     OCTAL,
+    PID_FILE,
+    PREFIX_PATH,
     TEXT,
+    TYPE,
+    UMASK,
     VARIABLE,
     Kind,
     choice,
@@ -27,6 +34,7 @@ from nogilserve.messages import RequestRecord
 from nogilserve.observe.accesslog import compile_format
 
 COUNT = integer(1, 4096)
+COUNT_OR_AUTO = integer(1, 64, zero="auto")
 DURATION = seconds(0, 86400)
 BYTES = size(64, 1024**4)
 BODY = size(1, 1024**4, zero="no limit")
@@ -35,6 +43,9 @@ GOOD: list[tuple[Kind[Any], str, object]] = [
     (COUNT, "1", 1),
     (COUNT, "0016", 16),
     (COUNT, "4096", 4096),
+    (COUNT_OR_AUTO, "AUTO", 0),
+    (COUNT_OR_AUTO, "0", 0),
+    (COUNT_OR_AUTO, "64", 64),
     (DURATION, "5", 5.0),
     (DURATION, "0", 0.0),
     (DURATION, "2.5", 2.5),
@@ -71,6 +82,20 @@ GOOD: list[tuple[Kind[Any], str, object]] = [
     (HOST, "*", ""),
     (HOST, "fe80::1%eth0", "fe80::1%eth0"),
     (HOST, "localhost", "localhost"),
+    (UMASK, "022", 0o022),
+    (TYPE, "asyncpg.pool:Pool", "asyncpg.pool:Pool"),
+    (TYPE, "a:B.C", "a:B.C"),
+    (PREFIX_PATH, "", ""),
+    (PREFIX_PATH, "/", ""),
+    (PREFIX_PATH, "/über/b", "/über/b"),
+    (ABSOLUTE_PATH, "", ""),
+    (ABSOLUTE_PATH, "/health?full=1", "/health?full=1"),
+    (ACCOUNT, "", ""),
+    (ACCOUNT, "www-data", "www-data"),
+    (ACCOUNT, "1000", "1000"),
+    (PID_FILE, "", ""),
+    (PID_FILE, "/run/80.pid", "/run/80.pid"),
+    (GLOB, "**/*.html", "**/*.html"),
     (ACCESS_FORMAT, "json", "json"),
     (ACCESS_FORMAT, "%{UNIQUE_ID}e %X", "%{UNIQUE_ID}e %X"),
     (ACCESS_FORMAT, '%h "%r" %>s %{User-Agent}i %%', '%h "%r" %>s %{User-Agent}i %%'),
@@ -81,6 +106,16 @@ BAD: list[tuple[Kind[Any], str]] = [
         (COUNT, text)
         for text in ("", "0", "4097", "-1", "+1", "1.0", "1_0", " 1", "\uff11", "x", "1e3")
     ),
+    *((COUNT_OR_AUTO, text) for text in ("", "65", "-1", "none", "00")),
+    *((TYPE, text) for text in ("", "a", "a:", ":B", "a:b:c", "a b:C", "1a:B", "a:B()")),
+    *(
+        (PREFIX_PATH, text)
+        for text in ("a", "/a/", "//a", "/a//b", "/.", "/a/..", "/a?b", "/a#b", "/%61", "/a\n")
+    ),
+    *((ABSOLUTE_PATH, text) for text in ("a", "//a", "/a b", "/ä", "/a#b", "/a\n", "http://a/")),
+    *((ACCOUNT, text) for text in ("a b", "a:b", "-x", "ä", "a\n")),
+    *((PID_FILE, text) for text in ("80", "a\0")),
+    *((GLOB, text) for text in ("", "a\0")),
     *((DURATION, text) for text in ("", "-1", "inf", "nan", "1e3", "1d", "86401", "25h", "5 5")),
     *((BYTES, text) for text in ("", "63", "0", "-1", "1.5MB", "10 XB", "10MBit", "9999999TiB")),
     *((FLAG, text) for text in ("", "2", "maybe", "tru")),

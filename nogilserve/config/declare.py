@@ -62,10 +62,15 @@ class Option:
             return self.default_text
         if self.is_flag:
             return "on" if self.default else "off"
-        return ", ".join(self.shown(self.default)) if self.default not in ("", (), -1) else ""
+        return ", ".join(self.shown(self.default)) if self.default not in ("", (), -1, None) else ""
 
     def shown(self, value: Any) -> list[str]:
-        """The value as the texts a user would write: one, or one for each of several."""
+        """The value as the texts a user would write: one, or one for each of several.
+
+        None is what a setting that is not set is: no text.
+        """
+        if value is None:
+            return []
         return [self.kind.show(item) for item in (value if self.many else (value,))]
 
 

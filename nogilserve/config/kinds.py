@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from typing import Final
 
 __all__ = [
+    "ABSOLUTE_PATH",
+    "ACCOUNT",
     "FLAG",
+    "GLOB",
     "LOG_FILE",
     "OCTAL",
+    "PID_FILE",
+    "PREFIX_PATH",
     "TEXT",
+    "TYPE",
+    "UMASK",
     "VARIABLE",
     "Kind",
     "choice",
@@ -44,6 +51,9 @@ _WHOLE: Final = re.compile(r"[0-9]{1,18}")
 _SECONDS: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*(ms|s|m|min|h|)")
 _SIZE: Final = re.compile(r"([0-9]{1,15})\s*([a-zA-Z]*)")
 _OCTAL: Final = re.compile(r"(?:0o?)?([0-7]{3})")
+_TYPE: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_PATH: Final = re.compile(r"/[!-~]*")
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?")
 
 _SECONDS_PER: Final = {"ms": 0.001, "s": 1, "": 1, "m": 60, "min": 60, "h": 3600}
 _BYTES_PER: Final = {
@@ -97,15 +107,21 @@ def choice(*names: str) -> Kind[str]:
     return Kind("one of " + ", ".join(names), parse, str)
 
 
-def integer(low: int, high: int) -> Kind[int]:
-    """A whole number, decimal digits only."""
+def integer(low: int, high: int, zero: str = "") -> Kind[int]:
+    """A whole number, decimal digits only; `zero` is the word for 0 where `low` is more."""
 
     def parse(value: str) -> int:
+        if zero and value.lower() in (zero, "0"):
+            return 0
         if not _WHOLE.fullmatch(value) or not low <= int(value) <= high:
             raise ValueError
         return int(value)
 
-    return Kind(f"a whole number from {low} to {high}", parse, str, (int,))
+    def show(value: int) -> str:
+        return str(value) if value or not zero else zero
+
+    allowed = f"a whole number from {low} to {high}"
+    return Kind(f"{zero} or {allowed}" if zero else allowed, parse, show, (int,))
 
 
 def seconds(low: float, high: float) -> Kind[float]:
@@ -174,6 +190,58 @@ def _parse_octal(value: str) -> int:
     return int(match[1], 8)
 
 
+def _parse_prefix(value: str) -> str:
+    if not value or value == "/":  # others write "/" for none
+        return ""
+    if not value.startswith("/"):
+        raise ValueError(f"write /{value}")
+    if value.endswith("/"):
+        raise ValueError(f"write {value.rstrip('/') or '/'}")
+    if "//" in value or {".", ".."} & set(value.split("/")):
+        raise ValueError("it has an empty segment, . or ..")
+    if any(char < " " or char in "\x7f?#%" for char in value):
+        raise ValueError("it is written without percent signs, ? and #")
+    return value
+
+
+def _parse_path(value: str) -> str:
+    if value and not value.startswith("/"):
+        raise ValueError(f"write /{value}")
+    if value.startswith("//") or "#" in value or not (value == "" or _PATH.fullmatch(value)):
+        raise ValueError
+    return value
+
+
+def _parse_type(value: str) -> str:
+    if not _TYPE.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _parse_account(value: str) -> str:
+    if value and not _ACCOUNT.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _parse_pid_file(value: str) -> str:
+    if value.isdecimal():
+        raise ValueError("that is a number; for the port write --port")
+    if "\0" in value:
+        raise ValueError("it contains a NUL character")
+    return value
+
+
+def _parse_glob(value: str) -> str:
+    if not value or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _show_octal(value: int) -> str:
+    return f"{value:03o}"
+
+
 def _parse_variable(value: str) -> tuple[str, str]:
     name, equals, content = value.partition("=")
     if not equals:
@@ -197,6 +265,17 @@ OCTAL: Final = Kind(
     # Not a TOML integer: 660 without quotes would be decimal there and mean something else.
     'three octal digits as text, such as "660"',
     _parse_octal,
-    lambda value: f"{value:03o}",
+    _show_octal,
 )
+UMASK: Final = Kind('three octal digits as text, such as "022"', _parse_octal, _show_octal)
 VARIABLE: Final = Kind("NAME=VALUE", _parse_variable, _show_variable)
+TYPE: Final = Kind("module:Class", _parse_type, str)
+PREFIX_PATH: Final = Kind(
+    "a path that starts with / and does not end with one, such as /shop", _parse_prefix, str
+)
+ABSOLUTE_PATH: Final = Kind(
+    "a path that starts with /, as a client sends it, such as /health?full=1", _parse_path, str
+)
+ACCOUNT: Final = Kind("a name or a number", _parse_account, str)
+PID_FILE: Final = Kind("the path of a file", _parse_pid_file, str)
+GLOB: Final = Kind("a pattern such as *.html or templates/*", _parse_glob, str)

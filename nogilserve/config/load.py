@@ -7,14 +7,14 @@ no variable, changes no directory. `cli.main` carries out what is decided here.
 import os
 import select
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from nogilserve.config.addresses import DEFAULT_HOST, DEFAULT_PORT, Bind
 from nogilserve.config.declare import Option
 from nogilserve.config.envfile import parse_env_file
-from nogilserve.config.options import OPTIONS, Config, Invocation, processors
+from nogilserve.config.options import OPTIONS, SETTINGS, Config, Invocation, processors
 from nogilserve.config.sources import (
     CONVENTIONAL,
     PREFIX,
@@ -31,7 +31,6 @@ from nogilserve.errors import ConfigError
 __all__ = ["Resolved", "load", "resolve", "to_argv"]
 
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
-_BY_FIELD: Final = {option.field: option for option in OPTIONS}
 _ADDRESS_OPTIONS: Final = ("bind", "host", "port", "uds", "fd")
 _TOO_LATE: Final = {PREFIX + name for name in ("CONFIG", "CHDIR", "WORKING_DIR", "ENV_FILE")}
 
@@ -117,9 +116,8 @@ def require_app(resolved: Resolved) -> None:
 def to_argv(config: Config) -> list[str]:
     """A command line that gives this Config again."""
     argv = []
-    for declared in fields(Config):
-        option = _BY_FIELD[declared.name]
-        value = getattr(config, declared.name)
+    for option in SETTINGS:
+        value = getattr(config, option.field)
         if option.is_flag:
             argv.append(option.flag if value else option.flag.replace("--", "--no-", 1))
         elif option.many or value != "" or option.bare:
@@ -201,13 +199,12 @@ def _environment(
 def _settle(layers: Sequence[Layer], cores: int) -> tuple[Config, dict[str, str]]:
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for declared in fields(Config):
-        option = _BY_FIELD[declared.name]
+    for option in SETTINGS:
         written = _first(layers, option.name)
         if option.name == "bind" or written is None:
             continue
-        values[declared.name] = _parse(option, written)
-        origins[declared.name] = written.origin
+        values[option.field] = _parse(option, written)
+        origins[option.field] = written.origin
     found, origin = _binds(layers)
     values["binds"] = found
     if origin:
@@ -281,5 +278,10 @@ def _check_together(config: Config) -> None:
                 f"option {flag}: {part} is more than --limit-request-head "
                 f"{config.limit_request_head}, which is to hold it"
             )
+    if config.max_requests_jitter and not config.max_requests:
+        raise ConfigError(
+            f"option --max-requests-jitter: {config.max_requests_jitter} means nothing without "
+            f"--max-requests"
+        )
     if config.poller != "auto" and not hasattr(select, config.poller):
         raise ConfigError(f"option --poller: this system has no {config.poller}")

@@ -1,11 +1,11 @@
 """The options as text for readers: help, docs/options.md, and the settings in force as TOML."""
 
-from dataclasses import fields
-from typing import Any
+import re
+from typing import Any, Final
 
 from nogilserve.config.declare import Option
 from nogilserve.config.load import Resolved
-from nogilserve.config.options import OPTIONS, SECTIONS, Config
+from nogilserve.config.options import OPTIONS, SECTIONS, SETTINGS
 from nogilserve.config.sources import PREFIX, make_parser
 
 __all__ = ["help_text", "options_document", "settings_document"]
@@ -31,11 +31,11 @@ the first that has it wins:
 4. the **conventional variables** `PORT` (listen on `0.0.0.0:$PORT`) and `WEB_CONCURRENCY`
    (`--workers`).
 
-A list (`--bind`, `--env`, `--env-file`) is taken whole from the first place that has it. Durations
-are seconds or carry a unit (`500ms`, `30s`, `2m`, `1h`), sizes are bytes or carry one (`64KiB`,
-`10MB`; a bare `k`, `m`, `g` is binary). Relative paths start at the working directory, those of
-`--config` and `--chdir` where the command was started. Variables from `--env-file` and `--env`
-count as if they had been exported, for the application and for the settings.
+A list (a repeatable option such as `--bind`) is taken whole from the first place that has it.
+Durations are seconds or carry a unit (`500ms`, `30s`, `2m`, `1h`), sizes are bytes or carry one
+(`64KiB`, `10MB`; a bare `k`, `m`, `g` is binary). Relative paths start at the working directory,
+those of `--config` and `--chdir` where the command was started. Variables from `--env-file` and
+`--env` count as if they had been exported, for the application and for the settings.
 
 `--host` and `--port` complete each other across places: `--port 80` keeps the host that a file
 names. The other ways to say where to listen replace what lower places say. Sockets passed by
@@ -92,24 +92,26 @@ def _elsewhere(option: Option) -> str:
 def settings_document(resolved: Resolved) -> str:
     """The settings in force as a nogilserve.toml, each with where it comes from."""
     lines = []
-    options = {option.field: option for option in OPTIONS}
-    for field in fields(Config):
-        option = options[field.name]
-        value = getattr(resolved.config, field.name)
-        origin = resolved.origins.get(field.name, "default")
-        if field.name == "env":
+    for option in SETTINGS:
+        value = getattr(resolved.config, option.field)
+        origin = resolved.origins.get(option.field, "default")
+        if option.field == "env":
             names = ", ".join(name for name, _ in value)
             lines.append(f"# env: {names or 'none'} (values are not shown)  # {origin}")
-        elif value == "" and not option.bare:
+        elif value is None or (value == "" and not option.bare):
             lines.append(f"# {option.name} is not set")
         else:
             lines.append(f"{option.name} = {_toml(option, value)}  # {origin}")
     return "\n".join(lines) + "\n"
 
 
+_BARE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?|true|false")
+"""Numbers and booleans of TOML."""
+
+
 def _toml(option: Option, value: Any) -> str:
     texts = [
-        text if not option.many and type(value) in option.kind.native else _quoted(text)
+        text if not option.many and _BARE.fullmatch(text) and option.kind.native else _quoted(text)
         for text in option.shown(value)
     ]
     return f"[{', '.join(texts)}]" if option.many else texts[0]

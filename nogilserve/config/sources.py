@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nogilserve",
         usage="%(prog)s APP [options]",
-        description="Serve a WSGI application (ASGI is planned) on every core, in one process.",
+        description="Serve a WSGI or ASGI application on every core, in one process.",
         epilog="Every option can also be set in nogilserve.toml, in [tool.nogilserve] of "
         f"pyproject.toml, and as an environment variable: --log-level is {PREFIX}LOG_LEVEL.",
         add_help=False,
@@ -161,7 +161,9 @@ def _explained(error: argparse.ArgumentError) -> ConfigError:
     """What argparse did not like, in our words."""
     flags = (error.argument_name or "").split("/")
     for option in OPTIONS:
-        if flags[-1] in option.flags and not option.is_flag:
+        if flags[-1] in option.flags:
+            if option.is_flag:
+                return ConfigError(f"option {option.flag} takes no value")
             return ConfigError(
                 f"option {option.flag}: a value is missing; expected {option.kind.allowed}"
             )

@@ -1,0 +1,51 @@
+"""Every option, declared once: a module for each group of sections, one Config of them all."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nogilserve.config.declare import Option, options_of
+from nogilserve.config.options.application import APPLICATION, Application
+from nogilserve.config.options.asgi import ASGI, Asgi
+from nogilserve.config.options.bounds import LIMITS, TIMEOUTS, Bounds
+from nogilserve.config.options.invocation import INVOCATION, Invocation
+from nogilserve.config.options.listening import LISTENING, Listening, Shorthand
+from nogilserve.config.options.output import LOGGING, RESPONSES, Output
+from nogilserve.config.options.process import GENERATIONS, PROCESS, RELOADING, Process
+from nogilserve.config.options.work import WORK, Work, processors
+
+__all__ = ["OPTIONS", "SECTIONS", "SETTINGS", "Config", "Invocation", "Shorthand", "processors"]
+
+SECTIONS: Final = (
+    APPLICATION,
+    LISTENING,
+    WORK,
+    ASGI,
+    PROCESS,
+    GENERATIONS,
+    RELOADING,
+    TIMEOUTS,
+    LIMITS,
+    RESPONSES,
+    LOGGING,
+    INVOCATION,
+)
+"""In the order of the help and of docs/options.md."""
+
+
+@dataclass(frozen=True)
+class Config(Output, Bounds, Process, Asgi, Work, Listening, Application):
+    """Every setting in force, checked. Immutable: share it freely.
+
+    `load` makes it. Durations are seconds, sizes are bytes.
+    """
+
+
+def _in_order(*owners: type) -> tuple[Option, ...]:
+    declared = [option for owner in owners for option in options_of(owner)]
+    return tuple(sorted(declared, key=lambda item: SECTIONS.index(item.section)))
+
+
+OPTIONS: Final = _in_order(Config, Shorthand, Invocation)
+
+SETTINGS: Final = _in_order(Config)
+"""Those of Config."""

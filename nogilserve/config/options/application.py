@@ -1,0 +1,91 @@
+"""What is served."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nogilserve.config.declare import option
+from nogilserve.config.kinds import FLAG, PREFIX_PATH, TEXT, VARIABLE, choice
+
+__all__ = ["APPLICATION", "Application"]
+
+APPLICATION: Final = "Application"
+
+
+@dataclass(frozen=True)
+class Application:
+    """The part of Config about the application."""
+
+    app: str = option(
+        "",
+        "--app",
+        TEXT,
+        """What to serve: module:attribute, a factory module:create_app(), a bare module (its `app`
+        or `application`), or the path of a .py file.""",
+        section=APPLICATION,
+        metavar="APP",
+        default_text="the first argument",
+    )
+    interface: str = option(
+        "auto",
+        "--interface --server-type",
+        choice("auto", "wsgi", "asgi"),
+        "How the application is called; auto looks at its signature.",
+        section=APPLICATION,
+        metavar="NAME",
+    )
+    factory: bool = option(
+        False,
+        "--factory",
+        FLAG,
+        "APP is a callable without arguments that returns the application.",
+        section=APPLICATION,
+    )
+    root_path: str = option(
+        "",
+        "--root-path",
+        PREFIX_PATH,
+        """The path below which a proxy shows the application, such as /shop: SCRIPT_NAME for WSGI,
+        root_path for ASGI. The proxy may pass paths on with or without it.""",
+        section=APPLICATION,
+        metavar="PREFIX",
+    )
+    chdir: str = option(
+        "",
+        "--chdir --working-dir",
+        TEXT,
+        """Change to this directory first. Configuration files are looked for in it, modules are
+        imported from it, and relative paths start there. A file can say it only when --config
+        names that file.""",
+        section=APPLICATION,
+        metavar="DIR",
+        default_text="the current directory",
+    )
+    app_dir: str = option(
+        "",
+        "--app-dir",
+        TEXT,
+        "Import APP from this directory, without changing to it.",
+        section=APPLICATION,
+        metavar="DIR",
+        default_text="the working directory",
+    )
+    env_files: tuple[str, ...] = option(
+        (),
+        "--env-file",
+        TEXT,
+        """Set environment variables from a file of NAME=VALUE lines before APP is imported.
+        Variables that exist already win. Repeatable, the last file wins.""",
+        section=APPLICATION,
+        metavar="FILE",
+        many=True,
+    )
+    env: tuple[tuple[str, str], ...] = option(
+        (),
+        "-e --env",
+        VARIABLE,
+        "Set an environment variable before APP is imported; wins over everything. Repeatable.",
+        section=APPLICATION,
+        metavar="NAME=VALUE",
+        many=True,
+        scope="no env",
+    )

@@ -1,0 +1,118 @@
+"""How long and how large things may be."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nogilserve.config.declare import option
+from nogilserve.config.kinds import integer, seconds, size
+
+__all__ = ["LIMITS", "TIMEOUTS", "Bounds"]
+
+TIMEOUTS: Final = "Timeouts"
+LIMITS: Final = "Limits"
+
+_DAY: Final = 86400
+
+
+@dataclass(frozen=True)
+class _Timeouts:
+    keep_alive: float = option(
+        5.0,
+        "--keep-alive --timeout-keep-alive",
+        seconds(0, _DAY),
+        """Close a connection on which no request follows for this long; 0 closes after each
+        response. Behind a proxy it must exceed the proxy's own.""",
+        section=TIMEOUTS,
+        metavar="SECONDS",
+    )
+    header_timeout: float = option(
+        10.0,
+        "--header-timeout --timeout-header",
+        seconds(0.001, _DAY),
+        "A request head must be complete within this time, else 408.",
+        section=TIMEOUTS,
+        metavar="SECONDS",
+    )
+    body_timeout: float = option(
+        30.0,
+        "--body-timeout --timeout-body",
+        seconds(0.001, _DAY),
+        "Give up a request body of which nothing arrives for this long.",
+        section=TIMEOUTS,
+        metavar="SECONDS",
+    )
+    timeout: float = option(
+        0.0,
+        "-t --timeout",
+        seconds(0, _DAY),
+        """The application must have begun its response within this time, else the client gets 504
+        and another thread takes the place of the one that is stuck; 0 means no limit.""",
+        section=TIMEOUTS,
+        metavar="SECONDS",
+    )
+    write_timeout: float = option(
+        60.0,
+        "--write-timeout --timeout-write",
+        seconds(0.001, _DAY),
+        "Give up a response of which the client takes nothing for this long.",
+        section=TIMEOUTS,
+        metavar="SECONDS",
+    )
+    graceful_timeout: float = option(
+        30.0,
+        "--graceful-timeout --timeout-graceful-shutdown",
+        seconds(0, _DAY),
+        """After SIGTERM or SIGINT, and when a generation is replaced, requests may finish for this
+        long; then the process ends.""",
+        section=TIMEOUTS,
+        metavar="SECONDS",
+    )
+
+
+@dataclass(frozen=True)
+class _Limits:
+    limit_request_line: int = option(
+        8190,
+        "--limit-request-line",
+        size(64, 16 * 1024**2),
+        "Longest request line, else 414.",
+        section=LIMITS,
+        metavar="BYTES",
+    )
+    limit_request_fields: int = option(
+        100,
+        "--limit-request-fields",
+        integer(1, 32768),
+        "Most header fields of a request, else 431.",
+        section=LIMITS,
+        metavar="N",
+    )
+    limit_request_field_size: int = option(
+        8190,
+        "--limit-request-field-size",
+        size(64, 16 * 1024**2),
+        "Longest header field, name and value, else 431.",
+        section=LIMITS,
+        metavar="BYTES",
+    )
+    limit_request_head: int = option(
+        65536,
+        "--limit-request-head --limit-request-head-size",
+        size(1024, 64 * 1024**2),
+        "Longest request head, the request line and all fields together, else 431.",
+        section=LIMITS,
+        metavar="BYTES",
+    )
+    limit_request_body: int = option(
+        0,
+        "--limit-request-body --request-body-max-size --max-request-body-size",
+        size(1, 1024**4, zero="no limit"),
+        "Longest request body, else 413; 0 means no limit.",
+        section=LIMITS,
+        metavar="BYTES",
+    )
+
+
+@dataclass(frozen=True)
+class Bounds(_Limits, _Timeouts):
+    """The part of Config about timeouts and limits."""

@@ -1,0 +1,85 @@
+"""Where to listen."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nogilserve.config.addresses import ADDRESS, DEFAULT_HOST, DEFAULT_PORT, HOST, PORT, Bind
+from nogilserve.config.declare import option
+from nogilserve.config.kinds import OCTAL, TEXT, integer
+
+__all__ = ["LISTENING", "Listening", "Shorthand"]
+
+LISTENING: Final = "Listening"
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The part of Config about sockets."""
+
+    binds: tuple[Bind, ...] = option(
+        (Bind("tcp", DEFAULT_HOST, DEFAULT_PORT),),
+        "-b --bind -l --listen",
+        ADDRESS,
+        """Listen here: HOST:PORT, :PORT (every interface), [IPV6]:PORT, unix:PATH, fd://NUMBER.
+        Port 0 lets the system choose. Repeatable.""",
+        section=LISTENING,
+        metavar="ADDRESS",
+        many=True,
+        default_text="sockets passed by systemd, else 0.0.0.0:$PORT, else 127.0.0.1:8000",
+    )
+    uds_permissions: int = option(
+        0o660,
+        "--uds-permissions --unix-socket-perms",
+        OCTAL,
+        "Mode of unix sockets, octal.",
+        section=LISTENING,
+        metavar="MODE",
+    )
+    backlog: int = option(
+        2048,
+        "--backlog",
+        integer(1, 65535),
+        "Connections the system may hold before they are accepted.",
+        section=LISTENING,
+        metavar="N",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shorthand:
+    """Other ways to write `--bind`; `load` folds them into `Config.binds`."""
+
+    host: str = option(
+        DEFAULT_HOST,
+        "--host",
+        HOST,
+        "Listen on this address, with --port.",
+        section=LISTENING,
+        metavar="HOST",
+        default_text=f"{DEFAULT_HOST}; 0.0.0.0 where $PORT decides",
+    )
+    port: int = option(
+        DEFAULT_PORT,
+        "--port",
+        PORT,
+        "Listen on this port, with --host.",
+        section=LISTENING,
+        metavar="PORT",
+        default_text=f"$PORT, else {DEFAULT_PORT}",
+    )
+    uds: str = option(
+        "",
+        "--uds --unix-socket",
+        TEXT,
+        "Listen on this unix socket.",
+        section=LISTENING,
+        metavar="PATH",
+    )
+    fd: int = option(
+        -1,
+        "--fd",
+        integer(0, 99999),
+        "Listen on this inherited descriptor.",
+        section=LISTENING,
+        metavar="NUMBER",
+    )

@@ -1,0 +1,63 @@
+"""What the server says: in responses, in logs."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from nogilserve.config.declare import option
+from nogilserve.config.formats import ACCESS_FORMAT
+from nogilserve.config.kinds import FLAG, LOG_FILE, choice
+
+__all__ = ["LOGGING", "RESPONSES", "Output"]
+
+RESPONSES: Final = "Responses"
+LOGGING: Final = "Logging"
+
+
+@dataclass(frozen=True)
+class Output:
+    """The part of Config about responses and logs."""
+
+    server_header: bool = option(
+        True,
+        "--server-header",
+        FLAG,
+        "Send a Server header where the application sends none.",
+        section=RESPONSES,
+    )
+    access_log: str = option(
+        "",
+        "--access-log --access-logs --access-logfile",
+        LOG_FILE,
+        """Log requests to FILE, or to standard output for "-" or when FILE is left out (then APP
+        comes first).""",
+        section=LOGGING,
+        metavar="FILE",
+        default_text="off",
+        bare="-",
+    )
+    access_log_format: str = option(
+        "combined",
+        "--access-log-format --access-logformat --access-log-fmt",
+        ACCESS_FORMAT,
+        'combined, common, json, or Apache atoms such as "%h %r %>s %b %D".',
+        section=LOGGING,
+        metavar="FORMAT",
+    )
+    log_level: str = option(
+        "info",
+        "--log-level",
+        choice("critical", "error", "warning", "info", "debug"),
+        "Least important messages that are logged.",
+        section=LOGGING,
+        metavar="LEVEL",
+        default_text="info, or debug with --debug",
+    )
+    debug: bool = option(
+        False,
+        "--debug",
+        FLAG,
+        """For development: the traceback of a failed request goes into the response, and messages
+        are logged at level debug unless --log-level says otherwise. Never where strangers see
+        it.""",
+        section=LOGGING,
+    )

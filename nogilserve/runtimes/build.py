@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from nogilserve.apps import LoadedApp, load_app
 from nogilserve.config import Config
-from nogilserve.engine.settings import Settings
+from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.errors import AppImportError
-from nogilserve.gateways.wsgi import WsgiGateway
+from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import Limits, RequestRecord
 from nogilserve.runtimes.contract import Runtime, Served, quantity
 from nogilserve.runtimes.threads import ThreadRuntime
@@ -34,11 +34,10 @@ def load_runtime(config: Config, record: Record | None) -> Runtime:
 
 def _threads(config: Config, loaded: LoadedApp, record: Record | None) -> ThreadRuntime:
     cores = min(config.workers, config.threads)
-    app, name, debug = loaded.app, loaded.name, config.debug
     settings = Settings(
         threads=config.threads,
         cores=cores,
-        gateway=lambda: WsgiGateway(app, name, debug=debug).run,
+        gateway=lambda: _wsgi_gateway(config, loaded),
         limits=limits_of(config),
         poller=config.poller,
         keep_alive=config.keep_alive,
@@ -49,7 +48,14 @@ def _threads(config: Config, loaded: LoadedApp, record: Record | None) -> Thread
         record=record,
     )
     how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"
-    return ThreadRuntime(settings, Served(name, "wsgi", how, loaded.gil_enabled_by))
+    return ThreadRuntime(settings, Served(loaded.name, "wsgi", how, loaded.gil_enabled_by))
+
+
+def _wsgi_gateway(config: Config, loaded: LoadedApp) -> Gateway:
+    app, name, debug = loaded.app, loaded.name, config.debug
+    if config.root_path:
+        return PrefixedWsgiGateway(app, name, config.root_path, debug=debug).run
+    return WsgiGateway(app, name, debug=debug).run
 
 
 def limits_of(config: Config) -> Limits:

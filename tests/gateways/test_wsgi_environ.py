@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nogilserve import __version__
-from nogilserve.gateways.wsgi import FileWrapper, WsgiGateway
+from nogilserve.gateways.wsgi import FileWrapper, PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import CHUNKED, Headers, Request
 from tests.gateways.recording import Recorder, ask, run
 
@@ -217,3 +217,35 @@ def test_early_hints_reach_the_client() -> None:
     WsgiGateway(app, "tests:app").run(exchange)
     assert exchange.hints == [[("Link", "</a.css>; rel=preload")]]
     assert exchange.sent == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "expected"),
+    [
+        ("/shop", "/shop/cart", ("/shop", "/cart")),
+        ("/shop", "/shop", ("/shop", "")),
+        ("/shop", "/shop/", ("/shop", "/")),
+        ("/shop", "/cart", ("/shop", "/cart")),
+        ("/shop", "/shopping", ("/shop", "/shopping")),
+        ("/shop", "/", ("/shop", "/")),
+        ("/shop", "/%73hop/a%20b", ("/shop", "/a b")),
+        ("/shop", "*", ("/shop", "*")),
+        ("/a/b", "/a/b/a/b", ("/a/b", "/a/b")),
+        ("/ü", "/%C3%BC/x", ("/Ã¼", "/x")),
+    ],
+)
+def test_path_below_a_prefix(root_path: str, path: str, expected: tuple[str, str]) -> None:
+    """SCRIPT_NAME is the prefix, PATH_INFO the rest, whether or not the proxy took it off."""
+    seen: list[dict[str, Any]] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.append(environ)
+        start_response("200 OK", [])
+        return []
+
+    exchange = Recorder(ask("GET", path))
+    PrefixedWsgiGateway(app, "tests:app", root_path).run(exchange)
+    [environ] = seen
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == expected
+    assert environ["REQUEST_URI"] == path
+    assert exchange.status == "200 OK"

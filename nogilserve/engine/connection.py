@@ -463,13 +463,18 @@ class Connection(HttpExchange):
             self.close(core)
 
     def stop(self, core: Core) -> bool:
-        """The engine stops: an idle connection ends now, any other after its response."""
+        """The engine stops: an idle connection ends now, any other after its response.
+
+        Where the core is patient an idle one may ask once more, until its time is over.
+        """
         if self.busy or self.state != HEAD or self._in_head:
             return True
         try:
             data = self.sock.recv(RECV)
         except BlockingIOError:
-            if self._fresh:
+            if core.patient:
+                pass
+            elif self._fresh:
                 # Accepted, but the first request is still on its way.
                 self._set_deadline(core, _FRESH_SECONDS)
             else:

@@ -87,6 +87,7 @@ class Core:
         "no_body",
         "now",
         "parked",
+        "patient",
         "poller",
         "ready",
         "record",
@@ -145,7 +146,9 @@ class Core:
         """Permissions to call the application before the body is there; shared by all cores."""
         self.no_body = NoBody()
         self.stopping = False
-        """No further request on any connection."""
+        """Connections end after their next response."""
+        self.patient = False
+        """While stopping: idle connections may ask once more, until their time is over."""
         self.now = monotonic()
         """When the last batch was taken."""
         self.common = b""

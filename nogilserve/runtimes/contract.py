@@ -38,10 +38,17 @@ class Runtime(Protocol):
         """Begin to accept. Raises ConfigError, OSError, and AppImportError for an application
         that does not start (lifespan); then nothing was accepted."""
 
-    def drain(self, on_stopped: Callable[[], None] = ...) -> None:
+    def accept(self, listeners: Sequence[ListeningSocket]) -> None:
+        """After `start`: watch these listening sockets too."""
+
+    def drain(self, on_stopped: Callable[[], None] = ..., *, patient: bool = False) -> None:
         """Stop accepting; idle connections end, the others after their response. See `join`.
 
         `join` calls `on_stopped` as soon as nothing watches the listening sockets any more.
+        With `patient`, for when another process serves on: an idle connection may ask once more
+        (the answer says `Connection: close`) until its keep-alive time is over, because ending it
+        at the very moment the client asks would lose that request. A later `drain` without it
+        ends them; its `on_stopped` does not count.
         """
 
     def join(self, deadline: float) -> bool:

@@ -66,6 +66,7 @@ class ThreadRuntime:
         self._stopped = threading.Semaphore(0)
         """Released once by each acceptor that has stopped."""
         self._on_stopped: Callable[[], None] = lambda: None
+        self._draining = self._patient = False
 
     def start(self, listeners: Sequence[ListeningSocket]) -> None:
         """Begin to serve. What was imported until now is left alone by the garbage collector.
@@ -85,20 +86,34 @@ class ThreadRuntime:
                 core.close()
             raise failures[0]
         self._cores.extend(sorted(cores, key=lambda core: core.index))
+        self.accept(listeners)
+        self._complete.set()
+        for thread in (*self._others, self._watcher):
+            thread.start()
+
+    def accept(self, listeners: Sequence[ListeningSocket]) -> None:
+        """After `start`: watch these listening sockets too."""
         for core in self._cores:
             for listener in listeners:
                 acceptor = Acceptor(listener, self._cores)
                 self._acceptors.append((core, acceptor))
                 core.submit(acceptor.start)
-        self._complete.set()
-        for thread in (*self._others, self._watcher):
-            thread.start()
 
-    def drain(self, on_stopped: Callable[[], None] = lambda: None) -> None:
+    def drain(
+        self, on_stopped: Callable[[], None] = lambda: None, *, patient: bool = False
+    ) -> None:
         """Stop accepting; idle connections end, the others after their response. See `join`.
 
         `join` calls `on_stopped` as soon as no core watches the listening sockets any more.
+        `patient`: idle connections may ask once more until their keep-alive time is over; a later
+        `drain` without it ends them.
         """
+        self._patient = patient
+        if self._draining:
+            if not self._acceptors:
+                self._stop_cores()
+            return
+        self._draining = True
         self._on_stopped = on_stopped
         for core, acceptor in self._acceptors:
             core.submit(partial(_stop_accepting, acceptor, self._stopped))
@@ -114,8 +129,7 @@ class ThreadRuntime:
                 return False
             self._acceptors.pop()
             if not self._acceptors:
-                for core in self._cores:
-                    core.submit(_stop_core)
+                self._stop_cores()
                 self._on_stopped()
         for thread in self._homes:
             thread.join(max(deadline - monotonic(), 0))
@@ -131,6 +145,10 @@ class ThreadRuntime:
             core.close()
         gc.unfreeze()
         return True
+
+    def _stop_cores(self) -> None:
+        for core in self._cores:
+            core.submit(partial(_stop_core, self._patient))
 
     @property
     def accepting(self) -> bool:
@@ -200,8 +218,9 @@ def _stop_accepting(acceptor: Acceptor, stopped: threading.Semaphore, core: Core
     return True
 
 
-def _stop_core(core: Core) -> bool:
+def _stop_core(patient: bool, core: Core) -> bool:
     core.stopping = True
+    core.patient = patient
     for entry in list(core.table.values()):
         if isinstance(entry, Connection):
             core.submit(entry.stop)

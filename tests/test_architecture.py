@@ -19,6 +19,7 @@ RANKS = {
     "errors": 0,
     "config": 1,
     "messages": 1,
+    "perloop": 1,
     "protocols": 2,
     "gateways": 2,
     "apps": 2,
@@ -39,6 +40,7 @@ RANKS = {
 ONLY = {
     "errors": set[str](),
     "messages": {"errors"},
+    "perloop": {"errors"},
     "config": {"errors", "messages"},
     "protocols": {"errors", "messages"},
     "gateways": {"errors", "messages"},

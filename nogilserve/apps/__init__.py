@@ -1,8 +1,8 @@
 """From the name of an application to the application.
 
 `find` imports it, `hints` says what is there where that fails, `interface` tells how it is called,
-`gil` notices an extension module that switched the GIL back on. Knows no configuration, no server,
-no socket. Runs once, at start, on one thread.
+`gil` notices an extension module that switched the GIL back on, `loopbound` finds what belongs to
+one event loop. Knows no configuration, no server, no socket. Runs once, at start, on one thread.
 """
 
 from nogilserve.apps.find import LoadedApp, load_app

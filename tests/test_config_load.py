@@ -93,6 +93,19 @@ def test_defaults_are_the_documented_ones() -> None:
         config.reload_include,
         config.reload_exclude,
     ) == (False, (), (), ())
+    assert (
+        config.proxy_headers,
+        config.forwarded_allow_ips,
+        config.forwarded_fields,
+        config.proxy_protocol,
+        config.proxy_protocol_from,
+    ) == (
+        True,
+        ("127.0.0.1", "::1", "unix"),
+        ("x-forwarded-for", "x-forwarded-proto", "forwarded"),
+        "off",
+        ("127.0.0.1", "::1", "unix"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,6 +131,12 @@ def test_defaults_are_the_documented_ones() -> None:
         ),
         (["--workers-lifetime=2h"], {"generation_lifetime": 7200.0}),
         (["--websocket-max-message-size=1m"], {"ws_max_size": 1024**2}),
+        (["--no-proxy-headers"], {"proxy_headers": False}),
+        (
+            ["--forwarded-allow-ips=10.0.0.0/8, [::1],unix", "--forwarded-allow-ips=*"],
+            {"forwarded_allow_ips": ("10.0.0.0/8", "::1", "unix", "*")},
+        ),
+        (["--proxy-allow-from=192.0.2.1/32"], {"proxy_protocol_from": ("192.0.2.1",)}),
     ],
 )
 def test_spellings_of_other_servers_mean_the_same(
@@ -415,6 +434,15 @@ WRONG: list[tuple[Sequence[str], Mapping[str, str], Sequence[str]]] = [
     (["--group=www:data"], {}, ["--group", "'www:data'", "a name or a number"]),
     (["--umask=22"], {}, ["--umask", "'22'", '"022"']),
     (["--control-socket="], {}, ["--control-socket", "it is empty"]),
+    (["--forwarded-allow-ips=10.0.0.0/33"], {}, ["--forwarded-allow-ips", "10.0.0.0/8, unix"]),
+    (["--forwarded-allow-ips=10.1.0.0/8"], {}, ["'10.1.0.0/8'", "write 10.0.0.0/8, or 10.1.0.0"]),
+    (["--forwarded-allow-ips=localhost"], {}, ["'localhost'", "names are not looked up"]),
+    (["--forwarded-allow-ips=10.0.0.1,"], {}, ["--forwarded-allow-ips", "''"]),
+    ([], {"FORWARDED_ALLOW_IPS": "::1 10.0.0.1"}, ["--forwarded-allow-ips", "FORWARDED_ALLOW_IPS"]),
+    (["--forwarded-fields=x-real-ip"], {}, ["--forwarded-fields", "x-forwarded-for, x-forw"]),
+    (["--proxy-protocol=v1"], {}, ["--proxy-protocol", "'v1'", "off, optional, required"]),
+    (["--proxy-protocol-from=lb"], {}, ["--proxy-protocol-from", "'lb'", "unix, or *"]),
+    (["--header-map=drop"], {}, ["--header-map", "underscore"]),
     (["other:app"], {}, ["unexpected argument 'other:app'", "'main:app'"]),
     (["--app=other:app"], {}, ["unexpected argument 'main:app'", "'other:app'"]),
     (["--threads"], {}, ["--threads", "a value is missing", "from 1 to 4096"]),
@@ -512,6 +540,16 @@ def test_missing_application_hints_at_a_swallowed_one() -> None:
         load(["--access-log", "main:app"], {}, NOWHERE)
 
 
+def test_conventional_variable_of_proxies(file: Callable[[str], Path]) -> None:
+    """FORWARDED_ALLOW_IPS counts, as with gunicorn and uvicorn, where nothing else is said."""
+    value = "10.0.0.1,10.1.0.0/16"
+    config = load_here(FORWARDED_ALLOW_IPS=value)
+    assert config.forwarded_allow_ips == ("10.0.0.1", "10.1.0.0/16")
+    cwd = file("forwarded-allow-ips = ['::1', 'unix']\n")
+    config = load_here(cwd=cwd, FORWARDED_ALLOW_IPS=value)
+    assert config.forwarded_allow_ips == ("::1", "unix")
+
+
 def test_conventional_worker_count_bows_to_threads() -> None:
     """WEB_CONCURRENCY is set by platforms for servers of processes; it is no contradiction."""
     config = load_here("--threads=2", WEB_CONCURRENCY="8")
@@ -603,6 +641,9 @@ BINDS = st.one_of(
     st.builds(lambda path: Bind("unix", path="x" + path), TEXTS),
     st.builds(lambda fd: Bind("fd", fd=fd), st.integers(0, 999)),
 )
+NETWORKS = st.one_of(
+    st.sampled_from(["*", "unix"]), st.ip_addresses().map(str), st.just("10.0.0.0/8")
+)
 TIMES = st.integers(1, 86_400_000).map(lambda value: value / 1000)
 
 
@@ -616,6 +657,9 @@ def configs(draw: st.DrawFn) -> Config:
         "app": draw(TEXTS),
         "interface": draw(st.sampled_from(["auto", "wsgi", "asgi"])),
         "root_path": draw(st.sampled_from(["", "/shop", "/a/b", "/ä b"])),
+        "forwarded_allow_ips": tuple(draw(st.lists(NETWORKS, min_size=1, max_size=3))),
+        "proxy_headers": draw(st.booleans()),
+        "proxy_protocol": draw(st.sampled_from(["off", "optional", "required"])),
         "loops": draw(st.integers(0, 1024)),
         "loop_bound": tuple(draw(st.lists(st.sampled_from(["a:B", "c.d:E.F"]), max_size=2))),
         "ws_max_size": draw(st.integers(1, 1024**4)),

@@ -30,6 +30,7 @@ from nogilserve.config.kinds import (
     seconds,
     size,
 )
+from nogilserve.config.networks import NETWORK
 from nogilserve.messages import RequestRecord
 from nogilserve.observe.accesslog import compile_format
 
@@ -82,6 +83,13 @@ GOOD: list[tuple[Kind[Any], str, object]] = [
     (HOST, "*", ""),
     (HOST, "fe80::1%eth0", "fe80::1%eth0"),
     (HOST, "localhost", "localhost"),
+    (NETWORK, "*", "*"),
+    (NETWORK, "UNIX", "unix"),
+    (NETWORK, "127.0.0.1", "127.0.0.1"),
+    (NETWORK, "10.0.0.0/8", "10.0.0.0/8"),
+    (NETWORK, "10.0.0.1/32", "10.0.0.1"),
+    (NETWORK, "[2001:DB8::1]", "2001:db8::1"),
+    (NETWORK, "2001:db8::/32", "2001:db8::/32"),
     (UMASK, "022", 0o022),
     (TYPE, "asyncpg.pool:Pool", "asyncpg.pool:Pool"),
     (TYPE, "a:B.C", "a:B.C"),
@@ -107,6 +115,10 @@ BAD: list[tuple[Kind[Any], str]] = [
         for text in ("", "0", "4097", "-1", "+1", "1.0", "1_0", " 1", "\uff11", "x", "1e3")
     ),
     *((COUNT_OR_AUTO, text) for text in ("", "65", "-1", "none", "00")),
+    *(
+        (NETWORK, text)
+        for text in ("", "a", "10.0.0.1/8", "10.0.0.0/33", "1.2.3", "fe80::1%eth0", "01.2.3.4")
+    ),
     *((TYPE, text) for text in ("", "a", "a:", ":B", "a:b:c", "a b:C", "1a:B", "a:B()")),
     *(
         (PREFIX_PATH, text)

@@ -30,6 +30,8 @@ class Option:
     """The default in words where it depends on the machine or on other options, else ""."""
     many: bool
     """Repeatable: the value is a tuple."""
+    commas: bool
+    """Repeatable, and one text may hold several values, separated by commas."""
     bare: str
     """The value when the flag is given without one; "" if it needs one."""
     scope: str
@@ -96,6 +98,7 @@ def option[T](
     metavar: str = "",
     default_text: str = "",
     many: bool = False,
+    commas: bool = False,
     bare: str = "",
     scope: str = "all",
 ) -> T:
@@ -108,6 +111,7 @@ def option[T](
         "metavar": metavar,
         "default_text": default_text,
         "many": many,
+        "commas": commas,
         "bare": bare,
         "scope": scope,
     }

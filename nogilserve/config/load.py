@@ -135,6 +135,8 @@ def _first(layers: Sequence[Layer], name: str) -> Written | None:
 def _parse(option: Option, written: Written) -> Any:
     if option.many:
         texts = written.value if isinstance(written.value, tuple) else (written.value,)
+        if option.commas:
+            texts = tuple(part.strip() for text in texts for part in text.split(","))
         return tuple(_parse_one(option, text, written.origin) for text in texts)
     text = written.value if isinstance(written.value, str) else ",".join(written.value)
     return _parse_one(option, text, written.origin)

@@ -8,10 +8,6 @@ from typing import Final
 __all__ = ["not_here"]
 
 _TLS: Final = "TLS is planned; until then let a proxy do it, see docs/operations.md"
-_FORWARDED: Final = (
-    "planned; until then the application takes over the headers of its proxy, see "
-    "docs/operations.md"
-)
 _THREADS: Final = "threads are what this server is about; leave it out, see --threads and --workers"
 _BUSY: Final = (
     "no limit of this kind; --threads says how many calls are under way at once, and an idle or "
@@ -39,7 +35,8 @@ _LONG: Final = {
     "date-header": "Date is sent unless the application sends its own; leave it out",
     "error-log": _ERRORS,
     "error-logfile": _ERRORS,
-    "forwarded-allow-ips": _FORWARDED,
+    "forwarder-headers": "fields with an underscore never reach the application; see --root-path",
+    "header-map": "fields with an underscore never reach the application; leave it out",
     "header": "the application or the proxy adds header fields",
     "http": _HTTP,
     "ident": "the Server header can only be left out, with --no-server-header",
@@ -53,8 +50,6 @@ _LONG: Final = {
     "preload": "the application is imported once anyway; leave it out",
     "preload-app": "the application is imported once anyway; leave it out",
     "process-name": "the process keeps the name it was started with",
-    "proxy-headers": _FORWARDED,
-    "proxy-protocol": "planned",
     "pythonpath": "here that is --app-dir",
     "reload-delay": _RELOAD,
     "reload-engine": _RELOAD,

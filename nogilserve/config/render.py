@@ -28,8 +28,8 @@ the first that has it wins:
 3. a **file**: the one given with `--config`, else `nogilserve.toml` in the working directory, else
    `[tool.nogilserve]` in its `pyproject.toml`. Keys are the long options without dashes in front;
    `_` and `-` are the same;
-4. the **conventional variables** `PORT` (listen on `0.0.0.0:$PORT`) and `WEB_CONCURRENCY`
-   (`--workers`).
+4. the **conventional variables** `PORT` (listen on `0.0.0.0:$PORT`), `WEB_CONCURRENCY`
+   (`--workers`) and `FORWARDED_ALLOW_IPS` (`--forwarded-allow-ips`).
 
 A list (a repeatable option such as `--bind`) is taken whole from the first place that has it.
 Durations are seconds or carry a unit (`500ms`, `30s`, `2m`, `1h`), sizes are bytes or carry one

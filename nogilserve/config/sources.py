@@ -33,7 +33,11 @@ __all__ = [
 ]
 
 PREFIX: Final = "NOGILSERVE_"
-CONVENTIONAL: Final = {"PORT": "port", "WEB_CONCURRENCY": "workers"}
+CONVENTIONAL: Final = {
+    "PORT": "port",
+    "WEB_CONCURRENCY": "workers",
+    "FORWARDED_ALLOW_IPS": "forwarded-allow-ips",
+}
 
 _NOT_OPTIONS: Final = frozenset({"NOGILSERVE_PYTHON"})
 """Read by the project's own tooling, not by the server."""

@@ -11,6 +11,7 @@ from nogilserve.config.options.invocation import INVOCATION, Invocation
 from nogilserve.config.options.listening import LISTENING, Listening, Shorthand
 from nogilserve.config.options.output import LOGGING, RESPONSES, Output
 from nogilserve.config.options.process import GENERATIONS, PROCESS, RELOADING, Process
+from nogilserve.config.options.proxies import PROXIES, Proxies
 from nogilserve.config.options.work import WORK, Work, processors
 
 __all__ = ["OPTIONS", "SECTIONS", "SETTINGS", "Config", "Invocation", "Shorthand", "processors"]
@@ -18,6 +19,7 @@ __all__ = ["OPTIONS", "SECTIONS", "SETTINGS", "Config", "Invocation", "Shorthand
 SECTIONS: Final = (
     APPLICATION,
     LISTENING,
+    PROXIES,
     WORK,
     ASGI,
     PROCESS,
@@ -33,7 +35,7 @@ SECTIONS: Final = (
 
 
 @dataclass(frozen=True)
-class Config(Output, Bounds, Process, Asgi, Work, Listening, Application):
+class Config(Output, Bounds, Process, Asgi, Work, Proxies, Listening, Application):
     """Every setting in force, checked. Immutable: share it freely.
 
     `load` makes it. Durations are seconds, sizes are bytes.

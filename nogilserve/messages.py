@@ -4,10 +4,20 @@ Text is `str` holding latin-1 (one character per byte), as PEP 3333 has it: the 
 wire are decoded once. Nothing here knows sockets, threads or applications.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Protocol
 
-__all__ = ["CHUNKED", "Exchange", "Headers", "Limits", "Request", "RequestRecord"]
+__all__ = [
+    "CHUNKED",
+    "AsyncExchange",
+    "Exchange",
+    "Headers",
+    "Limits",
+    "Request",
+    "RequestRecord",
+    "WebSocketExchange",
+]
 
 Headers = list[tuple[str, str]]
 """Field lines in order. Of a request the names are lower case, repeated fields are kept apart."""
@@ -175,3 +185,116 @@ class Exchange(Protocol):
     @property
     def request_id(self) -> str:
         """Made on first use; names the request in the logs."""
+
+
+class AsyncExchange(Protocol):
+    """One request and its response, as an asynchronous gateway sees it.
+
+    Owner: the event loop of the connection. After `send_whole` or `send_end` it may be used for
+    the next request: the gateway must not touch it for this one any more. Methods that send raise
+    ClientDisconnected when the peer is gone, and ResponseError for an application's mistake.
+    """
+
+    request: Request
+    scheme: str
+    """ "http" or "https"."""
+    client: tuple[str, str] | None
+    """Address, and port as text, of the peer; None on a unix socket."""
+    server: tuple[str, str]
+    """Name or address, and port as text, of the socket that accepted."""
+    gone: bool
+    """The peer has closed its sending side, or the connection is lost."""
+    congested: bool
+    """More has been sent than the peer takes: `drain` waits."""
+
+    def read_body(self) -> bytes | None:
+        """What has come of the request body; b"" at its end, None when that has not come yet.
+        Raises TruncatedBody when it will not."""
+
+    @property
+    def body_complete(self) -> bool:
+        """Whether all of the request body was read."""
+
+    def news(self) -> Awaitable[None]:
+        """Wait for bytes of the body, the peer's end, or the end of this response."""
+
+    def drain(self) -> Awaitable[None]:
+        """Wait until the peer has taken enough of what was sent. Raises ClientDisconnected."""
+
+    def prepare(self, status: str, headers: Headers) -> None:
+        """As of Exchange."""
+
+    def send_early_hints(self, headers: Headers) -> None:
+        """As of Exchange."""
+
+    def send_whole(self, body: bytes) -> None:
+        """The prepared head with its whole body in one call: the ordinary case."""
+
+    def send_head(self, length: int | None) -> None:
+        """Start with the prepared head; `length` is the size of the body where it is known."""
+
+    def send_data(self, data: bytes) -> None:
+        """A piece of the body, passed on now."""
+
+    def send_file(self, file: BinaryIO, offset: int, count: int) -> Awaitable[None]:
+        """`count` bytes of a real file from `offset`; the file must stay open until then."""
+
+    def send_end(self, trailers: Headers = ...) -> None:
+        """The body is complete. Trailers are sent where the framing has room for them."""
+
+    def abort(self) -> None:
+        """The response cannot be completed: end the connection, so that the peer can tell."""
+
+    @property
+    def head_sent(self) -> bool:
+        """Whether a final response head was handed over."""
+
+    @property
+    def request_id(self) -> str:
+        """Made on first use; names the request in the logs."""
+
+    @property
+    def known_id(self) -> str:
+        """The request id if there is one already, else ""."""
+
+
+class WebSocketExchange(Protocol):
+    """A WebSocket handshake and the connection that follows (RFC 6455).
+
+    Owner: the event loop of the connection.
+    """
+
+    subprotocols: tuple[str, ...]
+    """What the peer offers, in its order of preference."""
+    congested: bool
+    """As of AsyncExchange."""
+    close_code: int
+    """How the connection ended: the peer's code, 1005 for none, 1006 without a closing handshake
+    (RFC 6455 §7.4); 0 before."""
+    close_reason: str
+
+    @property
+    def http(self) -> AsyncExchange:
+        """The handshake as a request, to be refused with an ordinary response; until `accept`."""
+
+    def accept(self, subprotocol: str | None, headers: Headers) -> None:
+        """Answer 101. Raises ResponseError, ClientDisconnected."""
+
+    def next_message(self) -> str | bytes | None:
+        """The next message; None when there is none: for now, or (`close_code`) any more."""
+
+    def news(self) -> Awaitable[None]:
+        """Wait for a message or the end."""
+
+    def drain(self) -> Awaitable[None]:
+        """As of AsyncExchange."""
+
+    def send_text(self, data: str) -> None:
+        """A text message. Raises ResponseError, ClientDisconnected."""
+
+    def send_bytes(self, data: bytes) -> None:
+        """A binary message. Raises ResponseError, ClientDisconnected."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; nothing can be sent any more. Raises ResponseError for a
+        code that may not be sent."""

@@ -54,7 +54,7 @@ ONLY = {
 NEVER = {
     "protocols": "socket ssl select selectors threading asyncio time logging",
     "gateways": "socket ssl select selectors nogilserve.protocols h11",
-    "engine": "nogilserve.gateways asyncio",
+    "engine": "nogilserve.gateways",
     "engine.scheduler": "http h11 socket ssl",
     "engine.connection": "ssl",
     "runtimes": "http h11 nogilserve.protocols",
@@ -174,8 +174,15 @@ def judge(module: Module) -> Iterator[str]:
             for banned in names.split()
             if within(generic, banned)
         ]
+        if within(name, "asyncio") and not may_know_asyncio(module.name):
+            objections.append("imports asyncio, which of the engine only engine.loop knows")
         yield from (f"line {line} {objection}" for objection in objections)
     yield from judge_looks(module)
+
+
+def may_know_asyncio(name: str) -> bool:
+    """Whether a module may: the threads of the engine have no event loop."""
+    return within(name, "engine.loop") or not within(name, "engine")
 
 
 def judge_foreign(module: Module, top: str) -> Iterator[str]:
@@ -258,6 +265,7 @@ PLANTED = [
     ("engine/n.py", "from nogilserve.attic import m", "which has no rank"),
     ("engine/helpers.py", "", 'is named "helpers"'),
     ("engine/o.py", "\n" * 601, "more than 600"),
+    ("engine/p.py", "import asyncio", "only engine.loop knows"),
 ]
 
 

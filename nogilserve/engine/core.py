@@ -11,11 +11,12 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from time import gmtime, monotonic, time
+from time import monotonic, time
 from typing import Any, Final, Protocol
 
 from nogilserve.engine.body import NoBody
 from nogilserve.engine.counters import Counters
+from nogilserve.engine.date import date_line
 from nogilserve.engine.poller import READ, make_poller
 from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares
 from nogilserve.engine.settings import Gateway, Settings
@@ -25,12 +26,6 @@ from nogilserve.protocols.http1 import Tables
 _log = logging.getLogger("nogilserve.engine")
 
 __all__ = ["Core", "Entry", "Expiring"]
-
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS: Final = (
-    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
-    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
-)
 
 _HELP_SECONDS: Final = 0.005
 """How long the thread of an idle core helps another one at most."""
@@ -326,7 +321,7 @@ class Core:
         """Once a second at most: the Date line and the deadlines."""
         self._next_second = now // 1 + 1
         wall = time()
-        self.common = _date_line(wall) + self._server_line
+        self.common = date_line(wall) + self._server_line
         for item in self.wheel.expire(now):
             try:
                 item.on_deadline(self)
@@ -350,12 +345,3 @@ class Core:
         self.poller.close()
         self._reader.close()
         self._writer.close()
-
-
-def _date_line(wall: float) -> bytes:
-    """The Date field line (RFC 9110 §6.6.1) for seconds since the epoch."""
-    t = gmtime(wall)
-    return (
-        f"Date: {_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year} "
-        f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT\r\n"
-    ).encode("ascii")

@@ -46,6 +46,11 @@ class Recorded:
             self._id = os.urandom(6).hex()
         return self._id
 
+    @property
+    def known_id(self) -> str:
+        """The request id if there is one already, else ""."""
+        return self._id
+
     def _begin_record(self) -> None:
         self._started = monotonic()
         self._wall = time()

@@ -187,11 +187,19 @@ class Shares:
         self._lock = threading.Lock()
         self._open = [0] * cores
 
-    def assign(self, here: int) -> int:
-        """The core for a new connection, counted from now on: `here` if no other has fewer."""
+    def assign(self, here: int, avoid: frozenset[int] = frozenset()) -> int:
+        """The core for a new connection, counted from now on: `here` if no other has fewer, but
+        none of `avoid` unless that is all of them."""
         with self._lock:
-            fewest = min(self._open)
-            target = here if self._open[here] == fewest else self._open.index(fewest)
+            opened = self._open
+            if avoid and len(avoid) < len(opened):
+                target = min(
+                    (index for index in range(len(opened)) if index not in avoid),
+                    key=opened.__getitem__,
+                )
+            else:
+                fewest = min(opened)
+                target = here if opened[here] == fewest else opened.index(fewest)
             self._open[target] += 1
         return target
 

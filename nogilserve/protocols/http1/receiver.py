@@ -262,6 +262,11 @@ class Receiver:
         return None
 
     @property
+    def body_complete(self) -> bool:
+        """Whether all of the request body was taken by read_body()."""
+        return not self._body_left and (self._chunks is None or self._chunks.complete)
+
+    @property
     def trailers(self) -> Headers:
         """The trailer fields of the current request, once its body is complete."""
         return [] if self._chunks is None else self._chunks.trailers

@@ -1,0 +1,320 @@
+"""What the connections of one event loop share."""
+
+import asyncio
+import contextvars
+import logging
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, time
+from typing import Any, Final, Protocol
+
+from nogilserve.engine.counters import Counters
+from nogilserve.engine.date import date_line
+from nogilserve.engine.scheduler import Shares
+from nogilserve.engine.wheel import NEVER, Wheel
+from nogilserve.messages import AsyncExchange, Limits, RequestRecord, WebSocketExchange
+from nogilserve.protocols.http1.tables import Tables
+
+__all__ = ["Accepted", "AsyncGateway", "Client", "LoopCore", "LoopSettings"]
+
+_log = logging.getLogger("nogilserve.engine")
+
+BEAT: Final = 0.1
+"""Seconds between two signs of life of a loop with requests in progress."""
+
+
+class AsyncGateway(Protocol):
+    """Runs the application. Owner: one loop. The coroutines never raise."""
+
+    def http(self, exchange: AsyncExchange) -> Coroutine[Any, Any, None]:
+        """One request."""
+
+    def websocket(self, exchange: WebSocketExchange) -> Coroutine[Any, Any, None]:
+        """One WebSocket connection, from its handshake to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """Immutable. Times are in seconds, sizes in bytes; 0 turns a time off where noted."""
+
+    limits: Limits = field(default_factory=Limits)
+    keep_alive: float = 5.0
+    """Between two requests of a connection."""
+    head_timeout: float = 10.0
+    """From accepting, or from the first byte of a head, to the end of that head."""
+    body_timeout: float = 30.0
+    """Between two pieces of a request body that the application waits for."""
+    write_timeout: float = 60.0
+    """Without the client taking a byte of the response."""
+    server_header: bool = True
+    """Whether responses say `Server: nogilserve`."""
+    record: Callable[[RequestRecord], None] | None = None
+    """Takes finished requests for the access log; any thread, must not block."""
+    ws_max_size: int = 1 << 24
+    """Longest WebSocket message, decompressed."""
+    ws_ping_interval: float = 20.0
+    """Between two pings; 0: none are sent."""
+    ws_ping_timeout: float = 20.0
+    """From a ping to its pong; 0: it is waited for without end."""
+    ws_deflate: bool = True
+    """Whether permessage-deflate is agreed to (RFC 7692)."""
+
+
+class Client(Protocol):
+    """A connection as its core knows it."""
+
+    deadline: float
+    due: float
+
+    def on_deadline(self) -> None:
+        """The deadline has passed."""
+
+    def stop(self) -> None:
+        """The server stops: end now when idle, else as soon as it can be done in order."""
+
+    def cut(self) -> None:
+        """The server does not wait any longer."""
+
+    def now_running(self) -> str:
+        """The request inside the application, "GET /path", "" for none. Any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted connection on its way to its loop. Immutable."""
+
+    fd: int
+    """Of the socket, owned by whoever takes this up."""
+    family: int
+    client: tuple[str, str] | None
+    server: tuple[str, str]
+
+
+class LoopCore:
+    """Owner: the thread of its loop. For any thread: `adopt_soon`, `submit`, `is_late`, `silence`,
+    reading `counters`, `active`, `beating` and (as a copy) `clients`.
+    """
+
+    __slots__ = (
+        "_last_beat",
+        "_make_client",
+        "_next_second",
+        "_server_line",
+        "_timer",
+        "_timer_at",
+        "_touched",
+        "active",
+        "beating",
+        "blocked",
+        "body_timeout",
+        "clients",
+        "common",
+        "counters",
+        "gateway",
+        "head_timeout",
+        "idle",
+        "index",
+        "keep_alive",
+        "limits",
+        "loop",
+        "patient",
+        "record",
+        "settings",
+        "shares",
+        "stopping",
+        "tables",
+        "tasks",
+        "thread",
+        "wheel",
+        "write_timeout",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        loop: asyncio.AbstractEventLoop,
+        gateway: AsyncGateway,
+        settings: LoopSettings,
+        shares: Shares,
+        make_client: "Callable[[LoopCore, Accepted], asyncio.Protocol]",
+    ) -> None:
+        self.index = index
+        self.loop = loop
+        self.thread = threading.get_ident()
+        self.gateway = gateway
+        self.settings = settings
+        self.shares = shares
+        self._make_client = make_client
+        self.tables = Tables()
+        self.counters = Counters()
+        self.clients: set[Client] = set()
+        """Open connections."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Requests that did not end in their first step; keeps them alive."""
+        self.active = 0
+        """Requests that the application has not answered yet."""
+        self.wheel: Wheel[Any] = Wheel()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = NEVER
+        self.stopping = False
+        """No further request on any connection."""
+        self.patient = False
+        """While stopping: another process serves on, idle connections may ask once more."""
+        self.idle = asyncio.Event()
+        """Set when the core is stopping and has nothing left to do."""
+        self.beating = False
+        """Whether signs of life are given. Written by the loop, read by any thread."""
+        self._last_beat = 0.0
+        self._touched = False
+        self.blocked = 0
+        """Times the loop was found blocked. Written by the watch."""
+        self.common = b""
+        """The Date and Server field lines of responses."""
+        self._server_line = b"Server: nogilserve\r\n" if settings.server_header else b""
+        self._next_second = 0.0
+        # Copies of the settings that requests need: shared instances are slow to read from.
+        self.limits = settings.limits
+        self.keep_alive = settings.keep_alive
+        self.head_timeout = settings.head_timeout
+        self.body_timeout = settings.body_timeout
+        self.write_timeout = settings.write_timeout
+        self.record = settings.record
+
+    # ---- any thread
+
+    def adopt_soon(self, batch: Sequence[Accepted]) -> None:
+        """Make these accepted sockets connections of this loop."""
+        self.submit(self._adopt, batch)
+
+    def submit(self, what: Callable[..., object], *arguments: object) -> None:
+        """Have the loop call `what` soon. RuntimeError once the loop is closed."""
+        self.loop.call_soon_threadsafe(what, *arguments)
+
+    def is_late(self, seconds: float) -> bool:
+        """Whether the loop should have given a sign of life and has not for `seconds`."""
+        return self.beating and self.silence() > seconds
+
+    def silence(self) -> float:
+        """Seconds since the loop should have turned, at most 0 when it has."""
+        return monotonic() - self._last_beat - BEAT
+
+    # ---- the loop
+
+    def _adopt(self, batch: Sequence[Accepted]) -> None:
+        for accepted in batch:
+            self.spawn(self._connect(accepted))
+
+    async def _connect(self, accepted: Accepted) -> None:
+        """Wrap the descriptor here: an attribute whose value another thread has made is slow."""
+        sock = socket.socket(accepted.family, socket.SOCK_STREAM, fileno=accepted.fd)
+        try:
+            sock.setblocking(False)
+            if accepted.client is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self.loop.connect_accepted_socket(lambda: self._make_client(self, accepted), sock)
+        except OSError:
+            sock.close()  # gone already
+            self.shares.release(self.index)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as an eager task with a context of its own."""
+        task = asyncio.Task(work, loop=self.loop, eager_start=True, context=contextvars.Context())
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if self.stopping:
+            self.check_idle()
+
+    def touch(self) -> None:
+        """Something is given to the application: signs of life are due from now on."""
+        self._touched = True
+        if not self.beating:
+            self._beat()
+
+    def _beat(self) -> None:
+        """A sign of life, for as long as something happens: an idle loop is left asleep."""
+        self._last_beat = monotonic()
+        if self.active or self._touched:
+            self._touched = False
+            self.beating = True
+            self.loop.call_later(BEAT, self._beat)
+        else:
+            self.beating = False
+
+    def opened(self, client: Client) -> None:
+        """A connection was made."""
+        self.clients.add(client)
+
+    def closed(self, client: Client) -> None:
+        """A connection has ended."""
+        self.clients.discard(client)
+        self.counters.closed += 1
+        self.shares.release(self.index)
+        if self.stopping:
+            self.check_idle()
+
+    def check_idle(self) -> None:
+        """Tell who waits for it when nothing is left to do."""
+        if not self.clients and not self.tasks:
+            self.idle.set()
+
+    def stop(self, *, patient: bool) -> None:
+        """Serve what was begun and nothing else; see `idle` and `patient`."""
+        self.stopping = True
+        self.patient = patient
+        for client in list(self.clients):
+            client.stop()
+        self.check_idle()
+
+    def cut_off_later(self, seconds: float) -> None:
+        """Cut off what is left then."""
+        self.loop.call_later(max(seconds, 0), self.cut_off)
+
+    def cut_off(self) -> None:
+        """End what is left: connections are aborted, requests cancelled."""
+        for client in list(self.clients):
+            client.cut()
+        for task in list(self.tasks):
+            task.cancel("the server stops")
+
+    def set_deadline(self, client: Client, seconds: float) -> None:
+        """Call `client.on_deadline` when it is due, up to a second late."""
+        client.deadline = deadline = monotonic() + seconds
+        if deadline < client.due - 1:
+            self.enter(client)
+
+    def enter(self, client: Client) -> None:
+        """Have the client's deadline looked after."""
+        self.wheel.enter(client)
+        if self.wheel.next < self._timer_at:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self.wheel.next
+        # A time from now, since uvloop's clock is not the system's monotonic one.
+        self._timer = self.loop.call_later(max(self._timer_at - monotonic(), 0), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._timer_at = NEVER
+        for client in self.wheel.expire(monotonic()):
+            try:
+                client.on_deadline()
+            except Exception:
+                _log.critical("internal error in %r", client, exc_info=True)
+                client.cut()
+        if self.wheel.next < self._timer_at:
+            self._set_timer()
+
+    def refresh(self, now: float) -> None:
+        """Bring the Date field up to date when its second is over; `now`: monotonic."""
+        if now >= self._next_second:
+            self._next_second = now // 1 + 1
+            self.common = date_line(time()) + self._server_line

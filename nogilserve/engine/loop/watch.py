@@ -1,0 +1,75 @@
+"""The watchdog: an event loop that does not turn is reported, with the code that blocks it.
+
+A loop with something in progress gives a sign of life ten times a second (`LoopCore.touch`), an
+idle one gives none and is not waited for. So looking costs nothing when nothing happens.
+"""
+
+import linecache
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from nogilserve.engine.loop.core import LoopCore
+
+__all__ = ["LoopWatch"]
+
+_log = logging.getLogger("nogilserve.engine")
+
+
+class LoopWatch:
+    """Owner: the thread that runs `run`; `stop` is for any thread."""
+
+    def __init__(self, cores: Sequence[LoopCore], seconds: float) -> None:
+        """`seconds`: how long a loop may go without turning."""
+        self._cores = cores
+        self._seconds = seconds
+        self._stop = threading.Event()
+        self._reported: set[int] = set()
+        """Loops found blocked and not seen turning since."""
+
+    def stop(self) -> None:
+        """End `run`. Any thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """The body of the watching thread."""
+        pause = self._seconds / 2
+        while not self._stop.wait(pause if any(c.beating for c in self._cores) else 1.0):
+            self.look()
+
+    def look(self) -> None:
+        """Look at every loop once; report each occurrence once."""
+        for core in self._cores:
+            if not core.is_late(self._seconds):
+                self._reported.discard(core.index)
+            elif core.index not in self._reported:
+                self._reported.add(core.index)
+                core.blocked += 1
+                _report(core, _stack_of(core.thread))
+
+
+def _report(core: LoopCore, stack: str) -> None:
+    _log.warning(
+        "Event loop %d is blocked: it has not turned for %.2f s, and its %d connections wait. "
+        "Use an asynchronous call, or asyncio.to_thread. It is in:\n%s",
+        core.index,
+        core.silence(),
+        len(core.clients),
+        stack,
+    )
+
+
+def _stack_of(thread: int) -> str:
+    """The innermost frames of a thread, as a traceback shows them."""
+    frame: FrameType | None = sys._current_frames().get(thread)  # noqa: SLF001
+    try:
+        if frame is None:
+            return "  (the thread has ended)"
+        linecache.checkcache()
+        stack = traceback.extract_stack(frame)
+        return "".join(traceback.format_list(stack[-12:])).rstrip()
+    finally:
+        del frame

@@ -1,0 +1,77 @@
+"""What the calls of an ASGI application have in common, whatever they are about."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from http import HTTPStatus
+from sys import intern
+from typing import Any, Final
+
+from nogilserve.errors import ResponseError
+from nogilserve.messages import Headers
+
+__all__ = [
+    "Application",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "at_home",
+    "payload",
+    "response_headers",
+    "status_text",
+    "unexpected",
+]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Interned, so immortal: every loop uses them.
+_STATUS: Final = {status.value: intern(f"{status.value} {status.phrase}") for status in HTTPStatus}
+
+
+def status_text(status: object) -> str:
+    """ "200 OK" for 200. Raises ResponseError for what is no number."""
+    text = _STATUS.get(status)  # type: ignore[call-overload]
+    if text is not None:
+        return str(text)
+    if type(status) is not int:
+        raise ResponseError(f"the status must be an int, not {type(status).__name__}")
+    return f"{status} "
+
+
+def response_headers(message: Message) -> Headers:
+    """The field lines of a message as text. Raises ResponseError for what are no pairs of bytes."""
+    try:
+        return [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in message.get("headers", ())
+        ]
+    except (AttributeError, TypeError, ValueError):
+        raise ResponseError(
+            f"headers must be pairs of bytes, not {message.get('headers')!r:.200}"
+        ) from None
+
+
+def payload(message: Message, key: str = "body") -> bytes:
+    """The bytes of a message. Raises ResponseError for what are none."""
+    data = message.get(key, b"")
+    if type(data) is bytes:
+        return data
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise ResponseError(f"{key!r} must be bytes, not {type(data).__name__}")
+
+
+def unexpected(message: Message, expected: str) -> ResponseError:
+    """The application's mistake of sending a message at the wrong time."""
+    return ResponseError(f"the application sent {message.get('type')!r}, expected {expected}")
+
+
+async def at_home[T](
+    loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """Run a coroutine on the loop that the connection belongs to, from another loop."""
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), loop))

@@ -1,0 +1,101 @@
+"""The application as the connections of one event loop see it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nogilserve.errors import ClientDisconnected, ResponseError
+from nogilserve.gateways.asgi.calls import Application
+from nogilserve.gateways.asgi.http import HttpCall
+from nogilserve.gateways.asgi.scope import ScopeMaker
+from nogilserve.gateways.asgi.websocket import WebSocketCall
+from nogilserve.gateways.failures import PLAIN, STATUS, failure_text, log_failure
+from nogilserve.messages import AsyncExchange, WebSocketExchange
+
+__all__ = ["AsgiGateway"]
+
+_log = logging.getLogger("nogilserve.error")
+
+
+class AsgiGateway:
+    """Owner: one event loop. Its coroutines never raise, but for a cancellation."""
+
+    def __init__(
+        self,
+        app: Application,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        root_path: str = "",
+        state: Mapping[str, Any] | None = None,
+        debug: bool = False,
+        explain: Callable[[BaseException], str | None] = lambda _: None,
+    ) -> None:
+        """`state`: what lifespan startup left for this loop; `explain` says more about errors that
+        do not explain themselves."""
+        self._app = app
+        self._name = name
+        self._loop = loop
+        self._scopes = ScopeMaker(root_path, state, debug=debug)
+        self._debug = debug
+        self._explain = explain
+
+    async def http(self, exchange: AsyncExchange) -> None:
+        """Run the application for one request."""
+        call = HttpCall(exchange, self._loop)
+        request = exchange.request
+        try:
+            await self._app(self._scopes.http(exchange), call.receive, call.send)
+            if not call.complete and not exchange.gone:
+                raise ResponseError(
+                    "the application returned before its response was complete"
+                    if exchange.head_sent
+                    else "the application returned without a response"
+                )
+        except BaseException as exc:
+            where = f"[{call.request_id}] {request.method} {request.target}"
+            self._failed(call, where, exc)
+            # Frames, exception and exchange refer to each other: without this every failure
+            # leaves a cycle for the garbage collector, which stops all threads.
+            exc.__traceback__ = None
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+        if not call.complete:
+            exchange.abort()
+
+    def _failed(self, call: HttpCall, where: str, exc: BaseException) -> None:
+        """The application, or what it answered, is at fault: log it, answer if still possible."""
+        if isinstance(exc, asyncio.CancelledError):
+            _log.warning("%s: cancelled", where)
+            call.fail(STATUS[500], [PLAIN], failure_text(call.request_id, ""))
+            return
+        if isinstance(exc, ClientDisconnected) and (call.complete or call.exchange.gone):
+            _log.debug("%s: %s", where, exc)
+            return
+        trace = log_failure(where, self._name, exc, self._explain(exc) or "")
+        text = failure_text(call.request_id, trace if self._debug else "")
+        call.fail(STATUS[500], [PLAIN], text)
+
+    async def websocket(self, exchange: WebSocketExchange) -> None:
+        """Run the application for one WebSocket connection."""
+        call = WebSocketCall(exchange, self._loop)
+        request = exchange.http.request
+        scope = self._scopes.websocket(exchange.http, exchange.subprotocols)
+        try:
+            await self._app(scope, call.receive, call.send)
+            call.returned()
+        except BaseException as exc:
+            where = f"[{call.request_id}] WebSocket {request.target}"
+            if isinstance(exc, asyncio.CancelledError):
+                _log.warning("%s: cancelled", where)
+                trace = ""
+            elif isinstance(exc, ClientDisconnected) and call.ended:
+                _log.debug("%s: %s", where, exc)
+                trace = ""
+            else:
+                trace = log_failure(where, self._name, exc, self._explain(exc) or "")
+            call.fail(failure_text(call.request_id, trace if self._debug else ""))
+            exc.__traceback__ = None
+            if isinstance(exc, asyncio.CancelledError):
+                raise

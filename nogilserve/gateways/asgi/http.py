@@ -1,0 +1,224 @@
+"""One request of an ASGI application: `receive` and `send`, and the order they are called in."""
+
+import asyncio
+import os
+import stat
+from contextlib import ExitStack
+from typing import Final
+
+from nogilserve.errors import ClientDisconnected, ResponseError, TruncatedBody
+from nogilserve.gateways.asgi.calls import (
+    Message,
+    at_home,
+    payload,
+    response_headers,
+    status_text,
+    unexpected,
+)
+from nogilserve.messages import AsyncExchange, Headers
+
+__all__ = ["HttpCall"]
+
+# What the application has sent.
+_NOTHING: Final = 0
+_START: Final = 1
+"""http.response.start, which waits for the first piece of the body."""
+_BODY: Final = 2
+_TRAILERS: Final = 3
+"""The body is complete, trailers follow."""
+_COMPLETE: Final = 4
+
+
+class HttpCall:
+    """`receive` and `send` of one request. Owner: the loop of the connection; both may be called
+    on any other event loop of the process, which then waits for this one."""
+
+    __slots__ = ("_body_done", "_fields", "_id", "_state", "_with_trailers", "exchange", "loop")
+
+    def __init__(self, exchange: AsyncExchange, loop: asyncio.AbstractEventLoop) -> None:
+        self.exchange = exchange
+        self.loop = loop
+        self._state = _NOTHING
+        self._body_done = False
+        self._with_trailers = False
+        self._fields: Headers = []
+        """Trailer fields so far."""
+        self._id = ""
+
+    @property
+    def complete(self) -> bool:
+        """The response is complete: the exchange is not this request's any more."""
+        return self._state == _COMPLETE
+
+    @property
+    def request_id(self) -> str:
+        """Names the request in the logs, also after its response."""
+        if not self._id:
+            self._id = os.urandom(6).hex() if self.complete else self.exchange.request_id
+        return self._id
+
+    # ---- receive
+
+    async def receive(self) -> Message:
+        """http.request as long as there is body, then http.disconnect when the request is over."""
+        if asyncio.get_running_loop() is not self.loop:
+            return await at_home(self.loop, self.receive)
+        exchange = self.exchange
+        if not self._body_done and self._state != _COMPLETE:
+            try:
+                return await self._receive_body(exchange)
+            except TruncatedBody:
+                return {"type": "http.disconnect"}
+        while not (self._state == _COMPLETE or exchange.gone):
+            await exchange.news()
+        return {"type": "http.disconnect"}
+
+    async def _receive_body(self, exchange: AsyncExchange) -> Message:
+        piece = exchange.read_body()
+        while piece is None:
+            await exchange.news()
+            if self._state == _COMPLETE:
+                return {"type": "http.disconnect"}
+            piece = exchange.read_body()
+        self._body_done = exchange.body_complete
+        return {"type": "http.request", "body": piece, "more_body": not self._body_done}
+
+    # ---- send
+
+    async def send(self, message: Message) -> None:
+        """The next message of the response. Raises ClientDisconnected (an OSError) when the client
+        is gone, ResponseError for a message that is wrong or out of order."""
+        if asyncio.get_running_loop() is not self.loop:
+            return await at_home(self.loop, lambda: self.send(message))
+        kind = message["type"]
+        state = self._state
+        if state == _NOTHING:
+            if kind == "http.response.start":
+                self._start(message)
+            elif kind == "http.response.early_hint":
+                links = [("Link", link.decode("latin-1")) for link in message["links"]]
+                self.exchange.send_early_hints(links)
+            elif kind != "http.response.debug":
+                raise unexpected(message, "'http.response.start'")
+        elif state == _COMPLETE:
+            raise ResponseError(f"the application sent {kind!r} after the response was complete")
+        elif state == _TRAILERS:
+            self._send_trailers(message)
+        elif kind == "http.response.body":
+            await self._send_body(message)
+        elif kind == "http.response.pathsend" and state == _START:
+            await self._send_path(message)
+        elif kind == "http.response.zerocopysend":
+            await self._send_descriptor(message)
+        else:
+            raise unexpected(message, "'http.response.body'")
+        return None
+
+    def _start(self, message: Message) -> None:
+        self.exchange.prepare(status_text(message.get("status")), response_headers(message))
+        self._with_trailers = bool(message.get("trailers", False))
+        self._state = _START
+
+    async def _send_body(self, message: Message) -> None:
+        body = payload(message)
+        exchange = self.exchange
+        if message.get("more_body", False):
+            if self._state == _START:
+                exchange.send_head(None)
+                self._state = _BODY
+            exchange.send_data(body)
+            if exchange.congested:
+                await exchange.drain()
+        elif self._state == _START and not self._with_trailers:
+            self._state = _COMPLETE
+            self._id = exchange.known_id
+            try:
+                exchange.send_whole(body)
+            except BaseException:
+                self._state = _START
+                raise
+        else:
+            if self._state == _START:
+                exchange.send_head(None)
+                self._state = _BODY
+            exchange.send_data(body)
+            self._finish_body()
+
+    def _finish_body(self) -> None:
+        if self._with_trailers:
+            self._state = _TRAILERS
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        before, self._state = self._state, _COMPLETE
+        self._id = self.exchange.known_id
+        try:
+            self.exchange.send_end(self._fields)
+        except BaseException:
+            self._state = before
+            raise
+
+    def _send_trailers(self, message: Message) -> None:
+        if message["type"] != "http.response.trailers":
+            raise unexpected(message, "'http.response.trailers'")
+        self._fields += response_headers(message)
+        if not message.get("more_trailers", False):
+            self._end()
+
+    async def _send_path(self, message: Message) -> None:
+        """A whole file, named by its path, as the body."""
+        path = message["path"]
+        try:
+            fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except (OSError, TypeError, ValueError) as exc:
+            raise ResponseError(f"cannot send the file {path!r}: {exc}") from exc
+        with open(fd, "rb", buffering=0) as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise ResponseError(f"cannot send {path!r}: it is not a regular file")
+            self.exchange.send_head(status.st_size)
+            self._state = _BODY
+            await self.exchange.send_file(file, 0, status.st_size)
+        self._finish_body()
+
+    async def _send_descriptor(self, message: Message) -> None:
+        """A range of an open file as a piece of the body."""
+        file = message["file"]
+        with ExitStack() as stack:
+            try:
+                # A descriptor of its own: the application may close its file meanwhile.
+                fd = os.dup(file if isinstance(file, int) else file.fileno())
+                own = stack.enter_context(open(fd, "rb", buffering=0))
+                offset = message.get("offset")
+                if offset is None:
+                    offset = os.lseek(fd, 0, os.SEEK_CUR)
+                count = message.get("count")
+                if count is None:
+                    count = max(os.fstat(fd).st_size - offset, 0)
+            except (OSError, AttributeError, TypeError, ValueError) as exc:
+                raise ResponseError(f"cannot send from {file!r}: {exc}") from exc
+            more = message.get("more_body", False)
+            if self._state == _START:
+                self.exchange.send_head(None if more or self._with_trailers else count)
+                self._state = _BODY
+            await self.exchange.send_file(own, offset, count)
+        if not more:
+            self._finish_body()
+
+    # ---- the end
+
+    def fail(self, answer: str, headers: Headers, body: bytes) -> None:
+        """Answer with an error if nothing was sent, else end the connection."""
+        exchange = self.exchange
+        if self.complete:
+            return
+        try:
+            if exchange.head_sent:
+                exchange.abort()
+            else:
+                self._state = _COMPLETE
+                exchange.prepare(answer, headers)
+                exchange.send_whole(body)
+        except (ClientDisconnected, ResponseError):
+            exchange.abort()

@@ -1,0 +1,91 @@
+"""What an application is told of a connection (ASGI 3, HTTP and WebSocket message format 2.5)."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from nogilserve.gateways.asgi.calls import Scope
+from nogilserve.messages import AsyncExchange
+
+__all__ = ["ScopeMaker"]
+
+SPEC_VERSION: Final = "2.5"
+
+_MOST_NAMES: Final = 512
+"""Field names kept as bytes: they come from clients, so there is a bound."""
+
+_HTTP_EXTENSIONS: Final = (
+    "http.response.trailers",
+    "http.response.pathsend",
+    "http.response.zerocopysend",
+    "http.response.early_hint",
+)
+
+
+class ScopeMaker:
+    """Owner: one event loop."""
+
+    def __init__(self, root_path: str, state: Mapping[str, Any] | None, *, debug: bool) -> None:
+        """`state`: what lifespan startup put there; None where lifespan is not supported."""
+        self._root_path = root_path
+        self._raw_root = root_path.encode("latin-1", "replace")
+        self._state = state
+        names = [*_HTTP_EXTENSIONS, *(["http.response.debug"] if debug else [])]
+        self._http_extensions: dict[str, dict[str, Any]] = {name: {} for name in names}
+        self._names: dict[str, bytes] = {}
+
+    def http(self, exchange: AsyncExchange) -> Scope:
+        """The scope of a request."""
+        request = exchange.request
+        scope = self._common(exchange)
+        scope["type"] = "http"
+        scope["method"] = request.method
+        scope["scheme"] = exchange.scheme
+        scope["extensions"] = self._http_extensions.copy()
+        return scope
+
+    def websocket(self, exchange: AsyncExchange, subprotocols: tuple[str, ...]) -> Scope:
+        """The scope of a WebSocket connection."""
+        scope = self._common(exchange)
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if exchange.scheme == "https" else "ws"
+        scope["subprotocols"] = list(subprotocols)
+        scope["extensions"] = {"websocket.http.response": {}}
+        return scope
+
+    def _common(self, exchange: AsyncExchange) -> dict[str, Any]:
+        request = exchange.request
+        path = request.path
+        raw_path = path.encode("latin-1")
+        if "%" in path or not path.isascii():
+            path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+        root = self._root_path
+        if root and not (path == root or path.startswith(f"{root}/")):
+            # A proxy has taken it away; the path of a scope is the whole one.
+            path = root + path
+            raw_path = self._raw_root + raw_path
+        names = self._names
+        headers = []
+        for name, value in request.headers:
+            key = names.get(name)
+            if key is None:
+                key = name.encode("latin-1")
+                if len(names) < _MOST_NAMES:
+                    names[name] = key
+            headers.append((key, value.encode("latin-1")))
+        client = exchange.client
+        host, port = exchange.server
+        scope: dict[str, Any] = {
+            "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
+            "http_version": "1.1" if request.minor else "1.0",
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": request.query.encode("latin-1"),
+            "root_path": root,
+            "headers": headers,
+            "client": None if client is None else (client[0], int(client[1])),
+            "server": (host, int(port)) if port.isdigit() else (host, None),
+        }
+        if self._state is not None:
+            scope["state"] = dict(self._state)
+        return scope

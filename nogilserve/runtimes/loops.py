@@ -1,0 +1,354 @@
+"""The runtime of asynchronous applications: one process, one copy of the application, one event
+loop per core, each in a thread of its own."""
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, Final, Literal
+
+from nogilserve.apps.loopbound import explain_loop_error
+from nogilserve.engine.acceptor import ListeningSocket
+from nogilserve.engine.counters import total
+from nogilserve.engine.loop.connection import HttpConnection
+from nogilserve.engine.loop.core import LoopCore, LoopSettings
+from nogilserve.engine.loop.dispatch import Dispatcher
+from nogilserve.engine.loop.watch import LoopWatch
+from nogilserve.engine.scheduler import Shares
+from nogilserve.errors import AppImportError
+from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed
+from nogilserve.perloop import close_all
+from nogilserve.runtimes.contract import Served, quantity
+from nogilserve.runtimes.ledger import Row, RowShares
+from nogilserve.runtimes.threads import daemon
+
+__all__ = ["LoopOptions", "LoopRuntime", "Mode", "Scope"]
+
+_log = logging.getLogger("nogilserve.engine")
+
+_SHUTDOWN_SHARE: Final = 0.25
+"""Of the graceful time, what is kept for the application's shutdown, …"""
+_SHUTDOWN_MOST: Final = 5.0
+"""… and at most so many seconds."""
+_CANCELLED: Final = 1.0
+"""Seconds for what an application has left running to take note that it is cancelled."""
+
+
+type Mode = Literal["auto", "on", "off"]
+type Scope = Literal["auto", "loop", "generation"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """How many loops, and what runs on each. Immutable."""
+
+    settings: LoopSettings
+    make_loop: Callable[[], asyncio.AbstractEventLoop]
+    loop_name: str
+    """ "asyncio" or "uvloop"."""
+    loops: int
+    """At most so many."""
+    find_bound: Callable[[Mapping[str, Any] | None], Sequence[object]]
+    """Finds what belongs to one loop in the application and in a lifespan state, which is None
+    where every loop has its own."""
+    insist: bool = False
+    """The number of loops was asked for: loop-bound objects are only warned of."""
+    lifespan: Mode = "auto"
+    lifespan_scope: Scope = "auto"
+    threads: int = 16
+    """Threads for each loop's `asyncio.to_thread`."""
+    root_path: str = ""
+    debug: bool = False
+    poller: str = "auto"
+    late: float = 0.25
+    """Seconds without turning after which a loop counts as blocked; 0: that is not looked at."""
+    graceful: float = 30.0
+    """Seconds that requests and shutdown have together."""
+
+
+class LoopRuntime:
+    """Owner: the thread that made it; `snapshot`, `unfinished`, `running` and `dump_stacks` are for
+    any thread. Implements `contract.Runtime`.
+    """
+
+    def __init__(
+        self, app: Any, served: Served, options: LoopOptions, row: Row | None = None
+    ) -> None:
+        """`served`: what is known beforehand; `how` is completed by `start`. `row`: where a
+        member of a crew counts its connections."""
+        self._row = row
+        self.served = served
+        self._app = app
+        self._options = options
+        self._shares = Shares(options.loops)
+        self._cores: list[LoopCore] = []
+        self._made: queue.SimpleQueue[LoopCore | BaseException] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._dispatcher: Dispatcher | None = None
+        self._accepting: threading.Thread | None = None
+        self._watch: LoopWatch | None = None
+        self._watching: threading.Thread | None = None
+        self._on_stopped: Callable[[], None] = lambda: None
+        self._patient = False
+        self._draining = False
+        self._state: Mapping[str, Any] | None = None
+        """What the lifespan on the first loop left, None without lifespan."""
+
+    # ---- start
+
+    def start(self, listeners: Sequence[ListeningSocket]) -> None:
+        """Start the application, then accept. Raises AppImportError when it does not start."""
+        options = self._options
+        try:
+            self._start_loops([0])
+            count, note = self._decide()
+            self._start_loops(range(1, count))
+        except BaseException:
+            for core in self._cores:
+                core.submit(partial(core.stop, patient=False))
+            for thread in self._threads:
+                thread.join(_SHUTDOWN_MOST)
+            raise
+        self._shares = Shares(count) if self._row is None else RowShares(count, self._row)
+        for core in self._cores:
+            core.shares = self._shares
+        self._describe(count, note)
+        gc.collect()
+        gc.freeze()
+        dispatcher = Dispatcher(self._cores, self._shares, poller=options.poller, late=options.late)
+        self._dispatcher = dispatcher
+        self._accepting = daemon(dispatcher.run, "acceptor")
+        self._accepting.start()
+        self.accept(listeners)
+        if options.late:
+            self._watch = LoopWatch(self._cores, options.late)
+            self._watching = daemon(self._watch.run, "watch")
+            self._watching.start()
+
+    def accept(self, listeners: Sequence[ListeningSocket]) -> None:
+        """After `start`: watch these listening sockets too."""
+        assert self._dispatcher is not None
+        if listeners:
+            self._dispatcher.watch(listeners)
+
+    def _start_loops(self, indexes: Sequence[int]) -> None:
+        """Start these loops with their lifespans, and wait until they are ready."""
+        for index in indexes:
+            thread = daemon(partial(self._home, index), f"loop-{index}")
+            self._threads.append(thread)
+            thread.start()
+        failures = []
+        for _ in indexes:
+            outcome = self._made.get()
+            if isinstance(outcome, LoopCore):
+                self._cores.append(outcome)
+            else:
+                failures.append(outcome)
+        self._cores.sort(key=lambda core: core.index)
+        for failure in failures:
+            if isinstance(failure, StartupFailed):
+                raise AppImportError(f"{self.served.name}: {failure}", failure.trace)
+            raise failure
+
+    def _decide(self) -> tuple[int, str]:
+        """How many loops, and why not more; the first one is running."""
+        options = self._options
+        if options.loops == 1:
+            return 1, ""
+        state = self._state
+        shared_state = None if self._is_rerun() else state
+        bound = options.find_bound(shared_state)
+        if not bound:
+            return options.loops, ""
+        names = "\n".join(f"  {item}" for item in bound)
+        if options.insist:
+            _log.warning(
+                "%s on %d event loops, as --loops says, but these objects belong to one:\n%s\n"
+                "Requests that use them will fail on the others. %s",
+                self.served.name,
+                options.loops,
+                names,
+                _REMEDY,
+            )
+            return options.loops, ""
+        _log.warning(
+            "%s is served on one event loop, because these objects belong to one:\n%s\n"
+            "Functions that are not asynchronous still run on all cores. %s",
+            self.served.name,
+            names,
+            _REMEDY,
+        )
+        return 1, "objects that belong to one loop"
+
+    def _is_rerun(self) -> bool:
+        """Whether the lifespan runs on every loop."""
+        scope = self._options.lifespan_scope
+        return scope == "loop" or (scope == "auto" and bool(self._state))
+
+    def _describe(self, count: int, note: str) -> None:
+        options = self._options
+        loops = f"{quantity(count, options.loop_name + ' event loop')}"
+        why = f" ({note})" if note else ""
+        self.served = Served(
+            self.served.name,
+            self.served.interface,
+            f"{self.served.how}, {loops}{why}",
+            self.served.gil_enabled_by,
+        )
+
+    # ---- a loop
+
+    def _home(self, index: int) -> None:
+        """The body of a loop's thread."""
+        try:
+            loop = self._options.make_loop()
+        except BaseException as exc:  # raised by `start`
+            self._made.put(exc)
+            return
+        executor = ThreadPoolExecutor(self._options.threads, f"loop-{index}-worker")
+        loop.set_default_executor(executor)
+        try:
+            loop.run_until_complete(self._serve(index, loop))
+            loop.run_until_complete(_finish(loop))
+        except BaseException as exc:
+            _log.critical("event loop %d has failed", index, exc_info=True)
+            self._made.put(exc)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+            loop.close()
+
+    async def _serve(self, index: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the application on this loop, serve until told to stop, shut it down."""
+        options = self._options
+        mode = options.lifespan if not index or self._is_rerun() else "off"
+        lifespan = Lifespan(self._app, self.served.name, mode)
+        try:
+            await lifespan.startup()
+        except StartupFailed as exc:
+            await close_all()
+            self._made.put(exc)
+            return
+        if not index:
+            self._state = lifespan.state if lifespan.supported else None
+        state = lifespan.state if lifespan.supported else self._state
+        gateway = AsgiGateway(
+            self._app,
+            self.served.name,
+            loop,
+            root_path=options.root_path,
+            state=state,
+            debug=options.debug,
+            explain=explain_loop_error,
+        )
+        core = LoopCore(index, loop, gateway, options.settings, self._shares, HttpConnection)
+        self._made.put(core)
+        await core.idle.wait()
+        await lifespan.shutdown()
+        await close_all()
+
+    # ---- stop
+
+    def drain(
+        self, on_stopped: Callable[[], None] = lambda: None, *, patient: bool = False
+    ) -> None:
+        """Stop accepting; see `contract.Runtime`."""
+        self._patient = patient
+        if self._draining:
+            if self._accepting is None:
+                self._stop_cores()
+            return
+        self._draining = True
+        self._on_stopped = on_stopped
+        assert self._dispatcher is not None
+        self._dispatcher.stop()
+
+    def _stop_cores(self) -> None:
+        options = self._options
+        reserved = min(_SHUTDOWN_MOST, options.graceful * _SHUTDOWN_SHARE)
+        for core in self._cores:
+            # A loop that has nothing left is closed already.
+            with contextlib.suppress(RuntimeError):
+                core.submit(partial(core.stop, patient=self._patient))
+                core.submit(core.cut_off_later, options.graceful - reserved)
+
+    def join(self, deadline: float) -> bool:
+        """After `drain`: wait until everything is done, at most until `deadline` (monotonic)."""
+        if self._accepting is not None:
+            if not _joined(self._accepting, deadline):
+                return False
+            self._accepting = None
+            self._stop_cores()
+            self._on_stopped()
+        if not all(_joined(thread, deadline) for thread in self._threads):
+            return False
+        if self._watch is not None and self._watching is not None:
+            self._watch.stop()
+            if not _joined(self._watching, deadline):
+                return False
+        gc.unfreeze()
+        return True
+
+    # ---- looking
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the listening sockets are still watched."""
+        return self._accepting is not None
+
+    def snapshot(self) -> dict[str, Any]:
+        """The counters of all loops together. Any thread."""
+        now = total(core.counters for core in self._cores)
+        if self._dispatcher is not None:
+            for reason, count in self._dispatcher.refused.copy().items():
+                now["refused"][reason] = now["refused"].get(reason, 0) + count
+        now["active"] = sum(core.active for core in self._cores)
+        now["connections"] = sum(self._shares.counts())
+        now["idle"] = now["connections"] - now["active"]
+        now["blocked_loops"] = sum(core.blocked for core in self._cores)
+        return now
+
+    def unfinished(self) -> int:
+        """Connections that are still open. Any thread."""
+        return sum(self._shares.counts())
+
+    def running(self) -> list[str]:
+        """The requests inside the application, "GET /path" each. Any thread."""
+        texts = [client.now_running() for core in self._cores for client in list(core.clients)]
+        return [text for text in texts if text]
+
+    def dump_stacks(self) -> None:
+        """Write the stacks of all threads to standard error."""
+        with contextlib.suppress(OSError, ValueError):
+            faulthandler.dump_traceback(all_threads=True)
+
+
+_REMEDY: Final = (
+    "Put them into the state of the lifespan, which each loop then has for itself, or make them "
+    "with nogilserve.per_loop(); docs/event-loops.md shows how."
+)
+
+
+def _joined(thread: threading.Thread, deadline: float) -> bool:
+    thread.join(max(deadline - monotonic(), 0))
+    return not thread.is_alive()
+
+
+async def _finish(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what the application has left running, as asyncio.run does."""
+    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_CANCELLED)
+    for task in left:
+        if task.done() and not task.cancelled() and (exc := task.exception()):
+            _log.error("a task the application left running failed", exc_info=exc)
+    await loop.shutdown_asyncgens()

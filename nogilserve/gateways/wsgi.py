@@ -173,7 +173,10 @@ class WsgiGateway:
     exchange of its own. Nothing here is changed after `__init__`.
     """
 
-    def __init__(self, app: WsgiApplication, name: str, *, debug: bool = False) -> None:
+    def __init__(
+        self, app: WsgiApplication, name: str, *, debug: bool = False, multiprocess: bool = False
+    ) -> None:
+        """`multiprocess`: there are further copies of the application (PEP 3333)."""
         self._app = app
         self._name = name
         self._debug = debug
@@ -185,7 +188,7 @@ class WsgiGateway:
             "wsgi.version": (1, 0),
             "wsgi.errors": ErrorStream(),
             "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
+            "wsgi.multiprocess": multiprocess,
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
         }
@@ -345,9 +348,15 @@ class PrefixedWsgiGateway(WsgiGateway):
     """
 
     def __init__(
-        self, app: WsgiApplication, name: str, root_path: str, *, debug: bool = False
+        self,
+        app: WsgiApplication,
+        name: str,
+        root_path: str,
+        *,
+        debug: bool = False,
+        multiprocess: bool = False,
     ) -> None:
-        super().__init__(app, name, debug=debug)
+        super().__init__(app, name, debug=debug, multiprocess=multiprocess)
         self._prefix = self._template["SCRIPT_NAME"] = wire_text(root_path)
 
     def _environ(self, exchange: Exchange) -> dict[str, Any]:

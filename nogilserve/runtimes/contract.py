@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from nogilserve.apps import Interface
 from nogilserve.engine.acceptor import ListeningSocket
 
-__all__ = ["Runtime", "Served", "quantity"]
+__all__ = ["Runtime", "Served", "because", "quantity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +75,8 @@ class Runtime(Protocol):
 def quantity(number: int, what: str) -> str:
     """ "1 thread", "2 threads"."""
     return f"{number} {what}{'s' * (number != 1)}"
+
+
+def because(how: str, reason: str) -> str:
+    """A runtime in words, with the reason for it if there is one."""
+    return f"{how} ({reason})" if reason else how

@@ -1,5 +1,6 @@
 """The thread runtime: one process, one copy of the application, all cores in it."""
 
+import _thread as _thread_module
 import contextlib
 import contextvars
 import faulthandler
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from nogilserve.engine.acceptor import Acceptor, ListeningSocket
 from nogilserve.engine.connection import Connection
@@ -21,18 +22,22 @@ from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.runtimes.contract import Served
 
-__all__ = ["ThreadRuntime"]
+__all__ = ["ThreadRuntime", "daemon"]
 
 _log = logging.getLogger("nogilserve.engine")
 
+_DAEMON: Final[bool] = _thread_module.daemon_threads_allowed()
 
-def _thread(target: Callable[[], None], name: str) -> threading.Thread:
+
+def daemon(target: Callable[[], None], name: str) -> threading.Thread:
+    """A thread for the engine, not started yet."""
     # An empty context: inherited context variables are slow to read from several threads.
-    # Daemon: a thread that is stuck in the application must not keep the process alive.
+    # Daemon, where there may be any (not in subinterpreters): a thread that is stuck in the
+    # application must not keep the process alive.
     extra: dict[str, Any] = {}
     if sys.version_info >= (3, 14):
         extra["context"] = contextvars.Context()
-    return threading.Thread(target=target, name=name, daemon=True, **extra)
+    return threading.Thread(target=target, name=name, daemon=_DAEMON, **extra)
 
 
 class ThreadRuntime:
@@ -41,10 +46,11 @@ class ThreadRuntime:
     Owner: the thread that made it; `snapshot` is for any thread.
     """
 
-    def __init__(self, settings: Settings, served: Served) -> None:
+    def __init__(self, settings: Settings, served: Served, shares: Shares | None = None) -> None:
+        """`shares`: where connections are counted, where somebody else wants to know."""
         self.served = served
         self._spares = Spares()
-        self._shares = Shares(settings.cores)
+        self._shares = shares or Shares(settings.cores)
         # A client that sends its body while the application waits for it holds a thread; half of
         # the threads stay free of such clients.
         self._lazy = threading.Semaphore(max(1, settings.threads // 2))
@@ -55,13 +61,13 @@ class ThreadRuntime:
         self._complete = threading.Event()
         """All cores are made, or making one has failed and `_cores` is empty."""
         self._homes = [
-            _thread(partial(self._home, index), f"core-{index}") for index in range(settings.cores)
+            daemon(partial(self._home, index), f"core-{index}") for index in range(settings.cores)
         ]
         self._others = [
-            _thread(self._spare, f"spare-{index}")
+            daemon(self._spare, f"spare-{index}")
             for index in range(settings.threads - settings.cores)
         ]
-        self._watcher = _thread(self._monitor.run, "monitor")
+        self._watcher = daemon(self._monitor.run, "monitor")
         self._acceptors: list[tuple[Core, Acceptor]] = []
         self._stopped = threading.Semaphore(0)
         """Released once by each acceptor that has stopped."""

@@ -5,13 +5,18 @@ from collections.abc import Callable
 from nogilserve.apps import LoadedApp, load_app
 from nogilserve.config import Config
 from nogilserve.engine.settings import Gateway, Settings
-from nogilserve.errors import AppImportError
 from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import Limits, RequestRecord
-from nogilserve.runtimes.contract import Runtime, Served, quantity
+from nogilserve.runtimes.asgi import event_loops
+from nogilserve.runtimes.choose import choose, facts_here
+from nogilserve.runtimes.contract import Runtime, Served, because, quantity
+from nogilserve.runtimes.ledger import Row, RowShares
+from nogilserve.runtimes.processes import load_processes
+from nogilserve.runtimes.spec import specify
+from nogilserve.runtimes.subinterpreters import Unsuitable, load_subinterpreters
 from nogilserve.runtimes.threads import ThreadRuntime
 
-__all__ = ["load_runtime"]
+__all__ = ["load_here", "load_runtime"]
 
 Record = Callable[[RequestRecord], None]
 
@@ -19,25 +24,52 @@ Record = Callable[[RequestRecord], None]
 def load_runtime(config: Config, record: Record | None) -> Runtime:
     """Import the application and choose what serves it; nothing is started yet.
 
-    `record` takes finished requests for the access log. Raises AppImportError.
+    `record` takes finished requests for the access log; members write their own. Raises
+    AppImportError.
+    """
+    cores = min(config.workers, config.threads)
+    choice = choose(config.runtime, facts_here(cores))
+    # Before importing: the application may change what members are to start with.
+    spec = specify(config, cores)
+    if choice.runtime == "threads":
+        runtime = load_here(config, record, reason=choice.reason)
+        choice = choose(config.runtime, facts_here(cores, runtime.served.gil_enabled_by))
+        if choice.runtime == "threads":
+            return runtime
+    if choice.runtime == "subinterpreters":
+        try:
+            return load_subinterpreters(spec, choice.reason)
+        except Unsuitable as exc:
+            choice = choose(config.runtime, facts_here(cores, obstacle=str(exc)))
+    return load_processes(spec, choice.reason)
+
+
+def load_here(
+    config: Config, record: Record | None, row: Row | None = None, *, reason: str = ""
+) -> Runtime:
+    """Import the application into this interpreter, to be served by its threads.
+
+    `row`: where a member of a crew counts its connections. `reason`: why threads, for the banner.
+    Raises AppImportError.
     """
     loaded = load_app(
         config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
     )
-    if loaded.interface != "wsgi":
-        raise AppImportError(
-            f"{loaded.name} is an ASGI application; this version serves WSGI applications. "
-            "If it is a WSGI application after all, say --interface wsgi."
-        )
-    return _threads(config, loaded, record)
+    if loaded.interface == "asgi":
+        how = because("runtime threads", reason)
+        return event_loops(config, loaded, limits_of(config), record, how, row)
+    return _threads(config, loaded, record, row, reason)
 
 
-def _threads(config: Config, loaded: LoadedApp, record: Record | None) -> ThreadRuntime:
+def _threads(
+    config: Config, loaded: LoadedApp, record: Record | None, row: Row | None, reason: str
+) -> ThreadRuntime:
     cores = min(config.workers, config.threads)
+    alone = row is None
     settings = Settings(
         threads=config.threads,
         cores=cores,
-        gateway=lambda: _wsgi_gateway(config, loaded),
+        gateway=lambda: _wsgi_gateway(config, loaded, alone=alone),
         limits=limits_of(config),
         poller=config.poller,
         keep_alive=config.keep_alive,
@@ -48,14 +80,17 @@ def _threads(config: Config, loaded: LoadedApp, record: Record | None) -> Thread
         record=record,
     )
     how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"
-    return ThreadRuntime(settings, Served(loaded.name, "wsgi", how, loaded.gil_enabled_by))
+    served = Served(loaded.name, "wsgi", because(how, reason), loaded.gil_enabled_by)
+    return ThreadRuntime(settings, served, None if row is None else RowShares(cores, row))
 
 
-def _wsgi_gateway(config: Config, loaded: LoadedApp) -> Gateway:
+def _wsgi_gateway(config: Config, loaded: LoadedApp, *, alone: bool) -> Gateway:
     app, name, debug = loaded.app, loaded.name, config.debug
     if config.root_path:
-        return PrefixedWsgiGateway(app, name, config.root_path, debug=debug).run
-    return WsgiGateway(app, name, debug=debug).run
+        return PrefixedWsgiGateway(
+            app, name, config.root_path, debug=debug, multiprocess=not alone
+        ).run
+    return WsgiGateway(app, name, debug=debug, multiprocess=not alone).run
 
 
 def limits_of(config: Config) -> Limits:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nogilserve import __version__
-from nogilserve.apps import FREE_THREADED, gil_is_on
 from nogilserve.config import (
     Config,
     Resolved,
@@ -22,9 +21,8 @@ from nogilserve.config import (
     settings_document,
 )
 from nogilserve.errors import AppImportError, BindError, ConfigError
-from nogilserve.observe.accesslog import check_writable, unwritable
-from nogilserve.runtimes.build import load_runtime
-from nogilserve.supervise import single
+
+# What serves is imported only by the process that serves: the master stays small.
 
 __all__ = ["main"]
 
@@ -53,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    resolved = resolve(argv, os.environ, _current_directory())
+    directory = _current_directory()
+    environment = dict(os.environ)
+    resolved = resolve(argv, environment, directory)
     invocation = resolved.invocation
     if invocation.help:
         print(help_text(), end="")
@@ -71,6 +71,13 @@ def _run(argv: Sequence[str]) -> int:
         _enter(resolved)
         if invocation.check_config:
             return _check(resolved.config)
+        if resolved.config.master:
+            from nogilserve.supervise import master
+
+            command = (sys.executable, *sys.orig_argv[1:])
+            return master.run(resolved.config, master.Launch(command, str(directory), environment))
+        from nogilserve.supervise import single
+
         return single.run(resolved.config)
     return 0
 
@@ -83,6 +90,8 @@ def _current_directory() -> Path:
 
 
 def _version() -> str:
+    from nogilserve.apps import FREE_THREADED, gil_is_on
+
     build = "free-threaded" if FREE_THREADED else "with a GIL"
     state = "on" if gil_is_on() else "off"
     return (
@@ -100,6 +109,9 @@ def _enter(resolved: Resolved) -> None:
 
 def _check(config: Config) -> int:
     """Do what serving does first, and refuse what it refuses, but listen and write nowhere."""
+    from nogilserve.observe.accesslog import check_writable, unwritable
+    from nogilserve.runtimes.build import load_runtime
+
     if config.access_log not in ("", "-"):
         try:
             check_writable(config.access_log)

@@ -72,7 +72,7 @@ HOMES = {
     "jh2": ["protocols.http2"],
     "watchfiles": ["supervise.watch"],
     "cryptography": ["tls.certs", "tls.acme"],
-    "psutil": ["observe.status", "doctor"],
+    "psutil": ["observe.status", "doctor", "supervise.recycle"],
     "uvloop": ["runtimes"],
 }
 

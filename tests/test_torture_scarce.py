@@ -17,7 +17,7 @@ APP = "tests.apps.scarce:app"
 
 def processor_seconds(server: Served) -> float:
     """Processor time the server has used so far."""
-    with open(f"/proc/{server.pid}/stat") as stat:
+    with open(f"/proc/{server.serving}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

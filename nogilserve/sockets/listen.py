@@ -17,10 +17,11 @@ from nogilserve.config import Bind
 from nogilserve.errors import BindError
 from nogilserve.sockets.portowner import holders_of_port, holders_of_unix_socket
 
-__all__ = ["Listener", "open_listeners"]
+__all__ = ["PASSED_BY_SYSTEMD", "Listener", "open_listeners"]
 
 _SAME_PORT_TRIES: Final = 16
-_PASSED_BY_SYSTEMD: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+PASSED_BY_SYSTEMD: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+"""Variables that are not for child processes."""
 
 
 class Listener:
@@ -88,7 +89,7 @@ def open_listeners(
     host, which means every interface of both. With port 0 they share the port of the first.
     Variables by which systemd passed sockets are removed: they are not for child processes.
     """
-    for name in _PASSED_BY_SYSTEMD:
+    for name in PASSED_BY_SYSTEMD:
         os.environ.pop(name, None)
     with ExitStack() as opened:
         listeners: list[Listener] = []

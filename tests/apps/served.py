@@ -1,4 +1,4 @@
-"""A real server of the torture application or another, and what can be seen of its process."""
+"""A real server of the torture application or another, and what is seen of its process."""
 
 import http.client
 import json
@@ -38,7 +38,7 @@ class Served(Server):
 
     def descriptors(self) -> list[str]:
         """What the process's descriptors refer to."""
-        folder = f"/proc/{self.pid}/fd"
+        folder = f"/proc/{self.serving}/fd"
         found = []
         for name in os.listdir(folder):
             try:
@@ -49,11 +49,11 @@ class Served(Server):
 
     def threads(self) -> int:
         """How many threads the process has."""
-        return len(os.listdir(f"/proc/{self.pid}/task"))
+        return len(os.listdir(f"/proc/{self.serving}/task"))
 
     def memory(self) -> int:
         """Proportional set size in bytes."""
-        with open(f"/proc/{self.pid}/smaps_rollup") as rollup:
+        with open(f"/proc/{self.serving}/smaps_rollup") as rollup:
             found = re.search(r"^Pss:\s+(\d+) kB", rollup.read(), re.MULTILINE)
         assert found
         return int(found[1]) * 1024

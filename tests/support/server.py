@@ -4,6 +4,7 @@ Contract with the command line: once it accepts connections, the server writes o
 address to standard error, "Listening on http://127.0.0.1:PORT" or "Listening on unix:PATH".
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from typing import IO, Self
 from tests.support.waiting import Deadline
 from tests.support.wire import Client
 
-__all__ = ["Output", "Server"]
+__all__ = ["Output", "Server", "children_of"]
 
 ROOT = Path(__file__).resolve().parents[2]
 # Up to the white space that follows: a port may arrive in two pieces.
@@ -79,6 +80,18 @@ class Output:
                 if not deadline.left:
                     raise TimeoutError(f"no {pattern!r} within {timeout} s; it wrote:\n{text}")
                 self.changed.wait(deadline.left)
+
+
+def children_of(parent: int) -> list[int]:
+    """The process ids of a process's children in order; none where there is no /proc."""
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{name}/stat").read_text()
+                if int(stat.rpartition(")")[2].split()[1]) == parent:
+                    found.append(int(name))
+    return sorted(found)
 
 
 class Server:
@@ -149,6 +162,17 @@ class Server:
         """Process id."""
         return self.process.pid
 
+    def generations(self) -> list[int]:
+        """The process ids of its generations, the oldest first; itself where it has no master."""
+        if "--no-master" in self.command:
+            return [self.pid]
+        return children_of(self.pid)
+
+    @property
+    def serving(self) -> int:
+        """Process id of the newest generation, or its own where it has no master."""
+        return self.generations()[-1]
+
     @property
     def port(self) -> int:
         """TCP port of the first address."""
@@ -191,7 +215,8 @@ class Server:
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)  # faulthandler writes the stacks
+            for pid in (*children_of(self.pid), self.pid):
+                os.kill(pid, signal.SIGABRT)  # faulthandler writes the stacks
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
@@ -211,8 +236,12 @@ class Server:
         """End it at once, whatever state it is in."""
         self.awaited = True
         if self.process.poll() is None:
+            children = children_of(self.pid)
             self.process.kill()
             self.process.wait(10)
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.join_outputs()
 
     def join_outputs(self) -> None:

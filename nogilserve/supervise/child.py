@@ -1,0 +1,150 @@
+"""The process of a generation, as the master sees it: how it is started, and what it tells.
+
+What depends on the operating system about starting a process is here.
+"""
+
+import base64
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from nogilserve.sockets.listen import PASSED_BY_SYSTEMD, Listener
+from nogilserve.supervise.board import Board
+from nogilserve.supervise.channel import Channel
+from nogilserve.supervise.identity import Identity
+
+__all__ = ["Child", "Event", "how_it_ended"]
+
+Event = tuple[str, int, Any]
+"""What happened, to which generation (0: none), and more."""
+
+_ROOT: Final = str(Path(__file__).resolve().parents[2])
+# This very package, and nothing of the current directory before the application is imported.
+# Ctrl-C until then needs no traceback.
+_CODE: Final = (
+    "import signal, sys; "
+    "signal.getsignal(2) is signal.SIG_IGN or signal.signal(2, signal.SIG_DFL); "
+    "sys.path.insert(0, sys.argv[1]); import nogilserve; del sys.path[0]; "
+    "from nogilserve.supervise.generation import main; sys.exit(main())"
+)
+_WINDOWS: Final = os.name == "nt"
+
+
+class Child:
+    """Owner: the main thread of the master. Two threads of its own only put events on the queue:
+    one reads what the process says, one waits for its end. The end comes after everything it said.
+    """
+
+    def __init__(
+        self, number: int, label: str, identity: Identity, events: "queue.SimpleQueue[Event]"
+    ) -> None:
+        """Start the process. Raises OSError. `label` is for those who list processes."""
+        self.number = number
+        self.served: dict[str, Any] = {}
+        """What it says it serves."""
+        self.stopped = False
+        """It accepts no more."""
+        self._events = events
+        name = f"nogilserve-{os.getpid()}-{number}"
+        self.board = Board.create(name)
+        ours, theirs = socket.socketpair()
+        self.channel = Channel(ours)
+        try:
+            self._process = _start(theirs, self.board.descriptor, name, label, identity)
+        except BaseException:
+            self.channel.close()
+            self.board.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        self._reader = threading.Thread(target=self._read, name=f"reader-{number}", daemon=True)
+        self._waiter = threading.Thread(target=self._wait, name=f"waiter-{number}", daemon=True)
+        self._reader.start()
+        self._waiter.start()
+
+    def send(self, name: str, **data: Any) -> None:
+        """Send a message; a process that is gone is noticed otherwise."""
+        self.channel.send(name, **data)
+
+    def give(self, listeners: Sequence[Listener]) -> None:
+        """Send it the listening sockets."""
+        places = [{"label": item.label, "server": item.server} for item in listeners]
+        sockets = [item.socket for item in listeners]
+        self.channel.send("accept", sockets, peer=self.pid, listeners=places)
+
+    def kill(self, *, gently: bool = False) -> None:
+        """End it. `gently`: interrupt it, for the import of an application."""
+        self._process.send_signal(signal.SIGINT if gently and not _WINDOWS else _KILL)
+
+    def close(self) -> None:
+        """Give back what belongs to it. The process is gone."""
+        self.channel.hang_up()
+        self._reader.join()
+        self._waiter.join()
+        self.channel.close()
+        self.board.close()
+
+    def _read(self) -> None:
+        try:
+            while (message := self.channel.receive()) is not None:
+                self._events.put(("message", self.number, message))
+        except ValueError:  # it talks nonsense: the application got hold of the channel
+            self._process.kill()
+
+    def _wait(self) -> None:
+        status = self._process.wait()
+        # A process that it left behind may hold the channel open: do not wait for its end for long.
+        self._reader.join(1.0)
+        self._events.put(("exited", self.number, status))
+
+
+_KILL: Final = signal.SIGTERM if _WINDOWS else signal.SIGKILL
+
+
+def _start(
+    end: socket.socket, board: int, name: str, label: str, identity: Identity
+) -> "subprocess.Popen[bytes]":
+    # The same options of the interpreter (-X, -W, -O); multiprocessing finds them out so too.
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+    safe = [] if "-P" in flags or "-I" in flags else ["-P"]
+    command = [sys.executable, *flags, *safe, "-c", _CODE, _ROOT, name]
+    if _WINDOWS:
+        process = subprocess.Popen([*command, "stdin", str(board), label], stdin=subprocess.PIPE)
+        share: Any = getattr(end, "share")  # noqa: B009 - Windows only, unknown to others
+        assert process.stdin is not None
+        with process.stdin:
+            process.stdin.write(base64.b64encode(share(process.pid)) + b"\n")
+        return process
+    # What this process inherited may be meant for the application: not close_fds.
+    for fd in (end.fileno(), board):
+        os.set_inheritable(fd, True)
+    try:
+        return subprocess.Popen(
+            [*command, str(end.fileno()), str(board), label],
+            close_fds=False,
+            env={name: os.environ[name] for name in os.environ if name not in PASSED_BY_SYSTEMD},
+            **identity.for_child(),
+        )
+    finally:
+        for fd in (end.fileno(), board):
+            os.set_inheritable(fd, False)
+
+
+def how_it_ended(status: int) -> str:
+    """A returncode as the end of a sentence; "" for an orderly end."""
+    if status == 0:
+        return ""
+    if status > 0:
+        return f"has ended with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

@@ -1,0 +1,237 @@
+"""The body of a generation: the process that imports the application and serves it.
+
+    (import) ──loaded──▶ (waits for sockets) ──ready──▶ (serves) ──told to drain──▶ (exit)
+
+Its master is at the other end of a channel. The main thread owns everything here; a thread of its
+own only puts what the master says on a queue, and signals do the same.
+"""
+
+import faulthandler
+import queue
+import signal
+import socket
+import sys
+import threading
+import traceback
+from base64 import b64decode
+from collections.abc import Iterator
+from time import monotonic
+from types import FrameType
+from typing import Any, Final
+
+from nogilserve.apps import FREE_THREADED, gil_is_on, gil_watch
+from nogilserve.config import Config
+from nogilserve.errors import AppImportError, BindError, ConfigError
+from nogilserve.observe.accesslog import AccessLog
+from nogilserve.runtimes.build import load_runtime
+from nogilserve.runtimes.contract import Runtime
+from nogilserve.sockets import Listener
+from nogilserve.supervise.board import Board
+from nogilserve.supervise.channel import Channel, Message
+from nogilserve.supervise.recycle import Limits
+from nogilserve.supervise.serving import CUT, HURRY, Ending, describe, leave, open_access_log
+from nogilserve.supervise.spec import config_of
+from nogilserve.supervise.words import configure_logging, log, warn_of_gil
+
+__all__ = ["main"]
+
+_LOOK: Final = 1.0
+"""Seconds between looks at how this process is."""
+_MASTERS: Final = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
+"""Signals for the master; sent to all of its processes they must not end this one."""
+_GONE: Final[Message] = {"name": "gone"}
+
+
+def main() -> int:
+    """`python -c … ROOT NAME CHANNEL BOARD LABEL`: the exit status."""
+    _, _, name, end, descriptor, _ = sys.argv
+    channel = Channel(_channel_end(end))
+    board = Board.open(name, int(descriptor))
+    _catch_early_signals()
+    try:
+        spec = channel.receive()
+        if spec is None:
+            return 0
+        sys.path[:] = spec["path"]
+        sys.argv[:] = spec["arguments"]
+        return Body(channel, board, spec).run()
+    finally:
+        channel.close()
+        board.close()
+
+
+def _channel_end(end: str) -> socket.socket:
+    if end == "stdin":  # Windows
+        fromshare: Any = getattr(socket, "fromshare")  # noqa: B009
+        line = sys.stdin.buffer.readline()
+        shared: socket.socket = fromshare(b64decode(line))
+        return shared
+    sock = socket.socket(fileno=int(end))
+    sock.set_inheritable(False)
+    return sock
+
+
+def _catch_early_signals() -> None:
+    """Until the application is imported: SIGINT interrupts that, once."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, _ignore)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+    for name in _MASTERS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _ignore)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Not SIG_IGN, which the application's own child processes would inherit."""
+
+
+class Body:
+    """Owner: the main thread. `_inbox` is filled by the thread that reads, and by signals."""
+
+    def __init__(self, channel: Channel, board: Board, spec: Message) -> None:
+        self._channel = channel
+        self._board = board
+        self._config: Config = config_of(spec["config"])
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name="master", daemon=True)
+        self._limits = Limits(self._config)
+        self._next_look = 0.0
+        self._watch_gil = False
+
+    def run(self) -> int:
+        """Import, serve, end; the exit status."""
+        configure_logging(self._config.log_level)
+        if sys.stderr is not None:
+            faulthandler.enable()
+        access_log: AccessLog | None = None
+        try:
+            access_log = open_access_log(self._config)
+            runtime = load_runtime(self._config, access_log.put if access_log else None)
+            self._catch_signals()
+            self._channel.send("loaded", served=describe(runtime))
+            self._reader.start()
+            listeners = self._wait_for_sockets()
+            if listeners is None:
+                return 0
+            runtime.start(listeners)
+        except (Exception, KeyboardInterrupt) as error:
+            self._channel.send("failed", **_failure(error))
+            if access_log is not None:
+                access_log.close()
+            return 1
+        self._channel.send("ready")
+        self._serve(runtime, listeners, access_log)
+        if access_log is not None:
+            access_log.close()
+        return 0
+
+    def _catch_signals(self) -> None:
+        def recycle(_number: int, _frame: FrameType | None) -> None:
+            self._inbox.put({"name": "terminated"})
+
+        signal.signal(signal.SIGINT, _ignore)  # Ctrl-C reaches the master as well
+        signal.signal(signal.SIGTERM, recycle)
+
+    def _read(self) -> None:
+        while (message := self._channel.receive()) is not None:
+            self._inbox.put(message)
+        self._inbox.put(_GONE)
+
+    def _wait_for_sockets(self) -> list[Listener] | None:
+        while (message := self._inbox.get())["name"] != "accept":
+            if message["name"] in ("gone", "drain", "cut"):
+                return None
+        sockets, self._channel.sockets = self._channel.sockets, []
+        listeners = []
+        for sock, place in zip(sockets, message["listeners"], strict=True):
+            sock.setblocking(False)
+            name, port = place["server"]
+            listeners.append(Listener(sock, place["label"], (name, port), inherited=True))
+        return listeners
+
+    def _serve(
+        self, runtime: Runtime, listeners: list[Listener], access_log: AccessLog | None
+    ) -> None:
+        started = monotonic()
+        self._watch_gil = FREE_THREADED and not gil_is_on()
+        with gil_watch() as culprits:
+            patient = self._wait(runtime, culprits)
+
+        def stopped() -> None:
+            for listener in listeners:
+                listener.close()
+            self._channel.send("stopped")
+
+        ending = Ending(
+            runtime,
+            self._config.graceful_timeout,
+            lambda: self._orders(runtime),
+            started=started,
+            patient=patient,
+        )
+        # Refusing is up to the master: the sockets are shared.
+        if not ending.run(stopped, lambda: None):
+            leave(access_log)
+
+    def _wait(self, runtime: Runtime, culprits: list[str]) -> bool:
+        """Serve until it is over; whether idle connections may ask once more."""
+        while True:
+            try:
+                message = self._inbox.get(timeout=max(self._next_look - monotonic(), 0))
+            except queue.Empty:
+                self._look(runtime)
+                if self._watch_gil and gil_is_on():
+                    self._watch_gil = False
+                    warn_of_gil(culprits)
+                continue
+            name = message["name"]
+            if name == "drain":
+                return bool(message["patient"])
+            if name == "gone":
+                log.error("The master is gone")
+                return False
+            if name == "cut":
+                self._inbox.put(message)
+                return False
+            if name == "terminated":
+                self._channel.send("replace", reason="it got SIGTERM")
+
+    def _orders(self, runtime: Runtime) -> Iterator[str]:
+        """What was ordered while this process is ending."""
+        if monotonic() >= self._next_look:
+            self._look(runtime)
+        while not self._inbox.empty():
+            name = self._inbox.get()["name"]
+            if name in ("drain", "gone"):
+                yield HURRY
+            elif name == "cut":
+                yield CUT
+
+    def _look(self, runtime: Runtime) -> None:
+        """Write down how this process is; ask for a successor when a limit is reached."""
+        now = monotonic()
+        self._next_look = now + _LOOK
+        counters = runtime.snapshot()
+        self._board.write({"beat": now, "running": runtime.running()[:50], "counters": counters})
+        reason = self._limits.exceeded(counters["requests"], now)
+        if reason:
+            self._channel.send("replace", reason=reason)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    """What `states.Failure` is made of."""
+    if isinstance(error, AppImportError):
+        return {"message": str(error), "kind": "app", "detail": error.detail}
+    if isinstance(error, ConfigError):
+        return {"message": str(error), "kind": "config", "detail": ""}
+    if isinstance(error, BindError):
+        return {"message": str(error), "kind": "bind", "detail": ""}
+    if isinstance(error, KeyboardInterrupt):
+        return {"message": "interrupted", "kind": "interrupted", "detail": ""}
+    detail = "".join(traceback.format_exception(error))
+    return {"message": f"cannot start: {error!r}", "kind": "app", "detail": detail}

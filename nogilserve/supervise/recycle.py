@@ -1,0 +1,55 @@
+"""When a generation has served for long enough: requests, memory, age."""
+
+import os
+import random
+from time import monotonic
+from typing import Final
+
+from nogilserve.config import Config
+from nogilserve.errors import ConfigError
+
+__all__ = ["Limits", "resident"]
+
+_AGAIN: Final = 30.0
+"""Seconds after which a successor is asked for again, should it not have come."""
+
+
+class Limits:
+    """Owner: the main thread of a generation."""
+
+    def __init__(self, config: Config) -> None:
+        more = random.randint(0, config.max_requests_jitter) if config.max_requests_jitter else 0
+        self.requests = config.max_requests + more if config.max_requests else 0
+        self.memory = config.max_rss
+        self.lifetime = config.generation_lifetime
+        self._since = monotonic()
+        self._quiet_until = 0.0
+        if self.memory:
+            resident()  # refuse at the start what cannot be measured
+
+    def exceeded(self, requests: int, now: float) -> str:
+        """Why the next generation should take over, "" as long as it should not."""
+        if now < self._quiet_until:
+            return ""
+        reason = ""
+        if self.requests and requests >= self.requests:
+            reason = f"it has served {requests} requests (--max-requests)"
+        elif self.lifetime and now - self._since >= self.lifetime:
+            reason = f"it has served for {now - self._since:.0f} s (--generation-lifetime)"
+        elif self.memory and (used := resident()) > self.memory:
+            reason = f"it uses {used >> 20} MiB of memory (--max-rss)"
+        if reason:
+            self._quiet_until = now + _AGAIN
+        return reason
+
+
+def resident() -> int:
+    """Bytes of memory this process occupies. ConfigError where the system does not tell."""
+    if os.path.exists("/proc/self/statm"):
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    try:
+        import psutil
+    except ImportError:
+        raise ConfigError("option --max-rss needs psutil here: pip install psutil") from None
+    return int(psutil.Process().memory_info().rss)

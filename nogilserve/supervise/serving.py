@@ -1,0 +1,172 @@
+"""What a serving process does with its runtime, alone or as a generation: words and the end."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any, Final, NoReturn
+
+from nogilserve import __version__
+from nogilserve.apps import FREE_THREADED, gil_is_on
+from nogilserve.config import Config
+from nogilserve.errors import ConfigError
+from nogilserve.observe.accesslog import AccessLog, unwritable
+from nogilserve.runtimes.contract import Runtime, quantity
+from nogilserve.supervise.words import log
+
+__all__ = ["CUT", "HURRY", "Ending", "describe", "leave", "open_access_log"]
+
+HURRY: Final = "hurry"
+"""Have no patience with idle connections any more."""
+CUT: Final = "cut"
+"""End at once."""
+
+_SLICE: Final = 0.05
+_REPORT: Final = 5.0
+_NAMED: Final = 20
+"""Requests named when they are cut off."""
+_ACCEPTORS_END: Final = 0.5
+"""Seconds for the cores to take what waits in the listen queue, unless every thread is stuck."""
+_THREADS_END: Final = 1.0
+"""Seconds beyond the deadline for threads to end that have no connection left."""
+_IMPATIENT: Final = 1.0
+"""Seconds before the deadline at which patience with idle connections ends."""
+
+
+def open_access_log(config: Config) -> AccessLog | None:
+    """The access log, started; None where none is wanted. Raises ConfigError."""
+    if not config.access_log:
+        return None
+    try:
+        access_log = AccessLog(config.access_log, config.access_log_format)
+    except OSError as exc:
+        raise ConfigError(unwritable(config.access_log, exc)) from None
+    access_log.start()
+    return access_log
+
+
+def describe(runtime: Runtime) -> dict[str, Any]:
+    """What is served and on what, as plain data for `words.announce`."""
+    served = runtime.served
+    return {
+        "version": __version__,
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "build": "free-threaded" if FREE_THREADED else "with the GIL",
+        "gil": "on" if gil_is_on() else "off",
+        "app": served.name,
+        "interface": served.interface,
+        "how": served.how,
+        "switched_on": FREE_THREADED and gil_is_on(),
+        "culprits": list(served.gil_enabled_by),
+    }
+
+
+class Ending:
+    """The last part of a serving process: what was accepted is finished, until a deadline.
+
+    Owner: the main thread.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        timeout: float,
+        orders: Callable[[], Iterable[str]],
+        *,
+        started: float,
+        patient: bool = False,
+    ) -> None:
+        """`timeout`: seconds until what is left is cut off; `started`: monotonic, for the log.
+        `orders`, called often, says what was ordered since: HURRY, CUT.
+        """
+        self.runtime = runtime
+        self.timeout = timeout
+        self.orders = orders
+        self.started = started
+        self.patient = patient
+        self.cut_off = self.told = False
+
+    def run(self, stopped: Callable[[], None], refuse: Callable[[], None]) -> bool:
+        """Let everything finish. False: it did not, and threads are still inside the application.
+
+        `stopped` is called when nothing accepts any more, `refuse` when that takes too long.
+        """
+        runtime = self.runtime
+        now = monotonic()
+        deadline = now + self.timeout
+        refuse_at = now + _ACCEPTORS_END
+        report_at = now + _REPORT
+        if self.patient:
+            log.info("Finishing what was accepted, at most %g s", self.timeout)
+        else:
+            log.info("Stopping: finishing what was accepted, at most %g s", self.timeout)
+        runtime.drain(stopped, patient=self.patient)
+        done = False
+        while not done and not self.cut_off:
+            # In slices, because a second command must be noticed.
+            done = runtime.join(monotonic() + _SLICE)
+            now = monotonic()
+            if runtime.accepting and now >= refuse_at:
+                refuse()  # threads stuck in the application hold the sockets
+            self._obey()
+            if now >= deadline - _IMPATIENT:
+                self._lose_patience()
+            if not self.patient and now >= report_at and (left := runtime.unfinished()):
+                report_at = now + _REPORT
+                log.info("Still %s; a second signal cuts off at once", quantity(left, "connection"))
+            late = now >= deadline + (0 if runtime.unfinished() else _THREADS_END)
+            self.cut_off = not done and (late or self.told)
+        if self.cut_off:
+            self._say_what_is_cut_off()
+        counts = runtime.snapshot()
+        log.info(
+            "Stopped after %.1f s: %s on %s, %s, %s",
+            monotonic() - self.started,
+            quantity(counts["requests"], "request"),
+            quantity(counts["accepted"], "connection"),
+            quantity(counts["hand_offs"], "hand-off"),
+            quantity(counts["steals"], "steal"),
+        )
+        return done
+
+    def _obey(self) -> None:
+        for order in self.orders():
+            if order == HURRY:
+                self._lose_patience()
+            elif order == CUT:
+                self.told = True
+
+    def _lose_patience(self) -> None:
+        if self.patient:
+            self.patient = False
+            self.runtime.drain()
+
+    def _say_what_is_cut_off(self) -> None:
+        left = quantity(self.runtime.unfinished(), "connection")
+        running = self.runtime.running()
+        inside = f"; inside the application: {', '.join(running[:_NAMED])}" if running else ""
+        if len(running) > _NAMED:
+            inside += f" and {len(running) - _NAMED} more"
+        if self.told:
+            log.warning("Told twice: cutting off %s%s", left, inside)
+        else:
+            log.warning(
+                "Not finished in %g s: cutting off %s%s. Stacks of all threads:",
+                self.timeout,
+                left,
+                inside,
+            )
+            self.runtime.dump_stacks()
+
+
+def leave(access_log: AccessLog | None) -> NoReturn:
+    """End the process although threads are still inside the application."""
+    if access_log is not None:
+        access_log.close(1.0)
+    logging.shutdown()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,446 @@
+"""What the master does about its generations: a table of states and pure rules.
+
+    STARTING ──loaded──▶ OPENING ──ready──▶ SERVING ──a newer one serves──▶ DRAINING ──▶ (gone)
+        └──── fails, is killed, takes too long: (gone) ◀────┴── crashes: (gone), and replaced
+
+At most one generation is STARTING or OPENING, at most one is SERVING, and one that serves is told
+to drain only when a newer one serves (or all is to end). Nothing here knows processes, sockets
+or clocks: events and the time come in, actions go out.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+__all__ = [
+    "Action",
+    "Announce",
+    "Cut",
+    "Drain",
+    "End",
+    "Failure",
+    "Generation",
+    "Kill",
+    "Machine",
+    "Open",
+    "Rules",
+    "Say",
+    "Spawn",
+    "State",
+]
+
+_ENDING: Final = 5.0
+"""Seconds beyond its own deadline for a process to end before it is killed."""
+_CLEANING: Final = 2.0
+"""Seconds for an import that was interrupted to clean up after itself."""
+_SOON: Final = 10.0
+"""A generation that served for less has died soon, which makes the next wait longer."""
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 30.0
+_DRAINING_AT_ONCE: Final = 3
+"""Generations that may drain with patience; the oldest of more ends its idle connections."""
+
+
+class State(StrEnum):
+    """Of one generation."""
+
+    STARTING = "starting"
+    """It imports the application."""
+    OPENING = "opening"
+    """It was given the listening sockets, and may accept at any moment."""
+    SERVING = "serving"
+    DRAINING = "draining"
+    """It finishes what it accepted, or was killed and is not gone yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a generation did not start. `kind` and the texts make the error for the command."""
+
+    message: str
+    kind: str = "app"
+    """ "config", "bind", "app", "interrupted": which error of the package it is."""
+    detail: str = ""
+    """A traceback."""
+
+
+@dataclass(slots=True)
+class Generation:
+    """One process, as the rules see it. Owner: the machine."""
+
+    number: int
+    state: State
+    reason: str
+    """Why it was started, as the end of a sentence."""
+    since: float
+    """When it entered its state."""
+    deadline: float | None
+    page: Failure | None = None
+    """It shows this failure instead of the application."""
+    needed: bool = False
+    """It replaces one that died or asked for it: if it fails, another is tried."""
+    failure: Failure | None = None
+    unwanted: bool = False
+    """Was killed on purpose: how it ends does not matter."""
+    stalled: bool = False
+    """Does not react: it will be killed, not asked, when the next one serves."""
+    hurried: bool = False
+    """Was told to end its idle connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start the process of a generation."""
+
+    number: int
+    page: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Give it the listening sockets."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """It serves; `first`: the service has begun."""
+
+    number: int
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Have it finish what it accepted and end. See `Runtime.drain` for `patient`."""
+
+    number: int
+    patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Have it end at once."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End it without asking; `gently`: it may clean up, for a moment."""
+
+    number: int
+    gently: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A line for the log."""
+
+    level: str
+    text: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """All is over; `failure` or `signal` say why where it is no orderly end."""
+
+    failure: Failure | None = None
+    signal: int = 0
+    """The service had not begun when this signal came."""
+
+
+Action = Spawn | Open | Announce | Drain | Cut | Kill | Say | End
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """From the configuration. Immutable; times in seconds."""
+
+    ready_timeout: float = 120.0
+    """0: for ever."""
+    graceful_timeout: float = 30.0
+    show_failures: bool = False
+    """Failures are shown to the browser (`--reload`)."""
+
+
+@dataclass(slots=True)
+class Machine:
+    """Owner: the main thread of the master. Every method returns what is to be done now."""
+
+    rules: Rules
+    generations: dict[int, Generation] = field(default_factory=dict)
+    current: int = 0
+    """The one that serves, 0: none."""
+    begun: bool = False
+    """A generation has served."""
+    stopping: int = 0
+    """How often it was told to stop."""
+    retry_at: float | None = None
+    last: int = 0
+    """The number of the newest generation."""
+    _failures: int = 0
+    """Ends soon after the start, in a row."""
+    _again: str = ""
+    """Why another reload has to follow the one in progress."""
+    _signal: int = 0
+    _ended: bool = False
+
+    # ---- events
+
+    def start(self, now: float) -> list[Action]:
+        """Begin."""
+        return self._spawn("the start", now)
+
+    def loaded(self, number: int, now: float) -> list[Action]:
+        """The application of a generation is imported; it can take the listening sockets."""
+        generation = self.generations.get(number)
+        if generation is None or generation.state != State.STARTING:
+            return []
+        generation.state = State.OPENING
+        generation.since = now
+        return [Open(number)]
+
+    def ready(self, number: int, now: float) -> list[Action]:
+        """A generation accepts."""
+        generation = self.generations.get(number)
+        if generation is None or generation.state != State.OPENING:
+            return []
+        first, self.begun = not self.begun, True
+        before, self.current = self.generations.get(self.current), number
+        generation.state, generation.since, generation.deadline = State.SERVING, now, None
+        self.retry_at = None
+        actions: list[Action] = [Announce(number, first)]
+        if before is not None:
+            actions += self._retire(before, now)
+        if self._again:
+            reason, self._again = self._again, ""
+            actions += self._spawn(reason, now)
+        return actions
+
+    def failed(self, number: int, failure: Failure, now: float) -> list[Action]:
+        """A generation says why it cannot start; it ends by itself."""
+        generation = self.generations.get(number)
+        if generation is not None:
+            generation.failure = failure
+            generation.deadline = now + _ENDING
+        return []
+
+    def exited(self, number: int, how: str, now: float) -> list[Action]:
+        """A process is gone; `how`: "" for an orderly end, else as the end of a sentence."""
+        generation = self.generations.pop(number, None)
+        if generation is None:
+            return []
+        actions: list[Action] = []
+        if self.current == number:
+            self.current = 0
+            if not self.stopping:
+                actions = self._crashed(generation, how, now)
+        elif generation.state in (State.STARTING, State.OPENING):
+            if not self.stopping and not generation.unwanted:
+                actions = self._did_not_start(generation, how, now)
+        elif how and not generation.unwanted:
+            actions = [Say("warning", f"Generation {number} {how} while it was ending")]
+        return actions + self._end_if_over()
+
+    def reload(self, reason: str, now: float) -> list[Action]:
+        """Newer code is to be served."""
+        if self.stopping:
+            return []
+        self._failures = 0
+        self.retry_at = None
+        for generation in list(self.generations.values()):
+            if generation.state == State.OPENING:
+                self._again = reason
+                return []
+            if generation.state == State.STARTING:
+                return [self._kill(generation, now), *self._spawn(reason, now)]
+        return self._spawn(reason, now)
+
+    def replace(self, number: int, reason: str, now: float) -> list[Action]:
+        """The generation that serves should give way to the next one."""
+        if self.stopping or number != self.current or self._starting() or self.retry_at is not None:
+            return []
+        return self._spawn(reason, now, needed=True)
+
+    def stalled(self, number: int, reason: str, now: float) -> list[Action]:
+        """A generation does not react any more."""
+        generation = self.generations.get(number)
+        if generation is None or generation.stalled:
+            return []
+        generation.stalled = True
+        return [
+            Say("error", f"Generation {number} {reason}"),
+            *self.replace(number, f"generation {number} {reason}", now),
+        ]
+
+    def revived(self, number: int) -> list[Action]:
+        """It does after all."""
+        generation = self.generations.get(number)
+        if generation is None or not generation.stalled:
+            return []
+        generation.stalled = False
+        return [Say("warning", f"Generation {number} reacts again")]
+
+    def stop(self, now: float, signal: int = 0, *, patient: bool = False) -> list[Action]:
+        """Finish everything and end; told again, end at once. `patient`: others serve on."""
+        self.stopping += 1
+        self.retry_at = None
+        self._again = ""
+        if not self.begun and not any(g.state == State.OPENING for g in self.generations.values()):
+            self._signal = self._signal or signal
+        actions: list[Action] = []
+        for generation in self.generations.values():
+            if generation.state == State.STARTING:
+                actions.append(self._kill(generation, now))
+            elif self.stopping > 1 and not patient:
+                generation.deadline = now + _ENDING
+                actions.append(Cut(generation.number))
+            elif generation.stalled:
+                actions.append(self._kill(generation, now))
+            elif generation.state != State.DRAINING:
+                actions.append(self._drain(generation, now, patient=patient))
+            elif not patient:
+                actions += self._hurry(generation)
+        return actions + self._end_if_over()
+
+    def tick(self, now: float) -> list[Action]:
+        """Time has passed."""
+        actions: list[Action] = []
+        if self.retry_at is not None and now >= self.retry_at:
+            self.retry_at = None
+            actions += self._spawn("another try", now, needed=True)
+        for generation in list(self.generations.values()):
+            if generation.deadline is None or now < generation.deadline:
+                continue
+            if generation.state in (State.STARTING, State.OPENING):
+                if generation.failure is None:
+                    generation.failure = Failure(
+                        f"the application was not ready within {self.rules.ready_timeout:g} s "
+                        "(--ready-timeout)"
+                    )
+                # Not `_kill`: that it did not start is to be noticed when it is gone.
+                generation.deadline = None
+                actions.append(Kill(generation.number))
+                continue
+            if not generation.unwanted:
+                actions.append(
+                    Say("error", f"Generation {generation.number} does not end: killing it")
+                )
+            actions.append(self._kill(generation, now))
+            generation.deadline = None
+        return actions
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        moments = [g.deadline for g in self.generations.values() if g.deadline is not None]
+        if self.retry_at is not None:
+            moments.append(self.retry_at)
+        return min(moments, default=None)
+
+    # ---- steps
+
+    def _starting(self) -> bool:
+        return any(
+            g.state in (State.STARTING, State.OPENING) and not g.unwanted
+            for g in self.generations.values()
+        )
+
+    def _spawn(
+        self, reason: str, now: float, *, needed: bool = False, page: Failure | None = None
+    ) -> list[Action]:
+        self.last += 1
+        timeout = self.rules.ready_timeout
+        self.generations[self.last] = Generation(
+            self.last, State.STARTING, reason, now, now + timeout if timeout else None, page, needed
+        )
+        said: list[Action] = []
+        if self.last > 1 and page is None:
+            said = [Say("info", f"Starting generation {self.last}: {reason}")]
+        return [*said, Spawn(self.last, page)]
+
+    def _kill(self, generation: Generation, now: float) -> Action:
+        gently = generation.state == State.STARTING
+        generation.state = State.DRAINING
+        generation.since = now
+        generation.deadline = now + _CLEANING if gently else None
+        generation.unwanted = True
+        return Kill(generation.number, gently)
+
+    def _drain(self, generation: Generation, now: float, *, patient: bool) -> Action:
+        generation.state = State.DRAINING
+        generation.since = now
+        generation.deadline = now + self.rules.graceful_timeout + _ENDING
+        generation.hurried = not patient
+        return Drain(generation.number, patient)
+
+    def _hurry(self, generation: Generation) -> list[Action]:
+        if generation.hurried or generation.unwanted:
+            return []
+        generation.hurried = True
+        return [Drain(generation.number, False)]
+
+    def _retire(self, generation: Generation, now: float) -> list[Action]:
+        """The one that served gives way."""
+        if generation.stalled:
+            return [self._kill(generation, now)]
+        actions = [self._drain(generation, now, patient=True)]
+        draining = [
+            g for g in self.generations.values() if g.state == State.DRAINING and not g.hurried
+        ]
+        for old in sorted(draining, key=lambda g: g.since)[:-_DRAINING_AT_ONCE]:
+            actions += self._hurry(old)
+        return actions
+
+    def _crashed(self, generation: Generation, how: str, now: float) -> list[Action]:
+        if now - generation.since >= _SOON:
+            self._failures = 0
+        said = f"Generation {generation.number} {how or 'has ended by itself'}"
+        if self._starting():
+            return [Say("error", f"{said}; the next one is starting already")]
+        return [Say("error", said), *self._try_again(now)]
+
+    def _try_again(self, now: float) -> list[Action]:
+        self._failures += 1
+        if self._failures == 1:
+            return self._spawn("the one before is gone", now, needed=True)
+        delay = min(_FIRST_DELAY * 2 ** (self._failures - 2), _LONGEST_DELAY)
+        self.retry_at = now + delay
+        return [Say("error", f"Trying again in {delay:g} s")]
+
+    def _did_not_start(self, generation: Generation, how: str, now: float) -> list[Action]:
+        failure = generation.failure or Failure(
+            f"the process that imports the application {how or 'has ended by itself'}"
+        )
+        if self.rules.show_failures and generation.page is None and failure.kind == "app":
+            return [
+                Say("error", failure.message, failure.detail),
+                *self._spawn("the failure is shown", now, page=failure),
+            ]
+        if not self.begun:
+            self.stopping = 1
+            self._ended = True
+            return [End(failure)]
+        serving = self.generations.get(self.current)
+        rest = "; the one before serves on" if serving is not None else ""
+        said = Say(
+            "error",
+            f"Generation {generation.number} did not start{rest}: {failure.message}",
+            failure.detail,
+        )
+        if self._again:
+            reason, self._again = self._again, ""
+            return [said, *self._spawn(reason, now)]
+        if serving is not None and not generation.needed and not serving.stalled:
+            return [said]
+        self._failures = max(self._failures, 1)
+        return [said, *self._try_again(now)]
+
+    def _end_if_over(self) -> list[Action]:
+        if not self.stopping or self.generations or self._ended:
+            return []
+        self._ended = True
+        return [End(signal=self._signal)]

@@ -1,0 +1,52 @@
+"""The log of the process itself: to standard error, and the banner."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["announce", "configure_logging", "log", "warn_of_gil"]
+
+log = logging.getLogger("nogilserve")
+
+
+def configure_logging(level: str) -> None:
+    """Messages of this package go to standard error; other loggers are the application's."""
+    log.setLevel(level.upper())
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s [%(levelname)s] %(message)s", "%Y-%m-%d %H:%M:%S %z")
+        )
+        log.addHandler(handler)
+        log.propagate = False
+
+
+def announce(served: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """The banner: Python build, GIL state, runtime, addresses. `served`: `serving.describe`."""
+    log.info(
+        "nogilserve %s on CPython %s (%s, GIL %s), pid %d",
+        served["version"],
+        served["python"],
+        served["build"],
+        served["gil"],
+        os.getpid(),
+    )
+    log.info("Serving %s (%s): %s", served["app"], served["interface"].upper(), served["how"])
+    if served["switched_on"]:
+        warn_of_gil(served["culprits"])
+    for label in labels:
+        log.info("Listening on %s", label)
+
+
+def warn_of_gil(culprits: Sequence[str]) -> None:
+    """Say what switched the GIL on."""
+    if culprits:
+        reason = f"by importing {', '.join(culprits)}, which does not declare that"
+        reason += " it is safe without it; upgrade or replace that package"
+    else:
+        reason = "by PYTHON_GIL=1 or -X gil=1; leave that out"
+    log.warning(
+        "The GIL was switched on %s. Until then the application runs on one processor at a time.",
+        reason,
+    )

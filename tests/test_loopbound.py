@@ -239,10 +239,10 @@ def hostile_objects() -> tuple[object, type, object]:
         """Like Werkzeug's LocalProxy, whose dictionary is somebody else's."""
 
         @property
-        def __dict__(self) -> Any:
+        def __dict__(self) -> Any:  # type: ignore[override]
             raise SystemExit
 
-        engine = __class__ = __dict__  # type: ignore[assignment]
+        engine = __class__ = __dict__
 
     proxy, pretender = object.__new__(Proxy), Pretender()
     object.__setattr__(proxy, "inner", [asyncio.Lock()])

@@ -4,21 +4,24 @@ Requests only append a finished record to a bounded queue. What an application o
 into a line is escaped, so that a line is always one line and no terminal obeys it.
 """
 
+import _thread
 import base64
 import binascii
 import contextlib
 import errno
+import io
 import json
 import logging
 import os
 import re
+import select
 import stat
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Final
 
 from nogilserve.messages import Headers, RequestRecord
 
@@ -35,8 +38,12 @@ _NAMED: Final = {
 _ATOM: Final = re.compile(r"%(?:(%)|\{([^{}]+)\}([io])|(\{UNIQUE_ID\}e)|[<>]?([a-zA-Z]))")
 _UNSAFE: Final = re.compile(r'[^\x20-\x7e]|["\\]')
 
+_DAEMON: Final[bool] = _thread.daemon_threads_allowed()
+"""Not in subinterpreters."""
 _QUEUE: Final = 65536
 """Records that may wait for the writer; more are dropped and counted."""
+_PIPE: Final[int] = getattr(select, "PIPE_BUF", 512)
+"""Bytes that a pipe takes in one piece."""
 _PAUSE: Final = 0.05
 """Seconds the writer lets records gather while there is traffic."""
 
@@ -214,11 +221,8 @@ class AccessLog:
 
     def __init__(self, path: str, form: str) -> None:
         """Open `path` for appending ("-": standard output). Raises OSError."""
-        self._file: TextIO = (
-            sys.stdout
-            if path == "-"
-            else open(path, "a", encoding="ascii", errors="backslashreplace")  # noqa: SIM115
-        )
+        # Unbuffered: other processes may append to the same file, and a line must stay whole.
+        self._file: io.FileIO | None = None if path == "-" else io.FileIO(path, "a")
         self._line = compile_format(form)
         self._queue: deque[RequestRecord] = deque()
         self._asleep = False
@@ -229,7 +233,7 @@ class AccessLog:
         """Records lost. Any thread adds to it, under `_drops`."""
         self._reason = ""
         """Why the last of them was lost; under `_drops`."""
-        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=_DAEMON)
 
     def start(self) -> None:
         """Start the writer."""
@@ -250,7 +254,7 @@ class AccessLog:
         self._stopping.set()
         self._bell.set()
         self._thread.join(timeout)
-        if self._file is not sys.stdout and not self._thread.is_alive():
+        if self._file is not None and not self._thread.is_alive():
             with contextlib.suppress(OSError):  # the disk is still full
                 self._file.close()
         if self.dropped:
@@ -290,10 +294,31 @@ class AccessLog:
         if not lines:
             return False
         try:
-            self._file.write("\n".join(lines) + "\n")
-            self._file.flush()
+            self._write(lines)
         except OSError as exc:  # disk full, pipe closed: serving goes on
             self._lose(len(lines), exc.strerror or str(exc))
         except ValueError as exc:  # the application closed standard output
             self._lose(len(lines), str(exc))
         return True
+
+    def _write(self, lines: list[str]) -> None:
+        """Write lines so that those of other processes do not come between their parts: to a
+        file in one piece, to what may be a pipe in pieces that the system keeps whole."""
+        if self._file is not None:
+            data = "".join(f"{line}\n" for line in lines).encode("ascii", "backslashreplace")
+            while data:
+                data = data[self._file.write(data) :]
+            return
+        begun = 0
+        size = 0
+        for index, line in enumerate(lines):
+            if size + len(line) >= _PIPE and index > begun:
+                _print(lines[begun:index])
+                begun, size = index, 0
+            size += len(line) + 1
+        _print(lines[begun:])
+
+
+def _print(lines: list[str]) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()

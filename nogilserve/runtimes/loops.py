@@ -3,7 +3,6 @@ loop per core, each in a thread of its own."""
 
 import asyncio
 import contextlib
-import faulthandler
 import gc
 import logging
 import queue
@@ -28,6 +27,7 @@ from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed
 from nogilserve.perloop import close_all
 from nogilserve.runtimes.contract import Served, quantity
 from nogilserve.runtimes.ledger import Row, RowShares
+from nogilserve.runtimes.stacks import write_stacks
 from nogilserve.runtimes.threads import daemon
 
 __all__ = ["LoopOptions", "LoopRuntime", "Mode", "Scope"]
@@ -326,8 +326,7 @@ class LoopRuntime:
 
     def dump_stacks(self) -> None:
         """Write the stacks of all threads to standard error."""
-        with contextlib.suppress(OSError, ValueError):
-            faulthandler.dump_traceback(all_threads=True)
+        write_stacks()
 
 
 _REMEDY: Final = (

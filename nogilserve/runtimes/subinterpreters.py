@@ -18,13 +18,14 @@ __all__ = ["Unsuitable", "load_subinterpreters"]
 
 _ROOT: Final = str(Path(nogilserve.__file__).resolve().parents[1])
 _BODY: Final = """\
+import socket
+end = socket.socket(fileno={fd})
 import sys
 sys.path[:] = {path!r}
 if {root!r} not in sys.path:
     sys.path.append({root!r})
-import socket
 from nogilserve.supervise.worker import serve_member
-serve_member(socket.socket(fileno={fd}), process=False)
+serve_member(end, process=False)
 """
 
 
@@ -36,9 +37,12 @@ class InterpreterHandle:
     """An interpreter and the thread that runs it. Owner: the crew's keeper; `name` and `pid` are
     for any thread."""
 
-    def __init__(self, index: int, body: str) -> None:
+    def __init__(self, index: int, end: socket.socket, body: str) -> None:
+        """`end`: the interpreter's end of the channel, of which it uses a duplicate; closed when
+        the interpreter is no more."""
         self.pid = os.getpid()
         self.name = f"subinterpreter {index}"
+        self._end = end
         self._body = body
         self._problem = ""
         """Written by the thread before it ends."""
@@ -56,6 +60,7 @@ class InterpreterHandle:
         finally:
             # All threads of the engine have ended; an application's own are waited for.
             interpreter.close()
+            self._end.close()
 
     def ended(self) -> str | None:
         """How it ended; None: it has not."""
@@ -87,8 +92,8 @@ def interpreter_launcher(spec: Spec) -> Launch:
     def launch(index: int, ledger: Ledger) -> tuple[InterpreterHandle, Channel]:
         ours, theirs = socket.socketpair()
         channel = Channel(ours, os.getpid())
-        body = _BODY.format(path=list(spec.path), root=_ROOT, fd=theirs.detach())
-        handle = InterpreterHandle(index, body)
+        body = _BODY.format(path=list(spec.path), root=_ROOT, fd=theirs.dup().detach())
+        handle = InterpreterHandle(index, theirs, body)
         channel.send("spec", spec.for_member(index, ledger.reference))
         return handle, channel
 

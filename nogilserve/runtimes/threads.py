@@ -1,9 +1,7 @@
 """The thread runtime: one process, one copy of the application, all cores in it."""
 
 import _thread as _thread_module
-import contextlib
 import contextvars
-import faulthandler
 import gc
 import logging
 import queue
@@ -21,6 +19,7 @@ from nogilserve.engine.counters import total
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.runtimes.contract import Served
+from nogilserve.runtimes.stacks import write_stacks
 
 __all__ = ["ThreadRuntime", "daemon"]
 
@@ -184,8 +183,7 @@ class ThreadRuntime:
 
     def dump_stacks(self) -> None:
         """Write the stacks of all threads to standard error."""
-        with contextlib.suppress(OSError, ValueError):
-            faulthandler.dump_traceback(all_threads=True)
+        write_stacks()
 
     # ---- threads
 

@@ -58,6 +58,11 @@ async def own(thing: Any) -> Any:
     return await thing
 
 
+async def gathered(thing: Any) -> Any:
+    """Wait for it together with something of this loop."""
+    return await asyncio.gather(asyncio.get_running_loop().create_future(), thing)
+
+
 @pytest.mark.parametrize(
     ("make", "use"),
     [
@@ -65,7 +70,7 @@ async def own(thing: Any) -> Any:
         (event, lambda event: event.wait()),
         (queue, lambda queue: queue.get()),
         (future, own),
-        (future, lambda future: own(asyncio.gather(future, asyncio.Event().wait()))),
+        (future, gathered),
     ],
 )
 def test_asyncio_objects_on_a_foreign_loop(make: Any, use: Any) -> None:

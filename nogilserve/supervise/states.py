@@ -82,6 +82,8 @@ class Generation:
     failure: Failure | None = None
     unwanted: bool = False
     """Was killed on purpose: how it ends does not matter."""
+    killed: bool = False
+    """Was sent the signal that ends it."""
     stalled: bool = False
     """Does not react: it will be killed, not asked, when the next one serves."""
     hurried: bool = False
@@ -185,6 +187,7 @@ class Machine:
     """Ends soon after the start, in a row."""
     _again: str = ""
     """Why another reload has to follow the one in progress."""
+    _failure: Failure | None = None
     _signal: int = 0
     _ended: bool = False
 
@@ -197,7 +200,7 @@ class Machine:
     def loaded(self, number: int, now: float) -> list[Action]:
         """The application of a generation is imported; it can take the listening sockets."""
         generation = self.generations.get(number)
-        if generation is None or generation.state != State.STARTING:
+        if generation is None or generation.state != State.STARTING or generation.killed:
             return []
         generation.state = State.OPENING
         generation.since = now
@@ -206,7 +209,7 @@ class Machine:
     def ready(self, number: int, now: float) -> list[Action]:
         """A generation accepts."""
         generation = self.generations.get(number)
-        if generation is None or generation.state != State.OPENING:
+        if generation is None or generation.state != State.OPENING or generation.killed:
             return []
         first, self.begun = not self.begun, True
         before, self.current = self.generations.get(self.current), number
@@ -293,7 +296,9 @@ class Machine:
             self._signal = self._signal or signal
         actions: list[Action] = []
         for generation in self.generations.values():
-            if generation.state == State.STARTING:
+            if generation.killed:
+                generation.unwanted = True
+            elif generation.state == State.STARTING:
                 actions.append(self._kill(generation, now))
             elif self.stopping > 1 and not patient:
                 generation.deadline = now + _ENDING
@@ -323,6 +328,7 @@ class Machine:
                     )
                 # Not `_kill`: that it did not start is to be noticed when it is gone.
                 generation.deadline = None
+                generation.killed = True
                 actions.append(Kill(generation.number))
                 continue
             if not generation.unwanted:
@@ -330,7 +336,6 @@ class Machine:
                     Say("error", f"Generation {generation.number} does not end: killing it")
                 )
             actions.append(self._kill(generation, now))
-            generation.deadline = None
         return actions
 
     @property
@@ -368,6 +373,7 @@ class Machine:
         generation.since = now
         generation.deadline = now + _CLEANING if gently else None
         generation.unwanted = True
+        generation.killed = not gently
         return Kill(generation.number, gently)
 
     def _drain(self, generation: Generation, now: float, *, patient: bool) -> Action:
@@ -422,8 +428,8 @@ class Machine:
             ]
         if not self.begun:
             self.stopping = 1
-            self._ended = True
-            return [End(failure)]
+            self._failure = failure
+            return []
         serving = self.generations.get(self.current)
         rest = "; the one before serves on" if serving is not None else ""
         said = Say(
@@ -443,4 +449,4 @@ class Machine:
         if not self.stopping or self.generations or self._ended:
             return []
         self._ended = True
-        return [End(signal=self._signal)]
+        return [End(self._failure, self._signal)]

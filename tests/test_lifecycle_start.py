@@ -109,14 +109,30 @@ def test_ways_to_start(way: str) -> None:
 def test_extension_that_switches_the_gil_on(
     serve: Start, tmp_path: Path, compile_extension: Callable[[str, str], None]
 ) -> None:
-    """The module is named in a warning, and the server serves all the same."""
+    """The module is named in a warning where there is one core, and the server serves."""
     if not FREE_THREADED:
         pytest.skip("this build has a GIL anyway")
     compile_extension("unsafe_two", "-DUNSAFE")
     (tmp_path / "main.py").write_text("import unsafe_two\n" + HELLO)
-    server = serve("main", cwd=tmp_path)
+    server = serve("main", "--workers", "1", cwd=tmp_path)
     assert "(free-threaded, GIL on)" in server.log
     assert "[WARNING] The GIL was switched on by importing unsafe_two, which" in server.log
+    with server.connect() as client:
+        assert client.get("/").body == b"hello"
+
+
+def test_extension_that_switches_the_gil_on_makes_processes(
+    serve: Start, tmp_path: Path, compile_extension: Callable[[str, str], None]
+) -> None:
+    """With two cores the banner says that it is processes, and because of which module."""
+    if not FREE_THREADED:
+        pytest.skip("this build has a GIL anyway")
+    compile_extension("unsafe_four", "-DUNSAFE")
+    (tmp_path / "main.py").write_text("import unsafe_four\n" + HELLO)
+    server = serve("main", "--workers", "2", "--threads", "3", cwd=tmp_path)
+    expected = "runtime processes, 2 with 2 threads each (unsafe_four switched the GIL on; it"
+    assert expected in server.log
+    assert "WARNING" not in server.log
     with server.connect() as client:
         assert client.get("/").body == b"hello"
 
@@ -125,7 +141,7 @@ def test_gil_that_the_user_switched_on(serve: Start) -> None:
     """Nobody is blamed for a GIL that PYTHON_GIL=1 asks for."""
     if not FREE_THREADED:
         pytest.skip("this build has a GIL anyway")
-    server = serve(APP, env={"PYTHON_GIL": "1"})
+    server = serve(APP, "--workers", "1", env={"PYTHON_GIL": "1"})
     assert "(free-threaded, GIL on)" in server.log
     assert "PYTHON_GIL=1" in server.log
     assert "by importing" not in server.log

@@ -31,9 +31,11 @@ def load_runtime(config: Config, record: Record | None) -> Runtime:
     choice = choose(config.runtime, facts_here(cores))
     # Before importing: the application may change what members are to start with.
     spec = specify(config, cores)
+    culprits: tuple[str, ...] = ()
     if choice.runtime == "threads":
         runtime = load_here(config, record, reason=choice.reason)
-        choice = choose(config.runtime, facts_here(cores, runtime.served.gil_enabled_by))
+        culprits = runtime.served.gil_enabled_by
+        choice = choose(config.runtime, facts_here(cores, culprits))
         if choice.runtime == "threads":
             return runtime
     if choice.runtime == "subinterpreters":
@@ -41,7 +43,7 @@ def load_runtime(config: Config, record: Record | None) -> Runtime:
             return load_subinterpreters(spec, choice.reason)
         except Unsuitable as exc:
             choice = choose(config.runtime, facts_here(cores, obstacle=str(exc)))
-    return load_processes(spec, choice.reason)
+    return load_processes(spec, choice.reason, culprits)
 
 
 def load_here(

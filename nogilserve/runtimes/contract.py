@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from nogilserve.apps import Interface
 from nogilserve.engine.acceptor import ListeningSocket
+from nogilserve.runtimes.choose import RuntimeName
 
 __all__ = ["Runtime", "Served", "because", "quantity"]
 
@@ -21,6 +22,8 @@ class Served:
     """The runtime in words: "runtime threads, 16 threads on 2 cores"."""
     gil_enabled_by: tuple[str, ...] = ()
     """Extension modules that switched the GIL on when the application was imported."""
+    runtime: RuntimeName = "threads"
+    """What carries the cores."""
 
 
 class Runtime(Protocol):

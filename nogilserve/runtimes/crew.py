@@ -23,6 +23,7 @@ from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.counters import total
 from nogilserve.errors import AppImportError, ConfigError
 from nogilserve.runtimes.channel import Channel
+from nogilserve.runtimes.choose import RuntimeName
 from nogilserve.runtimes.contract import Served, because, quantity
 from nogilserve.runtimes.feeder import Feeder, Seat
 from nogilserve.runtimes.intake import Sender, feed_pair
@@ -41,7 +42,7 @@ DRAINING: Final = "draining"
 ENDING: Final = "ending"
 GONE: Final = "gone"
 
-_ANSWER: Final = 1.0
+_ANSWER: Final = 0.5
 """Seconds a member may take to answer before its last answer is used."""
 _LOOK: Final = 0.02
 """Seconds between looks at a member that is about to end."""
@@ -172,11 +173,11 @@ class Crew:
 
     # ---- the runtime's contract; see there
 
-    def load(self, kind: str, reason: str) -> None:
+    def load(self, kind: RuntimeName, reason: str, culprits: tuple[str, ...] = ()) -> None:
         """Start all members and have them import the application.
 
-        `kind`: what they are, in the plural; `reason`: why. Raises Failure; then nothing is left
-        of them.
+        `reason`: why it is this kind; `culprits`: what switched the GIL on. Raises Failure; then
+        nothing is left of the members.
         """
         try:
             for post in self._posts:
@@ -191,7 +192,7 @@ class Crew:
             f"runtime {kind}, {self._spec.members} with "
             f"{quantity(self._spec.config.threads, 'thread')} each"
         )
-        self.served = Served(name, interface, because(how, reason))
+        self.served = Served(name, interface, because(how, reason), culprits, kind)
 
     def start(self, listeners: Sequence[ListeningSocket]) -> None:
         """Begin to accept. Raises what starting a member raised there."""

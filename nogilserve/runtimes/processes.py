@@ -54,11 +54,14 @@ def described(status: int) -> str:
         return f"by signal {-status}"
 
 
-def load_processes(spec: Spec, reason: str) -> Crew:
-    """Start the children and have them import the application. Raises AppImportError."""
+def load_processes(spec: Spec, reason: str, culprits: tuple[str, ...] = ()) -> Crew:
+    """Start the children and have them import the application; see `Crew.load`.
+
+    Raises AppImportError.
+    """
     crew = Crew(spec, process_launcher(spec))
     try:
-        crew.load("processes", reason)
+        crew.load("processes", reason, culprits)
     except Failure as failure:
         failure.raised()
     return crew

@@ -58,7 +58,8 @@ def describe(runtime: Runtime) -> dict[str, Any]:
         "app": served.name,
         "interface": served.interface,
         "how": served.how,
-        "switched_on": FREE_THREADED and gil_is_on(),
+        # Where there are several copies of the application, that is why.
+        "switched_on": FREE_THREADED and gil_is_on() and served.runtime == "threads",
         "culprits": list(served.gil_enabled_by),
     }
 

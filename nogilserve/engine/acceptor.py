@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
+from nogilserve.engine.preamble import begin
 from nogilserve.engine.wheel import NEVER
 
 __all__ = ["Acceptor", "ListeningSocket"]
@@ -143,7 +144,10 @@ class Acceptor:
         client = (address[0], str(address[1])) if self._tcp else None
         connection = Connection(core, sock, client, (self._name, self._port))
         try:
-            connection.start(core)
+            if core.proxies.preambles:
+                begin(connection, core)
+            else:
+                connection.start(core)
         except OSError as exc:  # the poller does not take it
             core.counters.refuse(f"accept: {errno.errorcode.get(exc.errno or 0, 'error')}")
             connection.close(core)

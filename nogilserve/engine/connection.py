@@ -15,9 +15,10 @@ from typing import Final
 
 from nogilserve.engine.body import BodyStore
 from nogilserve.engine.core import Core
-from nogilserve.engine.exchange import RECV, HttpExchange
+from nogilserve.engine.exchange import RECV
 from nogilserve.engine.outbox import Outbox
 from nogilserve.engine.poller import READ, WRITE
+from nogilserve.engine.proxied import ProxiedExchange
 from nogilserve.engine.scheduler import TICK
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ProtocolError, TruncatedBody
@@ -50,7 +51,7 @@ _HELD_HIGH: Final = 1 << 24
 """Bytes of finished responses a core keeps in memory for slow clients; more go to the spool."""
 
 
-class Connection(HttpExchange):
+class Connection(ProxiedExchange):
     """Owner: the thread that holds the core; while `busy`, the thread that runs the request."""
 
     __slots__ = (
@@ -73,7 +74,7 @@ class Connection(HttpExchange):
         client: tuple[str, str] | None,
         server: tuple[str, str],
     ) -> None:
-        HttpExchange.__init__(self, core, sock, client, server)
+        ProxiedExchange.__init__(self, core, sock, client, server)
         self.fd = sock.fileno()
         self.state = HEAD
         self.busy = False
@@ -143,7 +144,10 @@ class Connection(HttpExchange):
         for _ in range(_AT_ONCE):
             try:
                 request = protocol.next_request()
+                if self.origins is not None and request is not self.judged:
+                    request = self.judge(core, request)
             except ProtocolError as exc:
+                self.client = self.own[0]  # not that of the request before
                 self.refuse(core, exc)
                 return True
             if request is None:

@@ -22,6 +22,7 @@ from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.protocols.http1 import Tables
+from nogilserve.protocols.proxy import OriginReader
 
 _log = logging.getLogger("nogilserve.engine")
 
@@ -81,9 +82,11 @@ class Core:
         "lock",
         "no_body",
         "now",
+        "origins",
         "parked",
         "patient",
         "poller",
+        "proxies",
         "ready",
         "record",
         "ring",
@@ -156,6 +159,9 @@ class Core:
         self.tables: Tables | None = None
         """What the protocol looks names up in. Like the gateway made by the first driver, the
         core's home thread, because a thread is quickest with what it has made itself."""
+        self.proxies = settings.proxies
+        self.origins: OriginReader | None = None
+        """Reads what proxies tell in header fields; None where they are not believed."""
         # Copies of the settings that requests need: shared instances are slow to read from.
         self.limits = settings.limits
         self.keep_alive = settings.keep_alive
@@ -222,6 +228,7 @@ class Core:
         if self.gateway is None:
             self.gateway = self._make_gateway()
             self.tables = Tables()
+            self.origins = self.proxies.reader()
         self.driver = threading.get_native_id()
         poll = self.poller.poll
         helping = until != NEVER

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nogilserve.messages import Exchange, Limits, RequestRecord
+from nogilserve.protocols.proxy import ProxyRules
 
-__all__ = ["Gateway", "Settings"]
+__all__ = ["Gateway", "ProxyRules", "Settings"]
 
 Gateway = Callable[[Exchange], None]
 """Runs the application for one exchange. Never raises; blocks as long as the application does."""
@@ -33,5 +34,7 @@ class Settings:
     """Without the client taking a byte of the response."""
     server_header: bool = True
     """Whether responses say `Server: nogilserve`."""
+    proxies: ProxyRules = field(default_factory=ProxyRules)
+    """Whom to believe whom requests come from."""
     record: Callable[[RequestRecord], None] | None = None
     """Takes finished requests for the access log; any thread, must not block."""

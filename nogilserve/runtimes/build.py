@@ -12,6 +12,7 @@ from nogilserve.runtimes.choose import choose, facts_here
 from nogilserve.runtimes.contract import Runtime, Served, because, quantity
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.processes import load_processes
+from nogilserve.runtimes.proxies import proxies_of
 from nogilserve.runtimes.spec import specify
 from nogilserve.runtimes.subinterpreters import Unsuitable, load_subinterpreters
 from nogilserve.runtimes.threads import ThreadRuntime
@@ -79,6 +80,7 @@ def _threads(
         body_timeout=config.body_timeout,
         write_timeout=config.write_timeout,
         server_header=config.server_header,
+        proxies=proxies_of(config),
         record=record,
     )
     how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"

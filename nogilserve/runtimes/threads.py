@@ -16,6 +16,7 @@ from nogilserve.engine.acceptor import Acceptor, ListeningSocket
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.counters import total
+from nogilserve.engine.preamble import Beginning
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.runtimes.contract import Served
@@ -226,6 +227,6 @@ def _stop_core(patient: bool, core: Core) -> bool:
     core.stopping = True
     core.patient = patient
     for entry in list(core.table.values()):
-        if isinstance(entry, Connection):
+        if isinstance(entry, Connection | Beginning):
             core.submit(entry.stop)
     return True

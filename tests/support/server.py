@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LISTENING = r"Listening on (?:(https?)://(\S+):(\d+)|unix:(\S+))(?=\s)"
 # What the server would take for its own settings; a test says what it wants by `env`.
 SETTING = re.compile(
-    r"NOGILSERVE_|LISTEN_(FDS|FDNAMES|PID)$|(PORT|WEB_CONCURRENCY)$|NOTIFY_SOCKET$"
+    r"NOGILSERVE_|LISTEN_(FDS|FDNAMES|PID)$|(PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS)$|NOTIFY_SOCKET$"
 )
 
 

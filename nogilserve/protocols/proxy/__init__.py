@@ -1,10 +1,13 @@
 """What proxies tell about the client: header fields, and the PROXY protocol. Sans-IO.
 
-A connection whose peer is trusted has its requests judged by `OriginReader.judge`: client, scheme
-and authority as the proxy saw them. A listener that speaks the PROXY protocol hands the first
-bytes of a connection to `Preamble`.
+An engine is told the `ProxyRules`. Of each new connection it asks `ProxyRules.preamble`, and where
+that is not None gives it the first bytes until they are a PROXY header, or none: then client,
+server and scheme of the connection are known. Each core has an `OriginReader`, from
+`ProxyRules.reader`. Where `OriginReader.trusts` the connection's client, every request is given
+to `OriginReader.judge`, and what comes back replaces request, client, scheme and server.
 """
 
+from nogilserve.protocols.proxy.believing import ProxyRules
 from nogilserve.protocols.proxy.forwarded import FIELDS, Judged, Origin, OriginReader, read_origin
 from nogilserve.protocols.proxy.proxyprotocol import Announced, Preamble
 from nogilserve.protocols.proxy.trust import Trust
@@ -16,6 +19,7 @@ __all__ = [
     "Origin",
     "OriginReader",
     "Preamble",
+    "ProxyRules",
     "Trust",
     "read_origin",
 ]

@@ -93,6 +93,10 @@ class OriginReader:
         self._wanted = frozenset(fields)
         self._known: dict[tuple[tuple[str, str], ...], Origin] = {}
 
+    def trusts(self, peer: tuple[str, str] | None) -> bool:
+        """Whether requests of this peer are to be judged; None: on a unix socket."""
+        return self.trust.peer(peer[0] if peer else None)
+
     def judge(
         self,
         request: Request,

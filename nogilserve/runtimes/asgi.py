@@ -46,7 +46,7 @@ def event_loops(
     def find_bound(state: Mapping[str, Any] | None) -> Sequence[object]:
         return find_loop_bound(loaded.app, application_modules(module), state, config.loop_bound)
 
-    loop_name, make_loop = loop_factory(config.loop)
+    loop_name, make_loop = loop_factory(config.loop, config.poller)
     options = LoopOptions(
         settings=settings,
         make_loop=make_loop,

@@ -3,9 +3,13 @@
 import asyncio
 import importlib
 import importlib.metadata
+import sys
 from collections.abc import Callable
+from functools import partial
 
 from nogilserve.apps import FREE_THREADED
+from nogilserve.engine.loop.direct import DirectSelector
+from nogilserve.engine.poller import make_poller
 from nogilserve.errors import ConfigError
 
 __all__ = ["loop_factory"]
@@ -14,22 +18,34 @@ _FIRST_FREE_THREADED = (0, 22)
 """The first version of uvloop that leaves the GIL off."""
 
 
-def loop_factory(choice: str) -> tuple[str, Callable[[], asyncio.AbstractEventLoop]]:
+Made = tuple[asyncio.AbstractEventLoop, DirectSelector | None]
+"""An event loop, and its selector where that serves connections itself."""
+
+
+def loop_factory(choice: str, poller: str) -> tuple[str, Callable[[], Made]]:
     """Name and maker of the event loops for `--loop auto|asyncio|uvloop`.
 
     Raises ConfigError when uvloop is asked for by name and cannot be had.
     """
-    if choice == "asyncio":
-        return "asyncio", asyncio.new_event_loop
-    problem = _problem_with_uvloop()
-    if not problem:
-        make: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
-            "uvloop"
-        ).new_event_loop
-        return "uvloop", make
-    if choice == "uvloop":
+    problem = "" if choice == "asyncio" else _problem_with_uvloop()
+    if choice == "uvloop" and problem:
         raise ConfigError(f"option --loop: uvloop {problem}")
-    return "asyncio", asyncio.new_event_loop
+    if choice == "asyncio" or problem:
+        return "asyncio", partial(_asyncio, poller)
+    return "uvloop", _uvloop
+
+
+def _asyncio(poller: str) -> Made:
+    if sys.platform == "win32":
+        # There only the other kind of loop can start processes.
+        return asyncio.new_event_loop(), None
+    selector = DirectSelector(make_poller(poller))
+    return asyncio.SelectorEventLoop(selector), selector
+
+
+def _uvloop() -> Made:
+    loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
+    return loop, None
 
 
 def _problem_with_uvloop() -> str:

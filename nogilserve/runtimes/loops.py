@@ -19,6 +19,7 @@ from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.counters import total
 from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import LoopCore, LoopSettings
+from nogilserve.engine.loop.direct import DirectSelector
 from nogilserve.engine.loop.dispatch import Dispatcher
 from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.scheduler import Shares
@@ -26,6 +27,7 @@ from nogilserve.errors import AppImportError
 from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed
 from nogilserve.perloop import close_all
 from nogilserve.runtimes.contract import Served, quantity
+from nogilserve.runtimes.eventloops import Made
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.stacks import write_stacks
 from nogilserve.runtimes.threads import daemon
@@ -51,7 +53,7 @@ class LoopOptions:
     """How many loops, and what runs on each. Immutable."""
 
     settings: LoopSettings
-    make_loop: Callable[[], asyncio.AbstractEventLoop]
+    make_loop: Callable[[], Made]
     loop_name: str
     """ "asyncio" or "uvloop"."""
     loops: int
@@ -209,14 +211,14 @@ class LoopRuntime:
     def _home(self, index: int) -> None:
         """The body of a loop's thread."""
         try:
-            loop = self._options.make_loop()
+            loop, selector = self._options.make_loop()
         except BaseException as exc:  # raised by `start`
             self._made.put(exc)
             return
         executor = ThreadPoolExecutor(self._options.threads, f"loop-{index}-worker")
         loop.set_default_executor(executor)
         try:
-            loop.run_until_complete(self._serve(index, loop))
+            loop.run_until_complete(self._serve(index, loop, selector))
             loop.run_until_complete(_finish(loop))
         except BaseException as exc:
             _log.critical("event loop %d has failed", index, exc_info=True)
@@ -225,7 +227,9 @@ class LoopRuntime:
             executor.shutdown(wait=True, cancel_futures=True)
             loop.close()
 
-    async def _serve(self, index: int, loop: asyncio.AbstractEventLoop) -> None:
+    async def _serve(
+        self, index: int, loop: asyncio.AbstractEventLoop, selector: DirectSelector | None
+    ) -> None:
         """Start the application on this loop, serve until told to stop, shut it down."""
         options = self._options
         mode = options.lifespan if not index or self._is_rerun() else "off"
@@ -248,7 +252,9 @@ class LoopRuntime:
             debug=options.debug,
             explain=explain_loop_error,
         )
-        core = LoopCore(index, loop, gateway, options.settings, self._shares, HttpConnection)
+        core = LoopCore(
+            index, loop, gateway, options.settings, self._shares, HttpConnection, selector
+        )
         self._made.put(core)
         await core.idle.wait()
         await lifespan.shutdown()

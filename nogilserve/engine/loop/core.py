@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
+from nogilserve.engine.loop.direct import DirectSelector, DirectTransport
 from nogilserve.engine.scheduler import Shares
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.messages import AsyncExchange, Limits, RequestRecord, WebSocketExchange
@@ -101,6 +102,7 @@ class LoopCore:
         "_last_beat",
         "_make_client",
         "_next_second",
+        "_selector",
         "_server_line",
         "_timer",
         "_timer_at",
@@ -139,7 +141,9 @@ class LoopCore:
         settings: LoopSettings,
         shares: Shares,
         make_client: "Callable[[LoopCore, Accepted], asyncio.Protocol]",
+        selector: DirectSelector | None = None,
     ) -> None:
+        """`selector`: that of the loop, where it serves connections itself."""
         self.index = index
         self.loop = loop
         self.thread = threading.get_ident()
@@ -147,6 +151,7 @@ class LoopCore:
         self.settings = settings
         self.shares = shares
         self._make_client = make_client
+        self._selector = selector
         self.tables = Tables()
         self.counters = Counters()
         self.clients: set[Client] = set()
@@ -204,19 +209,30 @@ class LoopCore:
 
     def _adopt(self, batch: Sequence[Accepted]) -> None:
         for accepted in batch:
-            self.spawn(self._connect(accepted))
+            # Wrapped here: an attribute whose value another thread has made is slow.
+            sock = socket.socket(accepted.family, socket.SOCK_STREAM, fileno=accepted.fd)
+            try:
+                sock.setblocking(False)
+                if accepted.client is not None:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client = self._make_client(self, accepted)
+                if self._selector is None:
+                    self.spawn(self._connect(sock, client))
+                else:
+                    DirectTransport(self.loop, self._selector, sock, client)
+            except OSError:
+                self._not_connected(sock)
 
-    async def _connect(self, accepted: Accepted) -> None:
-        """Wrap the descriptor here: an attribute whose value another thread has made is slow."""
-        sock = socket.socket(accepted.family, socket.SOCK_STREAM, fileno=accepted.fd)
+    async def _connect(self, sock: socket.socket, client: asyncio.Protocol) -> None:
         try:
-            sock.setblocking(False)
-            if accepted.client is not None:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self.loop.connect_accepted_socket(lambda: self._make_client(self, accepted), sock)
+            await self.loop.connect_accepted_socket(lambda: client, sock)
         except OSError:
-            sock.close()  # gone already
-            self.shares.release(self.index)
+            self._not_connected(sock)
+
+    def _not_connected(self, sock: socket.socket) -> None:
+        """The client is gone already, or the poller does not take the socket."""
+        sock.close()
+        self.shares.release(self.index)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as an eager task with a context of its own."""

@@ -4,33 +4,36 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from nogilserve.engine.loop.direct import DirectTransport
+
 if TYPE_CHECKING:
     from nogilserve.engine.loop.connection import HttpConnection
 
 __all__ = ["send_range"]
 
 _SLICE: Final = 1 << 20
-"""Bytes that the client must take within the write timeout."""
+"""Bytes sent before other connections get their turn."""
 _READ: Final = 1 << 18
 
 
 async def send_range(
     connection: "HttpConnection", file: BinaryIO, offset: int, count: int, timeout: float
 ) -> None:
-    """Send `count` bytes from `offset`. Raises OSError: the client is gone or reads too slowly
-    (`timeout`, seconds per MiB), or the file has become shorter.
+    """Send `count` bytes from `offset`. Raises OSError: the client is gone or takes nothing for
+    `timeout` seconds, or the file has become shorter.
     """
-    loop, transport = connection.core.loop, connection.transport
+    transport = connection.transport
+    if not isinstance(transport, DirectTransport) or not hasattr(os, "sendfile"):
+        await _copy(connection, file, offset, count)
+        return
+    fd = file.fileno()
     while count:
-        size = min(count, _SLICE)
+        async with asyncio.timeout(timeout):
+            to = await transport.writable()
         try:
-            async with asyncio.timeout(timeout):
-                sent = await loop.sendfile(transport, file, offset, size, fallback=False)
-        except (NotImplementedError, AttributeError, asyncio.SendfileNotAvailableError):
-            await _copy(connection, file, offset, count)
-            return
-        except RuntimeError as exc:  # the transport is closing
-            raise ConnectionError(str(exc)) from exc
+            sent = os.sendfile(to, fd, offset, min(count, _SLICE))
+        except BlockingIOError:
+            continue
         if not sent:
             raise OSError("the file has become shorter")
         offset += sent
@@ -38,7 +41,7 @@ async def send_range(
 
 
 async def _copy(connection: "HttpConnection", file: BinaryIO, offset: int, count: int) -> None:
-    """For loops without sendfile (uvloop) and transports that encrypt."""
+    """For other transports: those of uvloop, and those that encrypt."""
     fd = file.fileno()
     while count:
         data = await asyncio.to_thread(_read, fd, min(count, _READ), offset)

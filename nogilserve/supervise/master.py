@@ -100,17 +100,22 @@ class Master:
                 self._handle(self.events.get(timeout=max(due - now, 0)))
             except queue.Empty:
                 pass
-            now = monotonic()
-            self._act(self.machine.tick(now))
-            if self._refuse_at is not None and now >= self._refuse_at:
-                self._refuse()
-            if next_ping is not None and watchdog and now >= next_ping:
-                next_ping = now + watchdog
+            except Exception:  # an error of ours must not end the service
+                log.critical("internal error in the master", exc_info=True)
+            self._tick(monotonic())
+            if next_ping is not None and watchdog and monotonic() >= next_ping:
+                next_ping = monotonic() + watchdog
                 if self.machine.begun:
                     systemd.sd_notify("WATCHDOG=1")
-            if now >= self._look_at:
-                self._look(now)
         return self._outcome(self._end)
+
+    def _tick(self, now: float) -> None:
+        """What is due by the clock."""
+        self._act(self.machine.tick(now))
+        if self._refuse_at is not None and now >= self._refuse_at:
+            self._refuse()
+        if now >= self._look_at:
+            self._look(now)
 
     # ---- events
 
@@ -143,6 +148,10 @@ class Master:
             self._act(self.machine.replace(number, reason, now))
         elif name == "stopped":
             child.stopped = True
+            if self.machine.current and not self.machine.stopping:
+                log.info(
+                    "Generation %d has taken over from generation %d", self.machine.current, number
+                )
             if self._refuse_at is not None and self._all_stopped():
                 self._refuse()
 
@@ -250,7 +259,7 @@ class Master:
     def _look(self, now: float) -> None:
         """Look for signs of life."""
         self._look_at = now + _LOOK
-        for number, child in self.children.items():
+        for number, child in list(self.children.items()):
             beat = child.board.read().get("beat")
             if not isinstance(beat, float):
                 continue

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -98,8 +98,9 @@ class Server:
     """`python -m nogilserve APP --bind 127.0.0.1:0 …`, ready when the constructor returns.
 
     A `--bind`, `--uds`, `--fd` or the like among `arguments` replaces the default address.
-    With `wait_ready=False` it returns at once. Leaving it as a context manager stops it and
-    insists on exit status 0, unless the test itself has waited for the end.
+    `program` is what Python runs. With `wait_ready=False` it returns at once. Leaving it as a
+    context manager stops it and insists on exit status 0, unless the test itself has waited for
+    the end.
     """
 
     def __init__(
@@ -112,10 +113,11 @@ class Server:
         timeout: float = 20.0,
         wait_ready: bool = True,
         pass_fds: tuple[int, ...] = (),
+        program: Sequence[str] = ("-m", "nogilserve"),
     ) -> None:
         own = ("-b", "--bind", "-l", "--host", "--port", "--uds", "--fd", "--listen")
         bind = [] if any(a.split("=")[0] in own for a in arguments) else ["--bind", "127.0.0.1:0"]
-        self.command = [sys.executable, "-m", "nogilserve", app, *bind, *arguments]
+        self.command = [sys.executable, *program, app, *bind, *arguments]
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         environment = {
             **{name: value for name, value in os.environ.items() if not SETTING.match(name)},

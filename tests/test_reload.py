@@ -1,0 +1,184 @@
+"""Reload: the next generation takes over, and no request is lost."""
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+
+SECONDS = 30.0
+APP = """
+import os, threading
+
+VERSION = {version!r}
+
+def app(environ, start_response):
+    body = VERSION.encode()
+    if environ["PATH_INFO"] == "/echo":
+        body = environ["wsgi.input"].read()
+    elif environ["PATH_INFO"] == "/slow":
+        threading.Event().wait(0.05)
+    elif environ["PATH_INFO"] == "/pid":
+        body = str(os.getpid()).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+Start = Callable[..., Server]
+
+
+def write(folder: Path, version: str) -> None:
+    """The application, in a version of its own."""
+    new = folder / "main.new"
+    new.write_text(APP.format(version=version))
+    new.replace(folder / "main.py")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A directory with main.py, version "one"."""
+    write(tmp_path, "one")
+    return tmp_path
+
+
+def ask(server: Server, target: str = "/") -> str:
+    """The answer on a new connection."""
+    with server.connect() as client:
+        return client.get(target).body.decode()
+
+
+def reload(server: Server, generation: int) -> None:
+    """SIGHUP, and wait until that generation alone accepts connections."""
+    server.signal(signal.SIGHUP)
+    server.wait_log(rf"Generation {generation} has taken over", SECONDS)
+
+
+def test_new_code_is_served(serve: Start, project: Path) -> None:
+    """After SIGHUP the application is imported anew, in another process, and the old one ends."""
+    server = serve("main:app", cwd=project)
+    old = ask(server, "/pid")
+    assert ask(server) == "one"
+    write(project, "two")
+    reload(server, 2)
+    assert ask(server) == "two"
+    assert ask(server, "/pid") != old
+    wait_until(lambda: len(server.generations()) == 1, SECONDS)
+    assert server.stop() == 0
+
+
+def test_failing_code_is_not_served(serve: Start, project: Path) -> None:
+    """The old generation serves on; the log has the user's traceback; the next change works."""
+    server = serve("main:app", cwd=project)
+    (project / "main.py").write_text("def make():\n    return 1 / 0\n\napp = make()\n")
+    server.signal(signal.SIGHUP)
+    server.wait_log("Generation 2 did not start; the one before serves on: importing 'main' failed")
+    server.wait_log(r'main\.py", line 2, in make')
+    assert ask(server) == "one"
+    write(project, "three")
+    reload(server, 3)
+    assert ask(server) == "three"
+
+
+def test_import_that_never_ends(serve: Start, project: Path) -> None:
+    """It is given up after --ready-timeout; a reload meanwhile starts afresh."""
+    server = serve("main:app", "--ready-timeout", "3", cwd=project)
+    hang = "import sys, threading\nprint('hanging', file=sys.stderr)\nthreading.Event().wait(60)\n"
+    (project / "main.py").write_text(hang)
+    server.signal(signal.SIGHUP)
+    server.wait_log("Generation 2 did not start; .* was not ready within 3 s")
+    assert ask(server) == "one"
+    server.signal(signal.SIGHUP)
+    server.wait_log("hanging", count=2)
+    write(project, "two")
+    reload(server, 4)
+    assert ask(server) == "two"
+
+
+def test_request_in_flight_is_finished_by_the_old_generation(serve: Start, project: Path) -> None:
+    """An upload that began before the reload is answered by the code it was sent to."""
+    server = serve("main:app", cwd=project)
+    with server.connect() as client, server.connect() as idle, server.connect() as fresh:
+        assert idle.get("/").body == b"one"
+        client.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+        write(project, "two")
+        reload(server, 2)
+        client.send(b"def")
+        response = client.receive()
+        assert (response.body, response.get("Connection")) == (b"abcdef", "close")
+        for one in (idle, fresh):
+            response = one.get("/")
+            assert (response.body, response.get("Connection")) == (b"one", "close")
+            one.wait_closed()
+    assert ask(server) == "two"
+
+
+class Visitor(threading.Thread):
+    """Asks until it is told to leave. `seen` and `errors` are its own until it has ended;
+    `answers` is read by the test meanwhile, as a hint."""
+
+    def __init__(self, server: Server, kind: str) -> None:
+        super().__init__(name=kind)
+        self.server = server
+        self.kind = kind
+        self.leave = threading.Event()
+        self.seen: Counter[str] = Counter()
+        self.errors: list[str] = []
+        self.answers = 0
+
+    def run(self) -> None:
+        body = os.urandom(300_000)
+        while not self.leave.is_set():
+            try:
+                with self.server.connect(timeout=SECONDS) as client:
+                    while not self.leave.is_set():
+                        if self.kind == "upload":
+                            response = client.request("POST", "/echo", body=body)
+                            assert response.body == body
+                        else:
+                            target = "/slow" if self.kind == "slow" else "/"
+                            response = client.get(target)
+                        assert response.status == 200
+                        self.seen[response.get("Connection")] += 1
+                        self.answers += 1
+                        if response.get("Connection") == "close" or self.kind == "new":
+                            break
+            except (OSError, EOFError, HTTPException, AssertionError) as error:
+                self.errors.append(f"{self.kind}: {error!r}")
+
+
+def test_nothing_is_lost_by_twenty_reloads(serve: Start, project: Path) -> None:
+    """Under full load, with keep-alive, new connections, slow requests and uploads, every
+    request of every client is answered."""
+    server = serve("main:app", "--threads", "8", cwd=project)
+    kinds = ["keep", "keep", "new", "slow", "upload"]
+    visitors = [Visitor(server, kind) for kind in kinds]
+    for visitor in visitors:
+        visitor.start()
+    try:
+        for number in range(2, 22):
+            write(project, str(number))
+            reload(server, number)
+            before = [visitor.answers for visitor in visitors]
+            wait_until(
+                lambda before=before: all(  # type: ignore[misc]
+                    visitor.answers > count for visitor, count in zip(visitors, before, strict=True)
+                ),
+                SECONDS,
+            )
+            assert ask(server) == str(number)
+    finally:
+        for visitor in visitors:
+            visitor.leave.set()
+        for visitor in visitors:
+            visitor.join(SECONDS)
+    assert [error for visitor in visitors for error in visitor.errors] == []
+    assert sum(visitor.seen["close"] for visitor in visitors) >= 20

@@ -403,7 +403,8 @@ class HttpConnection(Flow):
 
     def prepare(self, status: str, headers: Headers) -> None:
         """Check and keep status and field lines of the response to come."""
-        self._check()
+        if self.state != RUNNING:
+            self._check()
         self.protocol.prepare(status, headers)
 
     def send_early_hints(self, headers: Headers) -> None:

@@ -10,6 +10,7 @@ from nogilserve.errors import ResponseError
 from nogilserve.messages import Headers
 
 __all__ = [
+    "STATUS_TEXT",
     "Application",
     "Message",
     "Receive",
@@ -29,17 +30,16 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Interned, so immortal: every loop uses them.
-_STATUS: Final = {status.value: intern(f"{status.value} {status.phrase}") for status in HTTPStatus}
+STATUS_TEXT: Final = {
+    status.value: intern(f"{status.value} {status.phrase}") for status in HTTPStatus
+}
 
 
 def status_text(status: object) -> str:
     """ "200 OK" for 200. Raises ResponseError for what is no number."""
-    text = _STATUS.get(status)  # type: ignore[call-overload]
-    if text is not None:
-        return str(text)
-    if type(status) is not int:
-        raise ResponseError(f"the status must be an int, not {type(status).__name__}")
-    return f"{status} "
+    if isinstance(status, int):
+        return STATUS_TEXT.get(status) or f"{int(status)} "
+    raise ResponseError(f"the status must be an int, not {type(status).__name__}")
 
 
 def response_headers(message: Message) -> Headers:

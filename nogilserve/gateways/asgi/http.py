@@ -3,11 +3,13 @@
 import asyncio
 import os
 import stat
+from asyncio import get_running_loop
 from contextlib import ExitStack
 from typing import Final
 
 from nogilserve.errors import ClientDisconnected, ResponseError, TruncatedBody
 from nogilserve.gateways.asgi.calls import (
+    STATUS_TEXT,
     Message,
     at_home,
     payload,
@@ -61,7 +63,7 @@ class HttpCall:
 
     async def receive(self) -> Message:
         """http.request as long as there is body, then http.disconnect when the request is over."""
-        if asyncio.get_running_loop() is not self.loop:
+        if get_running_loop() is not self.loop:
             return await at_home(self.loop, self.receive)
         exchange = self.exchange
         if not self._body_done and self._state != _COMPLETE:
@@ -88,20 +90,49 @@ class HttpCall:
     async def send(self, message: Message) -> None:
         """The next message of the response. Raises ClientDisconnected (an OSError) when the client
         is gone, ResponseError for a message that is wrong or out of order."""
-        if asyncio.get_running_loop() is not self.loop:
+        if get_running_loop() is not self.loop:
             return await at_home(self.loop, lambda: self.send(message))
+        # The two messages of the ordinary response come first, and without further calls.
         kind = message["type"]
+        if kind == "http.response.body" and self._state == 1:
+            if message.get("more_body", False) or self._with_trailers:
+                self.exchange.send_head(None)
+                self._state = _BODY
+                return await self._send_body(message)
+            body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = payload(message)
+            exchange = self.exchange
+            self._id = exchange.known_id
+            self._state = _COMPLETE
+            try:
+                exchange.send_whole(body)
+            except BaseException:
+                self._state = _START
+                raise
+        elif kind == "http.response.start" and self._state == 0:
+            status = message["status"]
+            self.exchange.prepare(
+                STATUS_TEXT.get(status) or status_text(status), response_headers(message)
+            )
+            if message.get("trailers", False):
+                self._with_trailers = True
+            self._state = _START
+        else:
+            await self._send_other(kind, message)
+        return None
+
+    async def _send_other(self, kind: str, message: Message) -> None:
+        """What is not part of the ordinary response of one piece."""
         state = self._state
+        if state == _COMPLETE:
+            raise ResponseError(f"the application sent {kind!r} after the response was complete")
         if state == _NOTHING:
-            if kind == "http.response.start":
-                self._start(message)
-            elif kind == "http.response.early_hint":
+            if kind == "http.response.early_hint":
                 links = [("Link", link.decode("latin-1")) for link in message["links"]]
                 self.exchange.send_early_hints(links)
             elif kind != "http.response.debug":
                 raise unexpected(message, "'http.response.start'")
-        elif state == _COMPLETE:
-            raise ResponseError(f"the application sent {kind!r} after the response was complete")
         elif state == _TRAILERS:
             self._send_trailers(message)
         elif kind == "http.response.body":
@@ -112,37 +143,15 @@ class HttpCall:
             await self._send_descriptor(message)
         else:
             raise unexpected(message, "'http.response.body'")
-        return None
-
-    def _start(self, message: Message) -> None:
-        self.exchange.prepare(status_text(message.get("status")), response_headers(message))
-        self._with_trailers = bool(message.get("trailers", False))
-        self._state = _START
 
     async def _send_body(self, message: Message) -> None:
-        body = payload(message)
+        """A piece of a body whose head is on its way."""
         exchange = self.exchange
-        if message.get("more_body", False):
-            if self._state == _START:
-                exchange.send_head(None)
-                self._state = _BODY
-            exchange.send_data(body)
-            if exchange.congested:
-                await exchange.drain()
-        elif self._state == _START and not self._with_trailers:
-            self._state = _COMPLETE
-            self._id = exchange.known_id
-            try:
-                exchange.send_whole(body)
-            except BaseException:
-                self._state = _START
-                raise
-        else:
-            if self._state == _START:
-                exchange.send_head(None)
-                self._state = _BODY
-            exchange.send_data(body)
+        exchange.send_data(payload(message))
+        if not message.get("more_body", False):
             self._finish_body()
+        elif exchange.congested:
+            await exchange.drain()
 
     def _finish_body(self) -> None:
         if self._with_trailers:

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from nogilserve.engine.body import NoBody
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
-from nogilserve.engine.poller import READ, make_poller
+from nogilserve.engine.poller import READ, Events, give_way, make_poller
 from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.engine.wheel import NEVER, Wheel
@@ -30,6 +30,11 @@ __all__ = ["Core", "Entry", "Expiring"]
 
 _HELP_SECONDS: Final = 0.005
 """How long the thread of an idle core helps another one at most."""
+
+_LONG_YIELD: Final = 0.002
+"""Seconds after which a thread that gave way to others should have had its processor back."""
+_YIELD_PAUSE: Final = 100
+"""For how many times as long it does not give way again, when it took longer."""
 
 
 class Entry(Protocol):
@@ -62,6 +67,7 @@ class Core:
         "_inbox",
         "_make_gateway",
         "_next_second",
+        "_no_yield_until",
         "_reader",
         "_server_line",
         "_writer",
@@ -153,6 +159,7 @@ class Core:
         """The Date and Server field lines of responses."""
         self._server_line = b"Server: nogilserve\r\n" if settings.server_header else b""
         self._next_second = 0.0
+        self._no_yield_until = 0.0
 
         self._make_gateway = settings.gateway
         self.gateway: Gateway | None = None
@@ -247,16 +254,31 @@ class Core:
             else:
                 if self.victim is not None or (self.wanted and not home) or self.finished():
                     return True
-                timeout = 0 if more else self._patience()
-                self.parked = not more
-                events = poll(timeout)
-                self.parked = False
+                events = poll(0)
+                if not events and not more:
+                    events = self._wait()
             now = monotonic()
             self.now = now
             self.turns += 1
             self.ready.extend(events)
             if now >= self._next_second:
                 self._tick(now)
+
+    def _wait(self) -> Events:
+        """Wait until something is ready, or for the next deadline; nothing was ready just now."""
+        self.parked = True
+        # Whom this core waits for often waits for a processor, for example its clients: after them
+        # there is more to do at once, and one wake-up for all of it.
+        began = monotonic()
+        if began >= self._no_yield_until:
+            give_way()
+            ended = monotonic()
+            if ended - began > _LONG_YIELD:
+                # Others compute: against them a thread that slept is preferred to one that yields.
+                self._no_yield_until = ended + _YIELD_PAUSE * (ended - began)
+        events = self.poller.poll(self._patience())
+        self.parked = False
+        return events
 
     def _patience(self) -> float:
         """Seconds until the next deadline, -1 if there is none."""

@@ -5,14 +5,16 @@ those of poll(2): READ, WRITE, and anything else in the answer means error or ha
 """
 
 import errno
+import os
 import select
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from nogilserve.errors import ConfigError
 
-__all__ = ["POLLERS", "READ", "WRITE", "Poller", "make_poller", "wait_for"]
+__all__ = ["POLLERS", "READ", "WRITE", "Events", "Poller", "give_way", "make_poller", "wait_for"]
 
 READ: Final = 1
 WRITE: Final = 4
@@ -199,6 +201,13 @@ class KqueuePoller:
     def close(self) -> None:
         self._kqueue.close()
 
+
+def _do_nothing() -> None:
+    pass
+
+
+give_way: Final[Callable[[], None]] = getattr(os, "sched_yield", _do_nothing)
+"""Let the threads and processes run that wait for this thread's processor, if any do."""
 
 _select: Any = select  # kqueue is not in the type stubs of the other systems
 

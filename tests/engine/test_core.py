@@ -2,9 +2,11 @@
 
 import threading
 from functools import partial
+from time import monotonic
 
 import pytest
 
+from nogilserve.engine import core as core_module
 from nogilserve.engine.core import Core
 from nogilserve.engine.poller import POLLERS
 from nogilserve.engine.wheel import NEVER
@@ -100,6 +102,64 @@ def test_submit_wakes_a_waiting_driver(poller: str) -> None:
             assert driver.result()
         assert not rig.core.parked
         assert rig.core.finished()
+
+
+def test_core_gives_way_before_it_waits(poller: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes ready while others have the processor is taken in one batch."""
+    ways: list[bool] = []
+    with Rig(poller=poller) as rig:
+        peers = [rig.connect(), rig.connect()]
+
+        def give_way() -> None:
+            ways.append(rig.core.parked)
+            if len(ways) == 1:
+                for peer in peers:
+                    peer.send(get())
+            else:
+                rig.core.submit(lambda core: False)  # ends the drive
+
+        monkeypatch.setattr(core_module, "give_way", give_way)
+        turns = rig.core.turns
+        assert not rig.core.drive(home=True)
+        assert ways == [True, True]
+        assert rig.core.turns == turns + 2  # the requests, the wake-up
+        assert [peer.bodies() for peer in peers] == [[b"hello"], [b"hello"]]
+
+
+def test_core_does_not_give_way_to_those_who_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others kept the processor for long, the next waits are without it for some time."""
+    ways: list[int] = []
+    late = 0.0
+
+    def give_way() -> None:
+        nonlocal late
+        ways.append(1)
+        late += 60.0
+
+    with Rig() as rig:
+        core = rig.core
+        done = threading.Event()
+
+        def job(core: Core) -> bool:
+            done.set()
+            return True
+
+        def wait_once() -> None:
+            wait_until(lambda: core.parked, SECONDS)
+            core.submit(job)
+            assert done.wait(SECONDS)
+            done.clear()
+
+        monkeypatch.setattr(core_module, "monotonic", lambda: monotonic() + late)
+        monkeypatch.setattr(core_module, "give_way", give_way)
+        with Running(lambda: core.drive(home=True)):
+            for _ in range(3):
+                wait_once()
+            assert len(ways) == 1
+            late += 7000.0
+            wait_once()
+            wait_until(lambda: len(ways) == 2, SECONDS)
+            core.submit(lambda core: False)  # ends the drive
 
 
 def test_full_wake_up_socket_does_not_block() -> None:

@@ -6,7 +6,7 @@ wire are decoded once. Nothing here knows sockets, threads or applications.
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 __all__ = [
     "CHUNKED",
@@ -43,7 +43,8 @@ class Limits:
 
 
 class Request:
-    """A request head (RFC 9112 §2-3, RFC 9110 §6). Not changed after it was built.
+    """A request head (RFC 9112 §2-3, RFC 9110 §6). Not changed after it was built, but for the
+    notes at the end.
 
     Owner: the connection that received it; while the request runs, the thread that runs it.
     """
@@ -54,6 +55,8 @@ class Request:
         "expect_continue",
         "headers",
         "keep_alive",
+        "kept",
+        "made_of_it",
         "method",
         "minor",
         "path",
@@ -96,6 +99,11 @@ class Request:
         self.expect_continue = expect_continue
         self.upgrade = upgrade
         """The Upgrade field when Connection names it (RFC 9110 §7.8), else ""."""
+        self.kept = False
+        """The protocol keeps this object and gives it out again for each head of the same bytes."""
+        self.made_of_it: dict[str, Any] | None = None
+        """What a gateway has made of the head alone, if it is `kept`: for the next time. Any
+        thread that runs the request may set it, to an equal dictionary, and nobody changes it."""
 
 
 @dataclass(frozen=True, slots=True)

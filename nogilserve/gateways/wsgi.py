@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from nogilserve import __version__
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
 from nogilserve.gateways.prefix import below, wire_text
-from nogilserve.messages import CHUNKED, Exchange, Headers
+from nogilserve.messages import CHUNKED, Exchange, Headers, Request
 
 __all__ = ["FileWrapper", "PrefixedWsgiGateway", "WsgiApplication", "WsgiGateway"]
 
@@ -213,15 +213,13 @@ class WsgiGateway:
 
     def _environ(self, exchange: Exchange) -> dict[str, Any]:
         request = exchange.request
-        environ = self._template.copy()
-        path = request.path
-        if "%" in path:
-            path = unquote_to_bytes(path).decode("latin-1")
-        environ["REQUEST_METHOD"] = request.method
-        environ["PATH_INFO"] = path
-        environ["QUERY_STRING"] = request.query
-        environ["RAW_URI"] = environ["REQUEST_URI"] = request.target
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
+        made = request.made_of_it
+        if made is not None:
+            environ = made.copy()
+        else:
+            environ = self._from_head(request)
+            if request.kept:
+                request.made_of_it = environ.copy()
         environ["SERVER_NAME"], environ["SERVER_PORT"] = exchange.server
         client = exchange.client
         if client is not None:
@@ -231,6 +229,22 @@ class WsgiGateway:
         environ["wsgi.url_scheme"] = exchange.scheme
         environ["wsgi.input"] = exchange.open_body()
         environ["wsgi.early_hints"] = exchange.send_early_hints
+        if request.body == CHUNKED and exchange.received:
+            # The body is here, so its length is known: frameworks read nothing without one.
+            environ["CONTENT_LENGTH"] = str(exchange.received)
+        return environ
+
+    def _from_head(self, request: Request) -> dict[str, Any]:
+        """The environ of a request as far as its head alone makes it."""
+        environ = self._template.copy()
+        path = request.path
+        if "%" in path:
+            path = unquote_to_bytes(path).decode("latin-1")
+        environ["REQUEST_METHOD"] = request.method
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = request.query
+        environ["RAW_URI"] = environ["REQUEST_URI"] = request.target
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
         keys = _KEYS
         for name, value in request.headers:
             key = keys.get(name)
@@ -242,9 +256,6 @@ class WsgiGateway:
             if key in environ:
                 value = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value
             environ[key] = value
-        if request.body == CHUNKED and exchange.received:
-            # The body is here, so its length is known: frameworks read nothing without one.
-            environ["CONTENT_LENGTH"] = str(exchange.received)
         return environ
 
     def _stream(self, response: _Response, result: Iterable[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -87,6 +88,56 @@ def test_environ_belongs_to_one_request() -> None:
         return [found]
 
     assert [run(app).sent for _ in range(2)] == [b"False", b"False"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/shop"])
+@pytest.mark.parametrize("client", [("192.0.2.1", "1"), None])
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/", []),
+        ("/shop/a%20b", [("x-a", "1"), ("x-a", "2"), ("cookie", "a=b"), ("cookie", "c=d")]),
+        ("/shop", [(f"x-{number}", "y") for number in range(60)] + [("proxy", "evil")]),
+    ],
+)
+def test_environ_of_a_head_that_is_kept(
+    path: str, headers: Headers, client: tuple[str, str] | None, prefix: str
+) -> None:
+    """It is the same as that of a new one, whatever the applications before did with theirs; what
+    does not come from the head is that of its own exchange."""
+    seen: list[dict[str, Any]] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.append(environ.copy())
+        environ.clear()
+        environ["wsgi.input"] = environ["mine"] = None
+        start_response("200 OK", [])
+        return []
+
+    make = partial(PrefixedWsgiGateway, root_path=prefix) if prefix else WsgiGateway
+    gateway = make(app, "tests:app")
+
+    def environ(request: Request, client: tuple[str, str] | None) -> dict[str, Any]:
+        exchange = Recorder(request, client=client)
+        exchange.server = client or ("unix", "")
+        gateway.run(exchange)
+        assert exchange.status == "200 OK"
+        found = seen.pop()
+        assert found.pop("wsgi.input").read() == b""
+        assert found.pop("wsgi.early_hints") == exchange.send_early_hints
+        return found
+
+    request = ask(path=path, headers=headers)
+    request.kept = True
+    for other in (("192.0.2.9", "9"), client, ("192.0.2.9", "9"), client):
+        assert environ(request, other) == environ(ask(path=path, headers=headers), other)
+
+
+def test_nothing_is_kept_of_a_head_that_is_not() -> None:
+    """Of a request that the protocol makes once, no environ is kept for the next."""
+    request = ask()
+    environ_of(request)
+    assert request.made_of_it is None
 
 
 @pytest.mark.parametrize(

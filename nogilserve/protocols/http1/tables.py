@@ -257,4 +257,5 @@ class Tables:
         if len(head) <= _LONGEST_RECENT:
             if len(self.recent) >= _MOST_RECENT:
                 self.recent.clear()
+            request.kept = True
             self.recent[head] = request

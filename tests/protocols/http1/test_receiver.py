@@ -147,6 +147,13 @@ class TestHead:
             assert connection.next_request() is not None
             assert not connection.keep_alive
 
+    def test_kept_heads(self) -> None:
+        """A request is marked as kept from the second time on, and then the very same object."""
+        received = [part.request for part in replay([GET] * 4).received]
+        assert [request.kept for request in received] == [False, True, True, True]
+        assert received[0] is not received[1]
+        assert received[1] is received[2] is received[3]
+
     def test_repeated_bodies(self) -> None:
         """A repeated head with a body is read with its body every time."""
         data = post(b"Content-Length: 5\r\n", b"hello")

@@ -15,14 +15,14 @@ from typing import Final
 
 from nogilserve.engine.body import BodyStore
 from nogilserve.engine.core import Core
-from nogilserve.engine.exchange import RECV
+from nogilserve.engine.exchange import RECV, HttpExchange
 from nogilserve.engine.outbox import Outbox
 from nogilserve.engine.poller import READ, WRITE
-from nogilserve.engine.proxied import ProxiedExchange
+from nogilserve.engine.proxied import judge
 from nogilserve.engine.scheduler import TICK
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ProtocolError, TruncatedBody
-from nogilserve.messages import CHUNKED
+from nogilserve.messages import CHUNKED, Request
 
 __all__ = ["Connection"]
 
@@ -51,7 +51,7 @@ _HELD_HIGH: Final = 1 << 24
 """Bytes of finished responses a core keeps in memory for slow clients; more go to the spool."""
 
 
-class Connection(ProxiedExchange):
+class Connection(HttpExchange):
     """Owner: the thread that holds the core; while `busy`, the thread that runs the request."""
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Connection(ProxiedExchange):
         client: tuple[str, str] | None,
         server: tuple[str, str],
     ) -> None:
-        ProxiedExchange.__init__(self, core, sock, client, server)
+        HttpExchange.__init__(self, core, sock, client, server)
         self.fd = sock.fileno()
         self.state = HEAD
         self.busy = False
@@ -145,7 +145,7 @@ class Connection(ProxiedExchange):
             try:
                 request = protocol.next_request()
                 if self.origins is not None and request is not self.judged:
-                    request = self.judge(core, request)
+                    request = self._judge(core, request)
             except ProtocolError as exc:
                 self.client = self.own[0]  # not that of the request before
                 self.refuse(core, exc)
@@ -177,6 +177,14 @@ class Connection(ProxiedExchange):
                 return True
         core.submit(self.resume)
         return True
+
+    def _judge(self, core: Core, request: Request | None) -> Request | None:
+        if request is None:
+            return None
+        self.request = request
+        if core.record is not None:
+            self._begin_record()  # should it be refused
+        return judge(self, request)
 
     def resume(self, core: Core) -> bool:
         """Go on with requests that were received already."""

@@ -13,9 +13,10 @@ from nogilserve.engine.body import BodyStore, LazyBody
 from nogilserve.engine.core import Core
 from nogilserve.engine.outbox import Outbox, send_range
 from nogilserve.engine.poller import READ, WRITE, wait_for
+from nogilserve.engine.proxied import Own, trusting
 from nogilserve.engine.records import Recorded
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
-from nogilserve.messages import Headers
+from nogilserve.messages import Headers, Request
 from nogilserve.protocols.http1 import Http1Connection
 
 __all__ = ["RECV", "HttpExchange"]
@@ -50,6 +51,9 @@ class HttpExchange(Recorded):
         "broken",
         "core",
         "head_sent",
+        "judged",
+        "origins",
+        "own",
         "prepare",
         "protocol",
         "scheme",
@@ -70,6 +74,10 @@ class HttpExchange(Recorded):
         self.sock = sock
         self.server = server
         self.scheme = "http"
+        # See engine.proxied.
+        self.own: Own = (client, "http", server)
+        self.origins = trusting(core.origins, client)
+        self.judged: Request | None = None
         self.protocol = Http1Connection(core.limits, core.tables)
         self.prepare = self.protocol.prepare
         """Check and keep status and field lines of the response to come."""

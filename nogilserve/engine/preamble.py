@@ -5,6 +5,7 @@ from typing import Final
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.exchange import RECV
+from nogilserve.engine.proxied import announce
 from nogilserve.errors import ProtocolError
 from nogilserve.protocols.proxy import Preamble
 
@@ -61,7 +62,7 @@ class Beginning:
             return True
         core.table[connection.fd] = connection
         if preamble.announced is not None:
-            connection.announce(core, preamble.announced)
+            announce(connection, core.origins, preamble.announced)
         if not preamble.rest:
             return True
         connection.protocol.receive_data(preamble.rest)

@@ -1,65 +1,64 @@
-"""The side of a connection that knows whom requests come from: its peer, or whom a proxy names."""
+"""Whom requests of a connection come from: its peer, or whom a proxy names.
 
-import socket
+For the connections of both engines. A connection has `origins`, `own` and `judged`, see `Proxied`;
+it sets them with `trusting` and calls `judge` for each request where `origins` is not None and the
+request is not `judged`.
+"""
 
-from nogilserve.engine.core import Core
-from nogilserve.engine.exchange import HttpExchange
-from nogilserve.errors import ProtocolError
+from typing import Protocol
+
 from nogilserve.messages import Request
-from nogilserve.protocols.proxy import Announced, OriginReader
+from nogilserve.protocols.proxy import Announced, Judged, OriginReader
 
-__all__ = ["ProxiedExchange"]
+__all__ = ["Own", "Proxied", "announce", "judge", "trusting"]
+
+Own = tuple[tuple[str, str] | None, str, tuple[str, str]]
+"""Client, scheme and server."""
 
 
-class ProxiedExchange(HttpExchange):
-    """Owner: the thread that holds the core; while a request runs, the thread that runs it."""
+class Proxied(Protocol):
+    """A connection. Owner: as the connection says."""
 
-    __slots__ = ("judged", "origins", "own")
+    client: tuple[str, str] | None
+    scheme: str
+    server: tuple[str, str]
+    """These three are those of the current request."""
+    own: Own
+    """They, of the connection itself."""
+    origins: OriginReader | None
+    """Reads what the peer tells; None where it is no proxy that is believed."""
+    judged: Request | None
+    """The request that client, scheme and server are those of. Heads that are the same byte for
+    byte are one object, which need not be judged again."""
 
-    def __init__(
-        self,
-        core: Core,
-        sock: socket.socket,
-        client: tuple[str, str] | None,
-        server: tuple[str, str],
-    ) -> None:
-        HttpExchange.__init__(self, core, sock, client, server)
-        self.own = (client, self.scheme, server)
-        """Client, scheme and server of the connection itself."""
-        origins = core.origins
-        self.origins: OriginReader | None = (
-            origins if origins is not None and origins.trusts(client) else None
-        )
-        """Reads whom requests come from; None where the peer is no proxy that is believed."""
-        self.judged: Request | None = None
-        """The request that client, scheme and server are those of now. Heads that are the same byte
-        for byte are one object, which need not be judged again."""
 
-    def announce(self, core: Core, announced: Announced) -> None:
-        """Before the first request: a load balancer says whose connection it is."""
-        _, scheme, server = self.own
-        server = announced.server if announced.client else server
-        self.own = (announced.client, "https" if announced.tls else scheme, server)
-        self.client, self.scheme, self.server = self.own
-        # The client is the peer now: its header fields are not those of the load balancer.
-        origins = core.origins
-        trusted = origins is not None and origins.trusts(announced.client)
-        self.origins = origins if trusted else None
+def trusting(reader: OriginReader | None, client: tuple[str, str] | None) -> OriginReader | None:
+    """The core's `reader` where it is to read the requests of this client, else None."""
+    return reader if reader is not None and reader.trusts(client) else None
 
-    def judge(self, core: Core, request: Request | None) -> Request | None:
-        """Take over what the proxy tells of a request; the request as it was sent to the proxy.
 
-        Raises ProtocolError, with the connection's own client in force.
-        """
-        if request is None or self.origins is None:
-            return request
-        try:
-            judged = self.origins.judge(request, *self.own)
-        except ProtocolError:
-            self.request = request
-            if core.record is not None:
-                self._begin_record()
-            raise
-        self.judged = request if judged.request is request else None
-        self.client, self.scheme, self.server = judged.client, judged.scheme, judged.server
-        return judged.request
+def judge(connection: Proxied, request: Request) -> Request:
+    """Take over what the proxy tells of a request; the request as it was sent to the proxy.
+
+    Raises ProtocolError. For the answer to that, and to a head that cannot be read, the caller puts
+    `client` back to `own`: it must not look like the request before.
+    """
+    reader = connection.origins
+    assert reader is not None
+    told: Judged = reader.judge(request, *connection.own)
+    connection.judged = request if told.request is request else None
+    connection.client, connection.scheme, connection.server = told[1:]
+    return told.request
+
+
+def announce(connection: Proxied, reader: OriginReader | None, announced: Announced) -> None:
+    """Before the first request: a load balancer says whose connection it is (PROXY protocol)."""
+    _, scheme, server = connection.own
+    if announced.client is not None:
+        server = announced.server
+    if announced.tls:
+        scheme = "https"
+    connection.own = (announced.client, scheme, server)
+    connection.client, connection.scheme, connection.server = connection.own
+    # The client is the peer now: its header fields are not those of the load balancer.
+    connection.origins = trusting(reader, announced.client)

@@ -206,10 +206,10 @@ class AsyncExchange(Protocol):
     request: Request
     scheme: str
     """ "http" or "https"."""
-    client: tuple[str, str] | None
-    """Address, and port as text, of the peer; None on a unix socket."""
-    server: tuple[str, str]
-    """Name or address, and port as text, of the socket that accepted."""
+    peer: tuple[str, int] | None
+    """Address and port of the client; None on a unix socket."""
+    local: tuple[str, int | None]
+    """Name or address, and port, of the socket that accepted; the path of a unix socket."""
     gone: bool
     """The peer has closed its sending side, or the connection is lost."""
     congested: bool

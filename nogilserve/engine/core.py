@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol
 from nogilserve.engine.body import NoBody
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
-from nogilserve.engine.poller import READ, Events, give_way, make_poller
+from nogilserve.engine.giveway import Waiting
+from nogilserve.engine.poller import READ, Events, make_poller
 from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.engine.wheel import NEVER, Wheel
@@ -30,11 +31,6 @@ __all__ = ["Core", "Entry", "Expiring"]
 
 _HELP_SECONDS: Final = 0.005
 """How long the thread of an idle core helps another one at most."""
-
-_LONG_YIELD: Final = 0.002
-"""Seconds after which a thread that gave way to others should have had its processor back."""
-_YIELD_PAUSE: Final = 100
-"""For how many times as long it does not give way again, when it took longer."""
 
 
 class Entry(Protocol):
@@ -67,9 +63,9 @@ class Core:
         "_inbox",
         "_make_gateway",
         "_next_second",
-        "_no_yield_until",
         "_reader",
         "_server_line",
+        "_waiting",
         "_writer",
         "blocked",
         "body_timeout",
@@ -159,7 +155,7 @@ class Core:
         """The Date and Server field lines of responses."""
         self._server_line = b"Server: nogilserve\r\n" if settings.server_header else b""
         self._next_second = 0.0
-        self._no_yield_until = 0.0
+        self._waiting = Waiting()
 
         self._make_gateway = settings.gateway
         self.gateway: Gateway | None = None
@@ -267,16 +263,7 @@ class Core:
     def _wait(self) -> Events:
         """Wait until something is ready, or for the next deadline; nothing was ready just now."""
         self.parked = True
-        # Whom this core waits for often waits for a processor, for example its clients: after them
-        # there is more to do at once, and one wake-up for all of it.
-        began = monotonic()
-        if began >= self._no_yield_until:
-            give_way()
-            ended = monotonic()
-            if ended - began > _LONG_YIELD:
-                # Others compute: against them a thread that slept is preferred to one that yields.
-                self._no_yield_until = ended + _YIELD_PAUSE * (ended - began)
-        events = self.poller.poll(self._patience())
+        events = self._waiting.wait(self.poller, self._patience())
         self.parked = False
         return events
 

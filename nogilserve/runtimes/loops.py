@@ -101,7 +101,7 @@ class LoopRuntime:
         self._on_stopped: Callable[[], None] = lambda: None
         self._patient = False
         self._draining = False
-        self._state: Mapping[str, Any] | None = None
+        self._state: dict[str, Any] | None = None
         """What the lifespan on the first loop left, None without lifespan."""
 
     # ---- start

@@ -62,16 +62,19 @@ class HttpConnection(Flow):
         "_in_head",
         "_lingered",
         "gone",
+        "local",
+        "peer",
         "protocol",
         "scheme",
-        "server",
         "state",
     )
 
     def __init__(self, core: LoopCore, accepted: Accepted) -> None:
         Flow.__init__(self, core, accepted.client)
-        self.server = accepted.server
         self.scheme = "http"
+        client, (host, port) = accepted.client, accepted.server
+        self.peer = None if client is None else (client[0], int(client[1]))
+        self.local = (host, int(port) if port.isdigit() else None)
         self.protocol = Http1Connection(core.limits, core.tables)
         self.state = HEAD
         self.gone = False
@@ -152,7 +155,7 @@ class HttpConnection(Flow):
 
     def _resumed(self) -> None:
         if self.state == HEAD:
-            self._await_request(monotonic())
+            self.core.set_deadline(self, self.core.keep_alive)
             self._advance()
         elif self.state == RUNNING:
             self.deadline = NEVER
@@ -235,34 +238,39 @@ class HttpConnection(Flow):
             self._write_record(core.record, max(self._payload - unsent, 0), complete=complete)
         self._id = ""
         self._head = b""
-        self._readers.wake()
+        if self._readers.waiting:
+            self._readers.wake()
 
-    def _responded(self) -> None:
+    def _responded(self, now: float) -> None:
         """The whole response is on its way."""
-        protocol = self.protocol
+        protocol, core = self.protocol, self.core
         self._end_request(complete=True)
-        if not protocol.body_complete:
+        if self.request.body and not protocol.body_complete:
             self._drop_body()
-        if protocol.next_cycle():
-            self.state = HEAD
+        if not protocol.next_cycle():
+            self._end_after_response()
+            return
+        self.state = HEAD
+        if self._paused:
             self._resume_reading()
-            if not self.congested:
-                self._await_request(monotonic())
-            if self.core.stopping:
-                self.stop()  # and the client was told that the connection stays
-            elif (protocol.buffered or protocol.eof) and not self._advancing:
-                self._advance_soon()
-        elif self.request.keep_alive or protocol.buffered or not protocol.body_complete:
+        if not self.congested:
+            self.deadline = deadline = now + core.keep_alive
+            if deadline < self.due - 1:
+                core.enter(self)
+        if core.stopping:
+            self.stop()  # and the client was told that the connection stays
+        elif not self._advancing and (protocol.buffered or protocol.eof):
+            self._advance_soon()
+
+    def _end_after_response(self) -> None:
+        """No request follows."""
+        protocol = self.protocol
+        if self.request.keep_alive or protocol.buffered or not protocol.body_complete:
             # The client does not expect the end: closing on top of what it may be sending
             # would reset the connection under our response (RFC 9112 §9.6).
             self._begin_linger()
         else:
             self._close()
-
-    def _await_request(self, now: float) -> None:
-        self.deadline = deadline = now + self.core.keep_alive
-        if deadline < self.due - 1:
-            self.core.enter(self)
 
     def _drop_body(self) -> None:
         """Throw away what has come of a body that the application did not want."""
@@ -413,11 +421,6 @@ class HttpConnection(Flow):
         if not self.protocol.head_sent:
             self._write(self.protocol.interim(103, headers))
 
-    def _common(self) -> bytes:
-        core = self.core
-        core.refresh(monotonic())
-        return core.common
-
     def send_whole(self, body: bytes) -> None:
         """A complete response."""
         if self.state != RUNNING:
@@ -427,14 +430,23 @@ class HttpConnection(Flow):
             self.send_data(body)
             self.send_end()
             return
-        self.deadline = NEVER  # of a body that the application does not wait for any more
-        data = self.protocol.whole(body, self._common())
-        if self.core.record is not None:
+        core = self.core
+        now = monotonic()
+        if now >= core.next_second:
+            core.refresh(now)
+        data = self.protocol.whole(body, core.common)
+        if core.record is not None:
             end = data.index(b"\r\n\r\n") + 4
             self._sent_head = data[:end]
             self._payload = len(data) - end
-        self._write(data)
-        self._responded()
+        core.counters.sent += len(data)
+        self.transport.write(data)
+        self._responded(now)
+
+    def _common(self) -> bytes:
+        core = self.core
+        core.refresh(monotonic())
+        return core.common
 
     def send_head(self, length: int | None) -> None:
         """Start a response; the head leaves with the first piece of the body."""
@@ -513,7 +525,7 @@ class HttpConnection(Flow):
             self._withdraw()
             raise
         self._put([rest])
-        self._responded()
+        self._responded(monotonic())
 
     def abort(self) -> None:
         """The response cannot be completed: the connection ends, so that the client can tell."""

@@ -101,7 +101,6 @@ class LoopCore:
     __slots__ = (
         "_last_beat",
         "_make_client",
-        "_next_second",
         "_selector",
         "_server_line",
         "_timer",
@@ -121,6 +120,7 @@ class LoopCore:
         "keep_alive",
         "limits",
         "loop",
+        "next_second",
         "patient",
         "record",
         "settings",
@@ -178,7 +178,7 @@ class LoopCore:
         self.common = b""
         """The Date and Server field lines of responses."""
         self._server_line = b"Server: nogilserve\r\n" if settings.server_header else b""
-        self._next_second = 0.0
+        self.next_second = 0.0
         # Copies of the settings that requests need: shared instances are slow to read from.
         self.limits = settings.limits
         self.keep_alive = settings.keep_alive
@@ -331,6 +331,6 @@ class LoopCore:
 
     def refresh(self, now: float) -> None:
         """Bring the Date field up to date when its second is over; `now`: monotonic."""
-        if now >= self._next_second:
-            self._next_second = now // 1 + 1
+        if now >= self.next_second:
+            self.next_second = now // 1 + 1
             self.common = date_line(time()) + self._server_line

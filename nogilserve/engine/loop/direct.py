@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from nogilserve.engine.giveway import Waiting
 from nogilserve.engine.poller import READ, WRITE, Poller
 
 __all__ = ["DirectSelector", "DirectTransport"]
@@ -42,6 +43,7 @@ class DirectSelector(selectors.BaseSelector):
 
     def __init__(self, poller: Poller) -> None:
         self.poller = poller
+        self._waiting = Waiting()
         self.transports: dict[int, DirectTransport] = {}
         """Connections that are served here, by descriptor."""
         self._keys: dict[int, selectors.SelectorKey] = {}
@@ -50,16 +52,19 @@ class DirectSelector(selectors.BaseSelector):
         """Serve our connections; what else is ready."""
         transports = self.transports
         others = []
-        for fd, mask in self.poller.poll(-1 if timeout is None else max(timeout, 0)):
+        events = self.poller.poll(0)
+        if not events and (timeout is None or timeout > 0):
+            events = self._waiting.wait(self.poller, -1 if timeout is None else timeout)
+        for fd, mask in events:
             transport = transports.get(fd)
             if transport is not None:
                 transport.on_event(mask)
             elif (key := self._keys.get(fd)) is not None:
                 # An error or a hang-up is found by reading or writing.
-                events = (selectors.EVENT_READ if mask & ~WRITE else 0) | (
+                ready = (selectors.EVENT_READ if mask & ~WRITE else 0) | (
                     selectors.EVENT_WRITE if mask & ~READ else 0
                 )
-                others.append((key, events & key.events))
+                others.append((key, ready & key.events))
         return others
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:

@@ -9,22 +9,23 @@ class Waiters:
     """Owner: the thread of the loop. Each waiter has a future of its own: one that is cancelled
     does not take the others with it."""
 
-    __slots__ = ("_futures", "_loop")
+    __slots__ = ("_loop", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._futures: list[asyncio.Future[None]] = []
+        self.waiting: list[asyncio.Future[None]] = []
+        """Who waits; look, but do not touch."""
 
     def wait(self) -> "asyncio.Future[None]":
         """Done at the next `wake`."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._futures.append(future)
+        self.waiting.append(future)
         return future
 
     def wake(self) -> None:
         """Something has happened."""
-        if self._futures:
-            futures, self._futures = self._futures, []
+        if self.waiting:
+            futures, self.waiting = self.waiting, []
             for future in futures:
                 if not future.done():
                     future.set_result(None)

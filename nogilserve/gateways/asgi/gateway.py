@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from nogilserve.errors import ClientDisconnected, ResponseError
@@ -28,7 +28,7 @@ class AsgiGateway:
         loop: asyncio.AbstractEventLoop,
         *,
         root_path: str = "",
-        state: Mapping[str, Any] | None = None,
+        state: dict[str, Any] | None = None,
         debug: bool = False,
         explain: Callable[[BaseException], str | None] = lambda _: None,
     ) -> None:

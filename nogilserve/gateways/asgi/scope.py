@@ -1,11 +1,10 @@
 """What an application is told of a connection (ASGI 3, HTTP and WebSocket message format 2.5)."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from nogilserve.gateways.asgi.calls import Scope
-from nogilserve.messages import AsyncExchange
+from nogilserve.messages import AsyncExchange, Request
 
 __all__ = ["ScopeMaker"]
 
@@ -25,7 +24,7 @@ _HTTP_EXTENSIONS: Final = (
 class ScopeMaker:
     """Owner: one event loop."""
 
-    def __init__(self, root_path: str, state: Mapping[str, Any] | None, *, debug: bool) -> None:
+    def __init__(self, root_path: str, state: dict[str, Any] | None, *, debug: bool) -> None:
         """`state`: what lifespan startup put there; None where lifespan is not supported."""
         self._root_path = root_path
         self._raw_root = root_path.encode("latin-1", "replace")
@@ -37,24 +36,35 @@ class ScopeMaker:
     def http(self, exchange: AsyncExchange) -> Scope:
         """The scope of a request."""
         request = exchange.request
-        scope = self._common(exchange)
-        scope["type"] = "http"
-        scope["method"] = request.method
-        scope["scheme"] = exchange.scheme
+        made = request.made_of_it
+        if made is None:
+            made = self._from_head(request)
+            if request.kept:
+                request.made_of_it = made
+        scope = made.copy()
+        # Every scope has its own of what middleware may change.
+        scope["asgi"] = scope["asgi"].copy()
+        scope["headers"] = scope["headers"].copy()
         scope["extensions"] = self._http_extensions.copy()
+        scope["scheme"] = exchange.scheme
+        scope["client"] = exchange.peer
+        scope["server"] = exchange.local
+        if self._state is not None:
+            scope["state"] = self._state.copy()
         return scope
 
     def websocket(self, exchange: AsyncExchange, subprotocols: tuple[str, ...]) -> Scope:
         """The scope of a WebSocket connection."""
-        scope = self._common(exchange)
+        scope = self.http(exchange)
         scope["type"] = "websocket"
         scope["scheme"] = "wss" if exchange.scheme == "https" else "ws"
         scope["subprotocols"] = list(subprotocols)
         scope["extensions"] = {"websocket.http.response": {}}
+        del scope["method"]
         return scope
 
-    def _common(self, exchange: AsyncExchange) -> dict[str, Any]:
-        request = exchange.request
+    def _from_head(self, request: Request) -> dict[str, Any]:
+        """The scope of a request as far as its head alone makes it."""
         path = request.path
         raw_path = path.encode("latin-1")
         if "%" in path or not path.isascii():
@@ -73,19 +83,14 @@ class ScopeMaker:
                 if len(names) < _MOST_NAMES:
                     names[name] = key
             headers.append((key, value.encode("latin-1")))
-        client = exchange.client
-        host, port = exchange.server
-        scope: dict[str, Any] = {
+        return {
+            "type": "http",
             "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
             "http_version": "1.1" if request.minor else "1.0",
+            "method": request.method,
             "path": path,
             "raw_path": raw_path,
             "query_string": request.query.encode("latin-1"),
             "root_path": root,
             "headers": headers,
-            "client": None if client is None else (client[0], int(client[1])),
-            "server": (host, int(port)) if port.isdigit() else (host, None),
         }
-        if self._state is not None:
-            scope["state"] = dict(self._state)
-        return scope

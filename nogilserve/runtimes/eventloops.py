@@ -11,6 +11,7 @@ from nogilserve.apps import FREE_THREADED
 from nogilserve.engine.loop.direct import DirectSelector
 from nogilserve.engine.poller import make_poller
 from nogilserve.errors import ConfigError
+from nogilserve.runtimes.interpreter import IN_SUBINTERPRETER
 
 __all__ = ["loop_factory"]
 
@@ -51,6 +52,8 @@ def _uvloop() -> Made:
 def _problem_with_uvloop() -> str:
     """Why uvloop cannot be used, "" if it can. Nothing is imported to find out: the import
     alone would switch the GIL on for good."""
+    if IN_SUBINTERPRETER:
+        return "cannot be loaded in subinterpreters"
     try:
         version = importlib.metadata.version("uvloop")
     except importlib.metadata.PackageNotFoundError:

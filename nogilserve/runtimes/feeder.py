@@ -24,7 +24,7 @@ _log = logging.getLogger("nogilserve.engine")
 
 _AT_ONCE: Final = 64
 """Connections accepted on one listening socket before the others get their turn."""
-_SLOW: Final = 0.05
+_SLOW: Final = 0.25
 """Seconds in which a member that works takes at least one of the connections handed to it."""
 _FULL: Final = 0.02
 """Seconds until a connection is offered again that no member could take."""

@@ -1,6 +1,5 @@
 """The thread runtime: one process, one copy of the application, all cores in it."""
 
-import _thread as _thread_module
 import contextvars
 import gc
 import logging
@@ -10,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from nogilserve.engine.acceptor import Acceptor, ListeningSocket
 from nogilserve.engine.connection import Connection
@@ -20,13 +19,12 @@ from nogilserve.engine.preamble import Beginning
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.runtimes.contract import Served
+from nogilserve.runtimes.interpreter import IN_SUBINTERPRETER
 from nogilserve.runtimes.stacks import write_stacks
 
 __all__ = ["ThreadRuntime", "daemon"]
 
 _log = logging.getLogger("nogilserve.engine")
-
-_DAEMON: Final[bool] = _thread_module.daemon_threads_allowed()
 
 
 def daemon(target: Callable[[], None], name: str) -> threading.Thread:
@@ -37,7 +35,7 @@ def daemon(target: Callable[[], None], name: str) -> threading.Thread:
     extra: dict[str, Any] = {}
     if sys.version_info >= (3, 14):
         extra["context"] = contextvars.Context()
-    return threading.Thread(target=target, name=name, daemon=_DAEMON, **extra)
+    return threading.Thread(target=target, name=name, daemon=not IN_SUBINTERPRETER, **extra)
 
 
 class ThreadRuntime:

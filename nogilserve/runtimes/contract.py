@@ -58,6 +58,10 @@ class Runtime(Protocol):
         """After `drain`: wait until everything is done, at most until `deadline` (monotonic
         seconds). False: it is not yet; call again."""
 
+    def abandon(self) -> None:
+        """End what is left at once, as far as that can be done without ending this process,
+        which does so next. No call but `snapshot` follows."""
+
     @property
     def accepting(self) -> bool:
         """Whether something still watches the listening sockets."""

@@ -304,6 +304,9 @@ class LoopRuntime:
 
     # ---- looking
 
+    def abandon(self) -> None:
+        """Threads cannot be ended from outside: they end with the process."""
+
     @property
     def accepting(self) -> bool:
         """Whether the listening sockets are still watched."""

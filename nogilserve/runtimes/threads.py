@@ -154,6 +154,9 @@ class ThreadRuntime:
         for core in self._cores:
             core.submit(partial(_stop_core, self._patient))
 
+    def abandon(self) -> None:
+        """Threads cannot be ended from outside: they end with the process."""
+
     @property
     def accepting(self) -> bool:
         """Whether some core still watches the listening sockets."""

@@ -121,6 +121,7 @@ class Ending:
             self.cut_off = not done and (late or self.told)
         if self.cut_off:
             self._say_what_is_cut_off()
+            runtime.abandon()
         counts = runtime.snapshot()
         log.info(
             "Stopped after %.1f s: %s on %s, %s, %s",

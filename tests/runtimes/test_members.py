@@ -158,6 +158,16 @@ def test_what_does_not_finish_is_cut_off(kind: str) -> None:
         assert "members.py" in server.log
 
 
+def test_process_that_cannot_be_told_to_stop() -> None:
+    """One that does not listen any more does not outlive its parent."""
+    with Server(APP, *options("processes"), "--graceful-timeout", "0.3") as server:
+        with server.connect() as client:
+            os.kill(int(client.get("/pid").body), signal.SIGSTOP)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert "Not finished in 0.3 s" in server.log
+
+
 @pytest.mark.parametrize("how", ["kill", "exit"])
 def test_dead_process_is_replaced(serve: Start, how: str) -> None:
     """Its end is logged with the signal or status; the other one serves meanwhile, then both."""

@@ -88,8 +88,13 @@ class Channel:
     def _piece(self, most: int, fds: "array.array[int]") -> bytes:
         try:
             if RIGHTS:
-                piece, found, _, _ = socket.recv_fds(self._sock, most, _MOST, CLOEXEC)
-                fds.extend(found)
+                # Not `recv_fds`, which takes flags and forgets them.
+                piece, rights, _, _ = self._sock.recvmsg(
+                    most, socket.CMSG_SPACE(_MOST * 4), CLOEXEC
+                )
+                for level, kind, data in rights:
+                    if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                        fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
             else:
                 piece = self._sock.recv(most)
         except ConnectionError:

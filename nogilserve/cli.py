@@ -20,11 +20,14 @@ from nogilserve.config import (
     resolve,
     settings_document,
 )
-from nogilserve.errors import AppImportError, BindError, ConfigError
+from nogilserve.errors import AppImportError, BindError, ConfigError, ControlError
 
 # What serves is imported only by the process that serves: the master stays small.
 
 __all__ = ["main"]
+
+_COMMANDS = ("reload", "status", "stop", "upgrade")
+"""First words that are no application; one of that name is written `reload:app`."""
 
 FAILED, MISCONFIGURED, NO_APP, INTERRUPTED = 1, 2, 3, 130
 
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(str(error))
         print("Try nogilserve --help.", file=sys.stderr)
         return MISCONFIGURED
-    except BindError as error:
+    except (BindError, ControlError) as error:
         _complain(str(error))
         return FAILED
     except AppImportError as error:
@@ -52,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     directory = _current_directory()
+    if argv and argv[0] in _COMMANDS:
+        from nogilserve.supervise import client
+
+        return client.command(argv[0], resolve(argv[1:], os.environ, directory).config)
+    handover = os.environ.pop("_NOGILSERVE_HANDOVER", "")
     environment = dict(os.environ)
     resolved = resolve(argv, environment, directory)
     invocation = resolved.invocation
@@ -63,11 +71,6 @@ def _run(argv: Sequence[str]) -> int:
         print(settings_document(resolved), end="")
     else:
         require_app(resolved)
-        if resolved.config.interface == "asgi":
-            raise AppImportError(
-                "option --interface: asgi is planned and not served yet; this version serves WSGI "
-                "applications"
-            )
         _enter(resolved)
         if invocation.check_config:
             return _check(resolved.config)
@@ -75,7 +78,8 @@ def _run(argv: Sequence[str]) -> int:
             from nogilserve.supervise import master
 
             command = (sys.executable, *sys.orig_argv[1:])
-            return master.run(resolved.config, master.Launch(command, str(directory), environment))
+            launch = master.Launch(command, str(directory), environment, handover)
+            return master.run(resolved.config, launch)
         from nogilserve.supervise import single
 
         return single.run(resolved.config)

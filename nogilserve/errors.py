@@ -3,6 +3,7 @@
 NogilserveError
 ├── ConfigError          an option, a variable or a file is wrong: exit status 2, nothing bound
 ├── BindError            an address cannot be listened on: exit status 1
+├── ControlError         a running server cannot be told something: exit status 1
 ├── AppImportError       the application cannot be found or imported: exit status 3
 ├── ProtocolError        the peer broke the protocol; carries the status to answer with
 ├── TruncatedBody        the peer went away in the middle of a request body
@@ -17,6 +18,7 @@ __all__ = [
     "BindError",
     "ClientDisconnected",
     "ConfigError",
+    "ControlError",
     "NogilserveError",
     "ProtocolError",
     "ResponseError",
@@ -37,6 +39,10 @@ class ConfigError(NogilserveError):
 
 class BindError(NogilserveError):
     """An address cannot be listened on; the message says which, why and what to do."""
+
+
+class ControlError(NogilserveError):
+    """A command for a running server cannot be given or was not carried out; says why."""
 
 
 class AppImportError(NogilserveError):

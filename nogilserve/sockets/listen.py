@@ -58,6 +58,21 @@ class Listener:
         """Descriptor number, -1 once closed."""
         return self.socket.fileno()
 
+    @property
+    def file(self) -> tuple[str, int, int] | None:
+        """Path, device and inode of a unix socket that is ours to remove, else None."""
+        return self._file
+
+    @property
+    def inherited(self) -> bool:
+        """Whether whoever passed it on may go on listening."""
+        return self._inherited
+
+    def disown(self) -> None:
+        """Leave the file of a unix socket, and whoever connects, to another process."""
+        self._file = None
+        self._inherited = True
+
     def refuse(self) -> None:
         """Turn new connections away although threads may still hold the socket. An inherited one
         is left alone: whoever passed it on may go on listening. Any thread."""

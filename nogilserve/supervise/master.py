@@ -6,21 +6,24 @@ The rules are in `states`; here they become processes, messages and lines in the
 """
 
 import contextlib
+import logging
 import os
 import queue
 import signal
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
+from nogilserve import __version__
 from nogilserve.config import Config
 from nogilserve.errors import AppImportError, BindError, ConfigError, NogilserveError
-from nogilserve.sockets import Listener, open_listeners
+from nogilserve.sockets import open_listeners
 from nogilserve.supervise import states, systemd
 from nogilserve.supervise.child import Child, Event, how_it_ended
+from nogilserve.supervise.control import Control, Request, default_path
+from nogilserve.supervise.handover import Held, Inheritance, Successor
 from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.pidfile import PidFile
 from nogilserve.supervise.spec import plain
@@ -33,10 +36,22 @@ _ACCEPTED: Final = 0.5
 """Seconds for generations to take what waits in the listen queue before it is refused."""
 _NAMED: Final = 20
 """Requests named when a generation has died."""
+_SIGNALS: Final = (
+    *("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU"),
+)
 _STALLED: Final = 30.0
 """Seconds without a sign of life after which a generation counts as stalled."""
 _LOOK: Final = 5.0
 """Seconds between looks at the signs of life."""
+
+
+def terminal_there() -> bool:
+    """Whether this process has a terminal that can still be opened."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | getattr(os, "O_NOCTTY", 0)))
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +60,9 @@ class Launch:
 
     command: tuple[str, ...]
     directory: str
-    environment: Mapping[str, str]
+    environment: dict[str, str]
+    handover: str = ""
+    """What the master before this one has passed on; see `handover`."""
 
 
 def run(config: Config, launch: Launch) -> int:
@@ -70,10 +87,17 @@ class Master:
             Rules(config.ready_timeout, config.graceful_timeout, show_failures=config.reload)
         )
         self.children: dict[int, Child] = {}
-        self.listeners: list[Listener] = []
+        self.held: Held = []
+        """The listeners, each with the address it was opened for."""
+        self._inheritance = Inheritance(launch.handover)
+        self._successor: Successor | None = None
+        self._control: Control | None = None
+        self._upgrade_request: Request | None = None
+        self._pending: list[tuple[int, Request]] = []
+        """Reloads whose generation has not taken over yet."""
         self._identity = Identity.of(config.user, config.group)
         self._pid_file = PidFile(config.pid_file)
-        self._directory = os.getcwd()
+        self._has_terminal = False
         self._signals: list[tuple[signal.Signals, Any]] = []
         self._refuse_at: float | None = None
         self._look_at = 0.0
@@ -128,6 +152,10 @@ class Master:
             self._act(self._bury(number, more, now))
         elif kind == "signal":
             self._obey(number, now)
+        elif kind == "control":
+            self._answer(more, now)
+        elif kind == "successor":
+            self._succeeded(ready=bool(number), now=now)
 
     def _hear(self, number: int, message: dict[str, Any], now: float) -> None:
         """A generation has said something."""
@@ -149,8 +177,8 @@ class Master:
         elif name == "stopped":
             child.stopped = True
             if self.machine.current and not self.machine.stopping:
-                log.info(
-                    "Generation %d has taken over from generation %d", self.machine.current, number
+                self._settle(
+                    f"Generation {self.machine.current} has taken over from generation {number}"
                 )
             if self._refuse_at is not None and self._all_stopped():
                 self._refuse()
@@ -160,6 +188,11 @@ class Master:
         child = self.children.pop(number)
         how = how_it_ended(status)
         generation = self.machine.generations[number]
+        if generation.state in (states.State.STARTING, states.State.OPENING):
+            why = generation.failure.message if generation.failure else f"its process {how}"
+            self._fail(number, f"generation {number} did not start: {why}")
+        elif generation.unwanted:
+            self._fail(number, f"generation {number} was given up for another one")
         if how and not generation.unwanted and generation.state != states.State.STARTING:
             running = child.board.read().get("running", [])
             if running:
@@ -169,13 +202,129 @@ class Master:
 
     def _obey(self, number: int, now: float) -> None:
         """A signal came."""
-        if number in (signal.SIGTERM, signal.SIGINT):
-            if not self.machine.stopping:
-                systemd.sd_notify("STOPPING=1")
-                self._refuse_at = now + _ACCEPTED
-            self._act(self.machine.stop(now, number))
-        elif number == getattr(signal, "SIGHUP", 0):
-            self._act(self.machine.reload("SIGHUP", now))
+        name = signal.Signals(number).name
+        if name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+            self._stop(now, number)
+        elif name == "SIGHUP":
+            if self._has_terminal and not terminal_there():
+                log.info("The terminal is gone")
+                self._stop(now, number)
+            else:
+                self._act(self.machine.reload("SIGHUP", now))
+        elif name == "SIGUSR1":
+            for child in self.children.values():
+                child.send("logs")
+        elif name == "SIGUSR2":
+            self._upgrade()
+        elif name in ("SIGTTIN", "SIGTTOU") and self.machine.current in self.children:
+            change = 1 if name == "SIGTTIN" else -1
+            self.children[self.machine.current].send("threads", change=change)
+
+    def _answer(self, request: Request, now: float) -> None:
+        """A command came over the control socket."""
+        if request.command == "status":
+            request.answer(**self._status(now))
+        elif request.command == "stop":
+            self._stop(now, 0)
+            request.answer("Stopping: finishing what was accepted")
+        elif self.machine.stopping:
+            request.answer("the server is stopping", ok=False)
+        elif request.command == "reload":
+            before = self.machine.last
+            actions = self.machine.reload("nogilserve reload", now)
+            # If one is just opening, the next follows it.
+            self._pending.append((max(self.machine.last, before + 1), request))
+            self._act(actions)
+        elif request.command == "upgrade":
+            self._upgrade(request)
+        else:
+            request.answer(f"there is no command {request.command!r}", ok=False)
+
+    def _status(self, now: float) -> dict[str, Any]:
+        generations = []
+        for generation in self.machine.generations.values():
+            child = self.children.get(generation.number)
+            if child is not None:
+                generations.append(
+                    {
+                        "number": generation.number,
+                        "state": str(generation.state),
+                        "seconds": now - generation.since,
+                        "pid": child.pid,
+                        **child.board.read(),
+                    }
+                )
+        where = ", ".join(listener.label for _, listener in self.held)
+        text = f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}"
+        return {"text": text, "pid": os.getpid(), "generations": generations}
+
+    def _settle(self, text: str) -> None:
+        """A generation has taken over: who waited for it, or for one before, is told."""
+        log.info("%s", text)
+        for number, request in self._pending.copy():
+            if number <= self.machine.current:
+                self._pending.remove((number, request))
+                request.answer(text)
+
+    def _fail(self, failed: int, text: str) -> None:
+        for number, request in self._pending.copy():
+            if number == failed:
+                self._pending.remove((number, request))
+                request.answer(text, ok=False)
+
+    def _stop(self, now: float, number: int) -> None:
+        if not self.machine.stopping:
+            systemd.sd_notify("STOPPING=1")
+            self._refuse_at = now + _ACCEPTED
+            if self._successor is not None:
+                self._successor.kill()
+        self._act(self.machine.stop(now, number))
+
+    # ---- the next master
+
+    def _upgrade(self, request: Request | None = None) -> None:
+        """Start the command anew, with the same sockets."""
+        problem = ""
+        if self._successor is not None:
+            problem = "an upgrade is in progress already"
+        elif not self.machine.current or os.name == "nt":
+            problem = "nothing is served yet" if os.name != "nt" else "not on this system"
+        else:
+            launch = self.launch
+            try:
+                self._successor = Successor(
+                    launch.command, launch.directory, launch.environment, self.held, self.events
+                )
+            except OSError as error:
+                problem = f"the command cannot be started: {error}"
+        if self._successor is not None and not problem:
+            log.info("Upgrading: the new master has pid %d", self._successor.pid)
+            self._upgrade_request = request
+            return
+        log.error("No upgrade: %s", problem)
+        if request is not None:
+            request.answer(problem, ok=False)
+
+    def _succeeded(self, *, ready: bool, now: float) -> None:
+        """The new master serves, or has given up."""
+        successor, self._successor = self._successor, None
+        request, self._upgrade_request = self._upgrade_request, None
+        if successor is None:
+            return
+        successor.close()
+        if ready and not self.machine.stopping:
+            text = f"The master with pid {successor.pid} has taken over"
+            systemd.sd_notify(f"MAINPID={successor.pid}")
+            for _, listener in self.held:
+                listener.disown()
+                listener.close()
+            self.held.clear()
+            self._act(self.machine.stop(now, patient=True))
+        else:
+            text = "The upgrade has failed: this master serves on"
+        (log.info if ready else log.error)("%s", text)
+        if request is not None:
+            request.answer(text, ok=ready)
 
     # ---- actions
 
@@ -223,36 +372,58 @@ class Master:
         )
 
     def _open(self, number: int) -> None:
-        if not self.listeners:
+        if not self.held:
             try:
                 self._bind()
             except NogilserveError as error:
                 self._error = error
                 self._end = states.End()
                 return
-        self.children[number].give(self.listeners)
+        self.children[number].give([listener for _, listener in self.held])
 
     def _bind(self) -> None:
         """Listen, and give up the rights that this took. Raises BindError, ConfigError."""
         config = self.config
-        self.listeners = open_listeners(
-            config.binds, config.backlog, uds_permissions=config.uds_permissions
-        )
+        try:
+            for bind in config.binds:
+                found = self._inheritance.take(str(bind)) or open_listeners(
+                    [bind], config.backlog, uds_permissions=config.uds_permissions
+                )
+                self.held += [(str(bind), listener) for listener in found]
+                for listener in found:
+                    if listener.file is not None:
+                        self._identity.give(listener.file[0])
+        except BindError:
+            for _, listener in self.held:
+                listener.close()
+            self.held.clear()
+            raise
         self._pid_file.write(self._identity)
-        for bind in config.binds:
-            if bind.kind == "unix":
-                self._identity.give(bind.path)
         self._identity.become()
+        path = config.control_socket
+        try:
+            path = path or default_path(listener.label for _, listener in self.held)
+            self._control = Control(os.path.abspath(path), self.events)
+        except OSError as error:
+            log.log(
+                logging.WARNING if config.control_socket else logging.INFO,
+                "No control socket (%s): signals work, `nogilserve reload` does not",
+                error,
+            )
 
     def _announce(self, number: int, *, first: bool) -> None:
         child = self.children[number]
         if first:
-            announce(child.served, [listener.label for listener in self.listeners])
+            announce(child.served, [listener.label for _, listener in self.held])
             systemd.sd_notify(
                 f"READY=1\nSTATUS=Serving {child.served['app']}\nMAINPID={os.getpid()}"
             )
+            self._inheritance.say_ready()
         else:
             log.info("Generation %d serves, pid %d", number, child.pid)
+            others = [g for g in self.children if g < number and not self.children[g].stopped]
+            if not others:
+                self._settle(f"Generation {number} has taken over")
 
     # ---- from time to time
 
@@ -280,10 +451,10 @@ class Master:
     def _refuse(self) -> None:
         """All is to end: clients are turned away, whoever still holds the sockets."""
         self._refuse_at = None
-        for listener in self.listeners:
+        for _, listener in self.held:
             listener.refuse()
             listener.close()
-        self.listeners.clear()
+        self.held.clear()
 
     # ---- signals, the end
 
@@ -291,7 +462,11 @@ class Master:
         def note(number: int, _frame: FrameType | None) -> None:
             self.events.put(("signal", number, None))  # SimpleQueue.put is made for handlers
 
-        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        hangup = getattr(signal, "SIGHUP", None)
+        # With nohup the end of the terminal is not meant for us.
+        ignored = hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN
+        self._has_terminal = not ignored and terminal_there()
+        for name in _SIGNALS:
             number = getattr(signal, name, None)
             if number is not None:
                 self._signals.append((number, signal.signal(number, note)))
@@ -324,9 +499,15 @@ class Master:
         for child in self.children.values():
             child.close()
         self.children.clear()
-        for listener in self.listeners:
+        for _, listener in self.held:
             listener.close()
-        self.listeners.clear()
+        self.held.clear()
+        self._inheritance.close()
+        if self._successor is not None:
+            self._successor.close()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
         self._pid_file.remove()
         # Last: until here a signal must not end the process half-way.
         for number, handler in self._signals:

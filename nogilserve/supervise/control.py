@@ -1,0 +1,238 @@
+"""The control socket: commands for a running master, a line of JSON each way.
+
+It is a unix socket of mode 0600 in a directory that only its user may enter. Its threads put
+requests on the master's queue and wait for the answers; they touch nothing else.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import stat
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+from nogilserve.config import Bind
+from nogilserve.errors import ControlError
+
+__all__ = ["Control", "Request", "ask", "default_path", "directories", "find"]
+
+_PATIENCE: Final = 10.0
+"""Seconds a client may take to say what it wants, and to read the answer."""
+_AT_ONCE: Final = 16
+_LONGEST_PATH: Final = 95
+"""Of a unix socket: the system takes some 104 bytes, and it is bound under a longer name first."""
+_LONGEST: Final = 65536
+
+Answer = dict[str, Any]
+
+
+class Request:
+    """A command and where its answer goes. Made by a thread of the socket, answered once by the
+    main thread."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self._answer: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+
+    def answer(self, text: str, *, ok: bool = True, **more: Any) -> None:
+        """The outcome, in a sentence for the user."""
+        self._answer.put({"ok": ok, "text": text, **more})
+
+    def wait(self) -> Answer:
+        """Block until it is answered."""
+        return self._answer.get()
+
+
+class Control:
+    """The listening side. Owner: the main thread of the master; its threads only use the queue."""
+
+    def __init__(self, path: str, events: "queue.SimpleQueue[tuple[str, int, Any]]") -> None:
+        """Listen at `path`, in place of whatever dead server was there. Raises OSError."""
+        self.path = path
+        self._events = events
+        self._free = threading.BoundedSemaphore(_AT_ONCE)
+        self._waiting: set[Request] = set()
+        """Requests not answered yet; single operations of a set are atomic."""
+        self._socket = _listen(path)
+        found = os.lstat(path)
+        self._file = found.st_dev, found.st_ino
+        self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer who waits, then stop listening and remove the file if it is still ours."""
+        for request in list(self._waiting):
+            request.answer("the server has ended", ok=False)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            found = os.lstat(self.path)
+            if (found.st_dev, found.st_ino) == self._file:
+                os.unlink(self.path)
+        for _ in range(_AT_ONCE):  # until every answer has been sent
+            if not self._free.acquire(timeout=1.0):
+                break
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._socket.accept()
+            except OSError:
+                return  # closed
+            self._free.acquire()
+            threading.Thread(
+                target=self._talk, args=(sock,), name="control-client", daemon=True
+            ).start()
+
+    def _talk(self, sock: socket.socket) -> None:
+        try:
+            with sock, contextlib.suppress(OSError, ValueError):
+                sock.settimeout(_PATIENCE)
+                request = Request(str(json.loads(_line(sock)).get("command", "")))
+                self._waiting.add(request)
+                self._events.put(("control", 0, request))
+                answer = request.wait()
+                self._waiting.discard(request)
+                sock.sendall(json.dumps(answer).encode() + b"\n")
+        finally:
+            self._free.release()
+
+
+def _line(sock: socket.socket) -> bytes:
+    received = b""
+    while not received.endswith(b"\n") and len(received) < _LONGEST:
+        piece = sock.recv(4096)
+        if not piece:
+            break
+        received += piece
+    return received
+
+
+def _listen(path: str) -> socket.socket:
+    """Bind beside the path and move it there: no other process ever sees it half made."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError("this system has no unix sockets")
+    beside = f"{path}.{os.getpid()}"
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(beside)
+        sock.listen(8)
+        os.rename(beside, path)
+    except BaseException:
+        sock.close()
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+    finally:
+        os.umask(before)
+    return sock
+
+
+# ---- where it is
+
+
+def directories() -> Iterator[Path]:
+    """Where control sockets are kept, the best place first; not made yet."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime:
+        yield Path(runtime) / "nogilserve"
+    if hasattr(os, "getuid"):
+        yield Path(os.environ.get("TMPDIR") or "/tmp") / f"nogilserve-{os.getuid()}"
+
+
+def is_private(folder: Path) -> bool:
+    """Whether a directory is this user's, no link, and closed to everybody else."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.getuid()
+        and not stat.S_IMODE(found.st_mode) & 0o077
+    )
+
+
+def default_path(addresses: Iterable[str]) -> str:
+    """A path for a server that listens on these, in a directory made now. Raises OSError."""
+    name = _name(next(iter(addresses), "server"))
+    for folder in directories():
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError:
+            continue
+        path = str(folder / f"{name}.sock")
+        if is_private(folder) and len(os.fsencode(path)) < _LONGEST_PATH:
+            return path
+    tried = ", ".join(map(str, directories()))
+    raise OSError(f"no directory can be made or trusted for it (tried: {tried})")
+
+
+def _name(address: str) -> str:
+    """An address as the name of a file."""
+    plain = address.rpartition("//")[2]
+    name = "".join(c if c.isalnum() or c == "." else "-" for c in plain).strip("-.")
+    return name if len(name) <= 30 else f"{crc32(name.encode()):08x}-{name[-20:]}"
+
+
+def find(given: str, binds: Sequence[Bind]) -> str:
+    """The control socket of the server that is meant. Raises ControlError.
+
+    `given`: `--control-socket`. Else that of a server on these addresses, else the only one.
+    """
+    if given:
+        return os.path.abspath(given)
+    live = [
+        path
+        for folder in directories()
+        if is_private(folder)
+        for path in sorted(folder.glob("*.sock"))
+        if _is_live(path)
+    ]
+    wanted = {_name(f"unix:{os.path.abspath(b.path)}" if b.path else str(b)) for b in binds}
+    named = [path for path in live if path.stem in wanted]
+    if len(named) == 1 or len(live) == 1:
+        return str((named or live)[0])
+    if not live:
+        raise ControlError(
+            "no running server of this user was found; say --control-socket PATH as the server was "
+            "told"
+        )
+    known = ", ".join(str(path) for path in live)
+    raise ControlError(f"several servers are running: say --control-socket, one of {known}")
+
+
+def _is_live(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1)
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def ask(path: str, command: str, timeout: float) -> Answer:
+    """Give a command to the server at `path`, and return what it answers. Raises ControlError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.settimeout(_PATIENCE)
+            sock.connect(path)
+            sock.sendall(json.dumps({"command": command}).encode() + b"\n")
+            sock.settimeout(timeout or None)
+            answer = json.loads(_line(sock) or b"{}")
+        except TimeoutError:
+            raise ControlError(f"{path}: no answer within {timeout:g} s") from None
+        except OSError as error:
+            raise ControlError(f"{path}: {error.strerror or error}") from None
+    if not isinstance(answer, dict) or "ok" not in answer:
+        raise ControlError(f"{path}: the connection ended without an answer")
+    return answer

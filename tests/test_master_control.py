@@ -1,0 +1,275 @@
+"""Commands for a running server, the upgrade of its master, pid file, user and umask."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import ROOT, Server
+from tests.support.waiting import wait_until
+from tests.support.wire import Client
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="unix sockets, POSIX signals")
+
+SECONDS = 30.0
+APP = """
+import os
+
+def app(environ, start_response):
+    os.close(os.open(f"made-{os.getpid()}", os.O_CREAT | os.O_WRONLY, 0o666))
+    body = f"{VERSION} {os.getpid()} {os.getuid()} {os.getgid()}".encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+Start = Callable[..., Server]
+type Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def write(folder: Path, version: str) -> None:
+    """The application, in a version of its own."""
+    (folder / "main.py").write_text(f"VERSION = {version!r}\n{APP}")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A directory with main.py, version "one"."""
+    write(tmp_path, "one")
+    return tmp_path
+
+
+@pytest.fixture
+def places() -> Iterator[dict[str, str]]:
+    """Variables that keep control sockets in a place of this test; its path is short enough."""
+    with tempfile.TemporaryDirectory(prefix="ng", dir="/tmp") as folder:
+        yield {"XDG_RUNTIME_DIR": folder}
+
+
+@pytest.fixture
+def command(project: Path, places: dict[str, str]) -> Command:
+    """Run `nogilserve COMMAND` in the project's directory."""
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "nogilserve", *arguments],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **places},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def ask(address: tuple[str, int] | str) -> list[str]:
+    """Version, pid, user and group of who answers."""
+    with Client(address, SECONDS) as client:
+        return client.get("/").body.decode().split()
+
+
+def test_reload_command(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """`nogilserve reload` finds the only server and returns when the new code is served."""
+    server = serve("main:app", cwd=project, env=places)
+    write(project, "two")
+    ended = command("reload")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == "Generation 2 has taken over from generation 1\n"
+    assert ask(server.addresses[0])[0] == "two"
+
+
+def test_reload_of_failing_code(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """It says why, with exit status 1, and the old code is served on."""
+    server = serve("main:app", cwd=project, env=places)
+    (project / "main.py").write_text("1 / 0\n")
+    ended = command("reload")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(
+        "nogilserve: generation 2 did not start: importing 'main' failed: ZeroDivisionError"
+    )
+    assert ask(server.addresses[0])[0] == "one"
+
+
+def test_status_and_stop(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """`status` names what runs, `stop` ends it in order; then nobody is found."""
+    server = serve("main:app", cwd=project, env=places)
+    status = command("status")
+    assert f"pid {server.pid}, main:app on {server.url}" in status.stdout
+    assert f"generation 1, serving for 0 s, pid {server.serving}" in status.stdout.replace(
+        "for 1 s", "for 0 s"
+    )
+    assert command("stop").returncode == 0
+    assert server.wait() == 0
+    assert not list((Path(places["XDG_RUNTIME_DIR"]) / "nogilserve").iterdir())
+    assert "no running server of this user was found" in command("status").stderr
+
+
+def test_which_server_is_meant(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """Of several it is the one whose address is named, or whose socket is."""
+    first = serve("main:app", cwd=project, env=places)
+    second = serve("main:app", "--control-socket", "own.sock", cwd=project, env=places)
+    third = serve("main:app", cwd=project, env=places)
+    ended = command("status")
+    assert ended.returncode == 1
+    assert "several servers are running: say --control-socket, one of" in ended.stderr
+    for server, arguments in (
+        (first, ("--bind", f"127.0.0.1:{first.port}")),
+        (second, ("--control-socket", "own.sock")),
+        (third, ("--port", str(third.port))),
+    ):
+        assert f"pid {server.pid}," in command("status", *arguments).stdout
+    assert stat.S_IMODE((project / "own.sock").stat().st_mode) == 0o600
+
+
+def test_nonsense_on_the_control_socket(serve: Start, project: Path) -> None:
+    """It is answered or let go, and the server lives on."""
+    server = serve("main:app", "--control-socket", "c", cwd=project)
+    for sent in (b"", b"nonsense\n", b"[]\n", b"{}\n", b'{"command": "fly"}\n', b"\n"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(SECONDS)
+            sock.connect(str(project / "c"))
+            sock.sendall(sent)
+            sock.shutdown(socket.SHUT_WR)
+            answer = sock.recv(4096)
+            assert not answer or json.loads(answer)["ok"] is False
+    assert ask(server.addresses[0])[0] == "one"
+
+
+def test_directory_of_others_is_not_trusted(serve: Start, project: Path) -> None:
+    """Where anybody could put a socket, none is made, and the log says so."""
+    folder = project / f"nogilserve-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    server = serve("main:app", cwd=project, env={"TMPDIR": str(project), "XDG_RUNTIME_DIR": ""})
+    server.wait_log("No control socket")
+    assert list(folder.iterdir()) == []
+
+
+# ---- upgrade
+
+
+@pytest.mark.parametrize("way", ["signal", "command"])
+def test_upgrade(project: Path, command: Command, places: dict[str, str], way: str) -> None:
+    """A new master with the same sockets takes over; the old one leaves with 0; nothing is
+    refused meanwhile, and the files stay."""
+    arguments = ("--uds", "s", "--pid-file", "pid")
+    server = Server("main:app", *arguments, cwd=project, env=places)
+    address = str(project / "s")
+    with server, Client(address) as idle:
+        assert idle.get("/").status == 200
+        write(project, "two")
+        if way == "signal":
+            server.signal(signal.SIGUSR2)
+        else:
+            ended = command("upgrade", "--uds", "s")
+            assert "has taken over" in ended.stdout, ended.stderr
+        server.wait_log(r"The master with pid (\d+) has taken over", SECONDS)
+        new = int(server.wait_log(r"The master with pid (\d+) has taken over")[1])
+        try:
+            assert idle.get("/").body.startswith(b"one")
+            assert server.process.wait(SECONDS) == 0
+            server.awaited = True
+            assert (project / "pid").read_text() == f"{new}\n"
+            assert ask(address)[0] == "two"
+            assert command("status", "--uds", "s").stdout.startswith("nogilserve")
+        finally:
+            os.kill(new, signal.SIGTERM)
+            wait_until(lambda: not (project / "pid").exists(), SECONDS)
+            server.join_outputs()
+    assert not (project / "s").exists()
+    assert server.log.count("Listening on") == 2
+
+
+def test_upgrade_that_fails(serve: Start, project: Path) -> None:
+    """The old master serves on, and keeps its sockets."""
+    server = serve("main:app", "--uds", "s", cwd=project)
+    (project / "main.py").write_text("1 / 0\n")
+    server.signal(signal.SIGUSR2)
+    server.wait_log("The upgrade has failed: this master serves on", SECONDS)
+    assert ask(str(project / "s"))[0] == "one"
+    write(project, "two")
+    server.signal(signal.SIGHUP)
+    server.wait_log("Generation 2 has taken over", SECONDS)
+    assert ask(str(project / "s"))[0] == "two"
+
+
+# ---- who and where
+
+
+def test_pid_file(serve: Start, project: Path) -> None:
+    """It names the master, is not overwritten while that runs, and is removed at the end."""
+    server = serve("main:app", "--pid-file", "pid", cwd=project)
+    assert (project / "pid").read_text() == f"{server.pid}\n"
+    second = Server("main:app", "--pid-file", "pid", cwd=project, wait_ready=False)
+    assert second.wait() == 2
+    assert f"belongs to process {server.pid}, which is running" in second.log
+    assert server.stop() == 0
+    assert not (project / "pid").exists()
+    (project / "pid").write_text("999999999\n")  # left behind by a server that was killed
+    again = serve("main:app", "--pid-file", "pid", cwd=project)
+    assert (project / "pid").read_text() == f"{again.pid}\n"
+
+
+def test_umask(serve: Start, project: Path) -> None:
+    """Files of the application are made under it."""
+    server = serve("main:app", "--umask", "077", cwd=project)
+    ask(server.addresses[0])
+    (made,) = project.glob("made-*")
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="needs root")
+def test_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Both processes give up root after binding; sockets and files belong to the user."""
+    folder = Path(tmp_path_factory.mktemp("user"))
+    try:
+        subprocess.run([sys.executable, "-c", ""], user="nobody", check=True)
+    except PermissionError:
+        pytest.skip("this interpreter is out of reach for other users")
+    for parent in (folder, *folder.parents[:3]):
+        parent.chmod(0o755)
+    os.chown(folder, 65534, -1)
+    write(folder, "one")
+    arguments = ("--user", "nobody", "--uds", "s", "--pid-file", "pid")
+    env = {"XDG_RUNTIME_DIR": "", "TMPDIR": str(folder)}
+    with Server("main:app", *arguments, cwd=folder, env=env) as server:
+        assert ask(str(folder / "s"))[2] == "65534"
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        assert "Uid:\t65534\t65534\t65534\t65534" in status
+        assert (folder / "s").stat().st_uid == 65534
+        assert list((folder / "nogilserve-65534").iterdir()) != []
+        server.signal(signal.SIGHUP)
+        server.wait_log("Generation 2 has taken over", SECONDS)
+        assert ask(str(folder / "s"))[2] == "65534"
+    assert not (folder / "s").exists()
+    assert not (folder / "pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--user", "no-such-user"), "there is no user 'no-such-user'"),
+        (("--group", "no-such-group"), "there is no group 'no-such-group'"),
+    ],
+)
+def test_unknown_user(project: Path, arguments: tuple[str, ...], words: str) -> None:
+    """A wrong name is a wrong configuration."""
+    server = Server("main:app", *arguments, cwd=project, wait_ready=False)
+    assert server.wait() == 2
+    assert words in server.log

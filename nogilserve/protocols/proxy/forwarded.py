@@ -180,8 +180,13 @@ def _walk(field: str, entries: Sequence[str], trust: Trust) -> tuple[tuple[str, 
     client: tuple[str, str] | None = None
     hops = 0
     for entry in reversed(entries):
-        client = _node(field, entry)
         hops += 1
+        if entry == "unix:":  # nginx, asked over a unix socket
+            client = None
+            if trust.unix:
+                continue
+            break
+        client = _node(field, entry)
         if client is None or not trust.names(client[0]):
             break
     return client, max(hops, 1)

@@ -9,7 +9,7 @@ __all__ = ["Trust"]
 class Trust:
     """A set of networks. Not changed after it was made; share it freely."""
 
-    __slots__ = ("_anyone", "_networks", "_unix")
+    __slots__ = ("_anyone", "_networks", "unix")
 
     def __init__(self, networks: Iterable[str]) -> None:
         """`networks`: addresses and networks, "unix" for unix sockets, "*" for every peer.
@@ -18,7 +18,8 @@ class Trust:
         """
         names = set(networks)
         self._anyone = "*" in names
-        self._unix = "unix" in names
+        self.unix = "unix" in names
+        """Whether those on unix sockets are proxies."""
         self._networks: tuple[IPv4Network | IPv6Network, ...] = tuple(
             ip_network(name) for name in sorted(names - {"*", "unix"})
         )
@@ -28,7 +29,7 @@ class Trust:
         if self._anyone:
             return True
         if address is None:
-            return self._unix
+            return self.unix
         return self.names(address)
 
     def names(self, address: str) -> bool:

@@ -8,7 +8,7 @@ name, see `loopbound_types`: none of the libraries is imported here.
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from types import ModuleType
@@ -17,7 +17,13 @@ from typing import Any, Final
 from nogilserve.apps.loopbound_types import EXEMPT, LOOP_BOUND, OPAQUE, TRANSPARENT, UNBOUND_IF
 from nogilserve.apps.reach import is_dunder, raw_attribute, reachable, type_names
 
-__all__ = ["LoopBound", "application_modules", "explain_loop_error", "find_loop_bound"]
+__all__ = [
+    "LoopBound",
+    "application_modules",
+    "explain_loop_error",
+    "find_loop_bound",
+    "find_of_types",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +76,39 @@ def find_loop_bound(
     """
     search = _Search(extra)
     names = {module.__name__ for module in modules}
-    roots = [
-        (f"{module.__name__}:{name}", value)
-        for module in modules
-        for name, value in list(vars(module).items())
-        if not is_dunder(name)
-    ]
-    found = search.run([*roots, ("application", app)], names)
+    found = search.run(_roots(app, modules), names)
     found += _channel_layers(search)
     if state is not None:
         inside = [(f"lifespan state[{key!r}]", value) for key, value in list(state.items())]
         found += search.run(inside, names)
     return found
+
+
+def find_of_types(
+    app: object, modules: Sequence[ModuleType], types: Container[str]
+) -> list[tuple[str, str, Any]]:
+    """Like `find_loop_bound` for other types: entry of `types`, how it is reached, the object."""
+    table: dict[type, str] = {}
+
+    def entry(value: Any) -> str:
+        kind = type(value)
+        if kind not in table:
+            table[kind] = next((name for name in type_names(kind) if name in types), "")
+        return table[kind]
+
+    names = {module.__name__ for module in modules}
+    found = reachable(_roots(app, modules), into=lambda value: not entry(value), modules=names)
+    return [(entry(value), where, value) for value, where in found if entry(value)]
+
+
+def _roots(app: object, modules: Sequence[ModuleType]) -> list[tuple[str, Any]]:
+    inside = [
+        (f"{module.__name__}:{name}", value)
+        for module in modules
+        for name, value in list(vars(module).items())
+        if not is_dunder(name)
+    ]
+    return [*inside, ("application", app)]
 
 
 # ---- finding ---------------------------------------------------------------------------------

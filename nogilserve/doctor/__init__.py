@@ -1,0 +1,105 @@
+"""`nogilserve doctor APP`: what stands between an application and free threading.
+
+`children` imports the application in a child process, where `probe` writes down what happens;
+`scan` reads the sources; `report` judges; `table` prints. The tables of what is known are
+`threadbound` and `packages`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tokenize
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nogilserve.config import Config, require_app, resolve
+from nogilserve.doctor.children import examine, free_threaded_python
+from nogilserve.doctor.report import Report, report_of
+from nogilserve.doctor.scan import scan
+from nogilserve.doctor.table import table
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `nogilserve doctor …`; `argv` is what stands behind "doctor".
+
+    Returns 0 if no problem was found, else 1. Raises ConfigError and AppImportError.
+    """
+    own, options = _parser().parse_known_args(argv)
+    resolved = resolve(options, os.environ, Path.cwd())
+    require_app(resolved)
+    config = resolved.config
+    if config.chdir:
+        os.chdir(config.chdir)
+    request = {
+        "spec": config.app,
+        "factory": config.factory,
+        "app_dir": config.app_dir,
+        "interface": config.interface,
+        "loop_bound": config.loop_bound,
+    }
+    facts = examine(request, resolved.environment, own.import_timeout)
+    report = _judged(facts, config)
+    if own.json:
+        print(json.dumps(report.plain(), indent=2))
+    else:
+        print(table(report), end="")
+    return 0 if report.is_ready(strict=own.strict) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nogilserve doctor",
+        usage="nogilserve doctor APP [--json] [--strict] [options as for serving]",
+        description="Say what stands between an application and free threading. Imports it in a "
+        "child process; exits with 1 if there is a problem.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1 for anything found, problem or not"
+    )
+    parser.add_argument(
+        "--import-timeout",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="how long importing the application may take (default: %(default)g)",
+    )
+    return parser
+
+
+def _judged(facts: dict[str, Any], config: Config) -> Report:
+    """The report on what the child found, and on the sources of the application's modules."""
+    facts |= {
+        "version": platform.python_version(),
+        "forced": getattr(sys.flags, "gil", None),
+        "other": "" if facts["free_threaded"] else free_threaded_python(),
+        "cores": min(config.workers, config.threads),
+        "threads": Config().threads,
+    }
+    written = [
+        (module, _shown(file), found)
+        for module, file in facts["sources"]
+        if file.endswith(".py")
+        for found in scan(_read(file))
+    ]
+    return report_of(facts, written)
+
+
+def _read(file: str) -> str:
+    try:
+        with tokenize.open(file) as source:
+            return source.read()
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return ""
+
+
+def _shown(file: str) -> str:
+    """The path as a person would type it here."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

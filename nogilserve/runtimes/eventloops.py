@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import partial
 
 from nogilserve.apps import FREE_THREADED
+from nogilserve.apps.interpreter import IN_SUBINTERPRETER
 from nogilserve.engine.loop.direct import DirectSelector
 from nogilserve.engine.poller import make_poller
 from nogilserve.errors import ConfigError
-from nogilserve.runtimes.interpreter import IN_SUBINTERPRETER
 
 __all__ = ["loop_factory"]
 

@@ -1,31 +1,46 @@
-"""The stacks of all threads of this interpreter, on standard error."""
+"""The stacks of all threads of an interpreter, on standard error."""
 
 import contextlib
+import importlib
+import signal
 import sys
 import threading
-import traceback
+from typing import Any, Final
 
-__all__ = ["write_stacks"]
+from nogilserve.apps.interpreter import IN_SUBINTERPRETER
 
-try:
-    import faulthandler
-except ImportError:  # a subinterpreter
-    _c = None
-else:
-    _c = faulthandler
+__all__ = ["catch_stacks_signal", "write_stacks"]
+
+_SIGNAL: Final[int] = signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else 0
+"""By which threads of subinterpreters are asked for stacks; 0 where there is none to spare."""
+
+# A subinterpreter cannot load it.
+_faulthandler: Final[Any] = None if IN_SUBINTERPRETER else importlib.import_module("faulthandler")
+
+
+def catch_stacks_signal() -> None:
+    """Make `write_stacks` work in subinterpreters that are made later. Main interpreter only."""
+    if _SIGNAL:
+        _faulthandler.register(_SIGNAL, all_threads=True, chain=False)
 
 
 def write_stacks() -> None:
-    """Write them. Needs no lock of the threads it shows, in the main interpreter not even memory.
+    """Write them. Any thread.
 
-    Subinterpreters cannot load faulthandler: there it is done in Python. Any thread.
+    faulthandler shows the threads of the interpreter whose thread runs it. Subinterpreters
+    cannot load it, but its signal handler works in their threads, too.
     """
-    with contextlib.suppress(OSError, ValueError):
-        if _c is not None:
-            _c.dump_traceback(all_threads=True)
-            return
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        for number, frame in sys._current_frames().items():  # noqa: SLF001
-            lines = traceback.format_stack(frame)
-            name = names.get(number, "")
-            sys.stderr.write(f"Thread {number:#x} [{name}]:\n{''.join(lines)}\n")
+    if _faulthandler is not None:
+        with contextlib.suppress(OSError, ValueError):
+            _faulthandler.dump_traceback(all_threads=True)
+    elif _SIGNAL:
+        # In a thread of this interpreter's own: the first one belongs to the main interpreter.
+        thread = threading.Thread(target=_signal_itself, name="stacks")
+        thread.start()
+        thread.join()
+    else:
+        sys.stderr.write("(stacks cannot be read in a subinterpreter on this system)\n")
+
+
+def _signal_itself() -> None:
+    signal.pthread_kill(threading.get_ident(), _SIGNAL)

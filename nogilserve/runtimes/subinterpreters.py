@@ -13,6 +13,7 @@ from nogilserve.runtimes.channel import Channel
 from nogilserve.runtimes.crew import Crew, Failure, Launch
 from nogilserve.runtimes.ledger import Ledger
 from nogilserve.runtimes.spec import Spec
+from nogilserve.runtimes.stacks import catch_stacks_signal
 
 __all__ = ["Unsuitable", "load_subinterpreters"]
 
@@ -78,6 +79,7 @@ def load_subinterpreters(spec: Spec, reason: str) -> Crew:
 
     Raises Unsuitable where that fails: whether it is the application's fault, a process can tell.
     """
+    catch_stacks_signal()
     crew = Crew(spec, interpreter_launcher(spec))
     try:
         crew.load("subinterpreters", reason)

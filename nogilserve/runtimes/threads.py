@@ -11,6 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from nogilserve.apps.interpreter import IN_SUBINTERPRETER
 from nogilserve.engine.acceptor import Acceptor, ListeningSocket
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
@@ -19,7 +20,6 @@ from nogilserve.engine.preamble import Beginning
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.runtimes.contract import Served
-from nogilserve.runtimes.interpreter import IN_SUBINTERPRETER
 from nogilserve.runtimes.stacks import write_stacks
 
 __all__ = ["ThreadRuntime", "daemon"]

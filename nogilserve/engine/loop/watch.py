@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
+from nogilserve.apps.interpreter import IN_SUBINTERPRETER
 from nogilserve.engine.loop.core import LoopCore
 
 __all__ = ["LoopWatch"]
@@ -64,6 +65,8 @@ def _report(core: LoopCore, stack: str) -> None:
 
 def _stack_of(thread: int) -> str:
     """The innermost frames of a thread, as a traceback shows them."""
+    if IN_SUBINTERPRETER:
+        return "  (stacks of other threads cannot be read in a subinterpreter)"
     frame: FrameType | None = sys._current_frames().get(thread)  # noqa: SLF001
     try:
         if frame is None:

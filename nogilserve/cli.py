@@ -27,7 +27,7 @@ from nogilserve.errors import AppImportError, BindError, ConfigError, ControlErr
 __all__ = ["main"]
 
 _COMMANDS = ("reload", "status", "stop", "upgrade")
-"""First words that are no application; one of that name is written `reload:app`."""
+"""First words that are no application, like "doctor"; one of that name is written `reload:app`."""
 
 FAILED, MISCONFIGURED, NO_APP, INTERRUPTED = 1, 2, 3, 130
 
@@ -55,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     directory = _current_directory()
+    if argv and argv[0] == "doctor":
+        from nogilserve import doctor
+
+        return doctor.main(argv[1:], directory)
     if argv and argv[0] in _COMMANDS:
         from nogilserve.supervise import client
 

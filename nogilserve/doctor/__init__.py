@@ -24,13 +24,13 @@ from nogilserve.doctor.table import table
 __all__ = ["main"]
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run `nogilserve doctor …`; `argv` is what stands behind "doctor".
+def main(argv: Sequence[str], directory: Path) -> int:
+    """Run `nogilserve doctor …`; `argv` is what stands behind "doctor", `directory` the current.
 
     Returns 0 if no problem was found, else 1. Raises ConfigError and AppImportError.
     """
     own, options = _parser().parse_known_args(argv)
-    resolved = resolve(options, os.environ, Path.cwd())
+    resolved = resolve(options, os.environ, directory)
     require_app(resolved)
     config = resolved.config
     if config.chdir:

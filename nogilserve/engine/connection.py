@@ -22,7 +22,7 @@ from nogilserve.engine.proxied import judge
 from nogilserve.engine.scheduler import TICK
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ProtocolError, TruncatedBody
-from nogilserve.messages import CHUNKED, Request
+from nogilserve.messages import CHUNKED
 
 __all__ = ["Connection"]
 
@@ -145,7 +145,7 @@ class Connection(HttpExchange):
             try:
                 request = protocol.next_request()
                 if self.origins is not None and request is not self.judged:
-                    request = self._judge(core, request)
+                    request = judge(self, request) if request is not None else None
             except ProtocolError as exc:
                 self.client = self.own[0]  # not that of the request before
                 self.refuse(core, exc)
@@ -177,14 +177,6 @@ class Connection(HttpExchange):
                 return True
         core.submit(self.resume)
         return True
-
-    def _judge(self, core: Core, request: Request | None) -> Request | None:
-        if request is None:
-            return None
-        self.request = request
-        if core.record is not None:
-            self._begin_record()  # should it be refused
-        return judge(self, request)
 
     def resume(self, core: Core) -> bool:
         """Go on with requests that were received already."""

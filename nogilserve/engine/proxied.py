@@ -7,6 +7,7 @@ request is not `judged`.
 
 from typing import Protocol
 
+from nogilserve.errors import ProtocolError
 from nogilserve.messages import Request
 from nogilserve.protocols.proxy import Announced, Judged, OriginReader
 
@@ -31,6 +32,9 @@ class Proxied(Protocol):
     """The request that client, scheme and server are those of. Heads that are the same byte for
     byte are one object, which need not be judged again."""
 
+    def note_refused(self, request: Request) -> None:
+        """The request will not reach the application."""
+
 
 def trusting(reader: OriginReader | None, client: tuple[str, str] | None) -> OriginReader | None:
     """The core's `reader` where it is to read the requests of this client, else None."""
@@ -45,7 +49,11 @@ def judge(connection: Proxied, request: Request) -> Request:
     """
     reader = connection.origins
     assert reader is not None
-    told: Judged = reader.judge(request, *connection.own)
+    try:
+        told: Judged = reader.judge(request, *connection.own)
+    except ProtocolError:
+        connection.note_refused(request)
+        raise
     connection.judged = request if told.request is request else None
     connection.client, connection.scheme, connection.server = told[1:]
     return told.request

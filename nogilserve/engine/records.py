@@ -57,6 +57,11 @@ class Recorded:
         self._sent_head = b""
         self._payload = 0
 
+    def note_refused(self, request: Request) -> None:
+        """Remember a request that is refused before it begins."""
+        self.request = request
+        self._begin_record()
+
     def _record_refusal(
         self,
         record: Callable[[RequestRecord], None],

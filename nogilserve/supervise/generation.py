@@ -8,13 +8,15 @@ own only puts what the master says on a queue, and signals do the same.
 
 import faulthandler
 import queue
+import secrets
 import signal
 import socket
 import sys
 import threading
 import traceback
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
@@ -23,11 +25,14 @@ from nogilserve.apps import FREE_THREADED, gil_is_on, gil_watch
 from nogilserve.config import Config
 from nogilserve.errors import AppImportError, BindError, ConfigError
 from nogilserve.observe.accesslog import AccessLog
-from nogilserve.runtimes.build import load_runtime
+from nogilserve.runtimes.build import load_here, load_runtime
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.sockets import Listener
+from nogilserve.supervise import errorpage
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel, Message
+from nogilserve.supervise.errorpage import ErrorPage
+from nogilserve.supervise.readiness import start_and_ask
 from nogilserve.supervise.recycle import Limits
 from nogilserve.supervise.serving import CUT, HURRY, Ending, describe, leave, open_access_log
 from nogilserve.supervise.spec import config_of
@@ -97,6 +102,9 @@ class Body:
         self._channel = channel
         self._board = board
         self._config: Config = config_of(spec["config"])
+        self._page: dict[str, str] | None = spec["page"]
+        self._asked: Callable[[], None] | None = None
+        """The readiness check has started the runtime; what ends it."""
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="master", daemon=True)
         self._limits = Limits(self._config)
@@ -111,24 +119,49 @@ class Body:
         access_log: AccessLog | None = None
         try:
             access_log = open_access_log(self._config)
-            runtime = load_runtime(self._config, access_log.put if access_log else None)
+            runtime, served = self._load(access_log)
             self._catch_signals()
-            self._channel.send("loaded", served=describe(runtime))
+            if self._config.ready_path and self._page is None:
+                self._asked = start_and_ask(
+                    runtime, self._config.ready_path, self._config.ready_timeout
+                )
+            self._channel.send("loaded", served=served)
             self._reader.start()
             listeners = self._wait_for_sockets()
-            if listeners is None:
+            if self._asked is not None:
+                runtime.accept(listeners or [])
+            elif listeners is not None:
+                runtime.start(listeners)
+            else:
                 return 0
-            runtime.start(listeners)
         except (Exception, KeyboardInterrupt) as error:
             self._channel.send("failed", **_failure(error))
             if access_log is not None:
                 access_log.close()
             return 1
         self._channel.send("ready")
-        self._serve(runtime, listeners, access_log)
+        self._serve(runtime, listeners or [], access_log)
         if access_log is not None:
             access_log.close()
         return 0
+
+    def _load(self, access_log: AccessLog | None) -> tuple[Runtime, dict[str, Any]]:
+        """The runtime with the application, or with the page that says why there is none."""
+        record = access_log.put if access_log else None
+        if self._page is None:
+            runtime = load_runtime(self._config, record)
+            return runtime, describe(runtime)
+        errorpage.app = ErrorPage(**self._page, mark=secrets.token_hex(8))
+        instead = replace(
+            self._config,
+            app=f"{errorpage.__name__}:app",
+            interface="wsgi",
+            factory=False,
+            root_path="",
+            runtime="threads",
+        )
+        runtime = load_here(instead, record)
+        return runtime, describe(runtime) | {"app": self._config.app, "how": "why it cannot start"}
 
     def _catch_signals(self) -> None:
         def recycle(_number: int, _frame: FrameType | None) -> None:
@@ -145,6 +178,7 @@ class Body:
     def _wait_for_sockets(self) -> list[Listener] | None:
         while (message := self._inbox.get())["name"] != "accept":
             if message["name"] in ("gone", "drain", "cut"):
+                self._inbox.put(message)
                 return None
         sockets, self._channel.sockets = self._channel.sockets, []
         listeners = []
@@ -165,6 +199,8 @@ class Body:
         def stopped() -> None:
             for listener in listeners:
                 listener.close()
+            if self._asked is not None:
+                self._asked()
             self._channel.send("stopped")
 
         ending = Ending(

@@ -84,7 +84,7 @@ class Master:
         self.launch = launch
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.machine = Machine(
-            Rules(config.ready_timeout, config.graceful_timeout, show_failures=config.reload)
+            Rules(config.ready_timeout, config.graceful_timeout, developing=config.reload)
         )
         self.children: dict[int, Child] = {}
         self.held: Held = []
@@ -92,6 +92,7 @@ class Master:
         self._inheritance = Inheritance(launch.handover)
         self._successor: Successor | None = None
         self._control: Control | None = None
+        self._watcher: Any = None
         self._upgrade_request: Request | None = None
         self._pending: list[tuple[int, Request]] = []
         """Reloads whose generation has not taken over yet."""
@@ -113,6 +114,11 @@ class Master:
             if bind.kind == "fd":  # generations get it when they are ready for it
                 with contextlib.suppress(OSError):  # said when it is to be used
                     os.set_inheritable(bind.fd, False)
+        if self.config.reload:
+            from nogilserve.supervise.watch import Watcher  # third-party code, for developers
+
+            self._watcher = Watcher(self.config, lambda text: self.events.put(("changed", 0, text)))
+            self._watcher.start()
         watchdog = systemd.watchdog_interval()
         next_ping = monotonic() + watchdog if watchdog else None
         self._act(self.machine.start(monotonic()))
@@ -154,6 +160,8 @@ class Master:
             self._obey(number, now)
         elif kind == "control":
             self._answer(more, now)
+        elif kind == "changed":
+            self._act(self.machine.reload(more, now))
         elif kind == "successor":
             self._succeeded(ready=bool(number), now=now)
 
@@ -508,6 +516,9 @@ class Master:
         if self._control is not None:
             self._control.close()
             self._control = None
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
         self._pid_file.remove()
         # Last: until here a signal must not end the process half-way.
         for number, handler in self._signals:

@@ -164,8 +164,9 @@ class Rules:
     ready_timeout: float = 120.0
     """0: for ever."""
     graceful_timeout: float = 30.0
-    show_failures: bool = False
-    """Failures are shown to the browser (`--reload`)."""
+    developing: bool = False
+    """`--reload`: failures are shown to the browser, and it is not to get an answer of old code on
+    an idle connection that it still has."""
 
 
 @dataclass(slots=True)
@@ -393,7 +394,7 @@ class Machine:
         """The one that served gives way."""
         if generation.stalled:
             return [self._kill(generation, now)]
-        actions = [self._drain(generation, now, patient=True)]
+        actions = [self._drain(generation, now, patient=not self.rules.developing)]
         draining = [
             g for g in self.generations.values() if g.state == State.DRAINING and not g.hurried
         ]
@@ -421,7 +422,7 @@ class Machine:
         failure = generation.failure or Failure(
             f"the process that imports the application {how or 'has ended by itself'}"
         )
-        if self.rules.show_failures and generation.page is None and failure.kind == "app":
+        if self.rules.developing and generation.page is None and failure.kind == "app":
             return [
                 Say("error", failure.message, failure.detail),
                 *self._spawn("the failure is shown", now, page=failure),

@@ -42,6 +42,10 @@ _MOST_ENTRIES: Final = 128
 """Entries of one list that are looked at. A head of 64 KiB has room for more."""
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")
+_V4: Final = re.compile(
+    r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+    r"(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}"
+)
 _OBFUSCATED: Final = re.compile(r"_[A-Za-z0-9._-]+")
 # RFC 7239 §4: pairs of token "=" value; no space round "=", some round ";" is put up with.
 _PAIR: Final = re.compile(
@@ -222,6 +226,8 @@ def _node(field: str, text: str) -> tuple[str, str] | None:
 
     Besides the standard's spellings those of proxies in the field: a bare IPv6 address.
     """
+    if _V4.fullmatch(text):
+        return text, _NO_PORT  # nearly always
     if text.lower() == "unknown" or _OBFUSCATED.fullmatch(text):
         return None
     name, colon, port = text.rpartition(":")

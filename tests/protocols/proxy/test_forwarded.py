@@ -1,7 +1,7 @@
 """X-Forwarded-* and Forwarded: the corpus, and properties that no input may break."""
 
 import tomllib
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,26 @@ def test_trust_wants_networks(network: str) -> None:
     """What is no network is refused where the set is made."""
     with pytest.raises(ValueError, match=r".*"):
         Trust([network])
+
+
+@given(
+    st.lists(st.tuples(st.ip_addresses(), st.integers(0, 128)), max_size=4),
+    st.ip_addresses(),
+    st.integers(0, 4),
+)
+def test_trust_is_membership(named: list[Any], address: Any, pick: int) -> None:
+    """Named addresses and networks are exactly those that the standard library says they are."""
+    networks = [
+        ip_network((base, size % (base.max_prefixlen + 1)), strict=False) for base, size in named
+    ]
+    if pick < len(networks):
+        address = networks[pick].network_address
+    mapped = getattr(address, "ipv4_mapped", None)
+    expected = any((mapped or address) in network for network in networks)
+    trust = Trust(str(network) for network in networks)
+    assert trust.names(str(address)) == expected
+    if address.version == 4:
+        assert trust.names(f"::ffff:{address}") == expected
 
 
 def test_judged_request_without_news_is_the_same() -> None:

@@ -5,12 +5,11 @@ import functools
 import importlib
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 
 from nogilserve.apps import LoadedApp, detect_interface, load_app
 from nogilserve.errors import AppImportError
+from tests.support.extension import compile_extension
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTER = itertools.count()
@@ -475,50 +475,13 @@ def test_double_callable_is_made_single(project: Project, text: str) -> None:
 
 # ---- the GIL ---------------------------------------------------------------------------------
 
-EXTENSION = """
-#include <Python.h>
-static PyModuleDef_Slot slots[] = {
-#ifdef SAFE
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
-    {0, NULL}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, NAME, NULL, 0, NULL, slots};
-PyMODINIT_FUNC INIT(void) { return PyModuleDef_Init(&module); }
-"""
 
-
-@pytest.fixture
-def compile_extension(tmp_path: Path) -> Callable[[str, str], None]:
-    """Compile an extension module into tmp_path: name, compiler option."""
-    compiler = shutil.which("cc")
-    include = Path(sysconfig.get_path("include"))
-    if compiler is None or not (include / "Python.h").is_file():
-        pytest.skip("no C compiler or no Python.h")
-
-    def build(name: str, option: str) -> None:
-        (tmp_path / "extension.c").write_text(EXTENSION)
-        suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        subprocess.run(
-            [
-                *(compiler, "-shared", "-fPIC", f"-I{include}", option),
-                *(f'-DNAME="{name}"', f"-DINIT=PyInit_{name}"),
-                *("-o", str(tmp_path / f"{name}{suffix}"), str(tmp_path / "extension.c")),
-            ],
-            check=True,
-            timeout=60,
-        )
-
-    return build
-
-
-def test_extension_that_switches_the_gil_on_is_named(
-    tmp_path: Path, compile_extension: Callable[[str, str], None]
-) -> None:
+def test_extension_that_switches_the_gil_on_is_named(tmp_path: Path) -> None:
     """The culprit is named, modules that are safe by their own word are not; nothing is printed."""
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):
         pytest.skip("this build has a GIL anyway")
-    compile_extension("safe_one", "-DSAFE")
-    compile_extension("unsafe_one", "-DUNSAFE")
+    compile_extension(tmp_path, "safe_one", safe=True)
+    compile_extension(tmp_path, "unsafe_one", safe=False)
     (tmp_path / "inner.py").write_text("import safe_one, unsafe_one\n")
     (tmp_path / "main.py").write_text("import inner\n" + WSGI)
     code = "from nogilserve.apps import load_app; print(load_app('main').gil_enabled_by)"

@@ -69,7 +69,8 @@ def probe_subinterpreter(request: dict[str, Any]) -> dict[str, Any]:
         interpreter.exec(body)
     except interpreters.ExecutionFailed as error:
         lines = str(error).strip().splitlines()
-        return {"obstacle": lines[-1] if lines else "it ended without a word"}
+        last = lines[-1] if lines else "it ended without a word"
+        return {"obstacle": last.removeprefix(f"{AppImportError.__module__}.AppImportError: ")}
     return {"obstacle": ""}
 
 

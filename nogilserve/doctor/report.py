@@ -66,6 +66,7 @@ class Report:
     python: Python
     runtime: str
     reason: str
+    cores: int
     threads: int
     threads_reason: str
     extensions: Sequence[Extension]
@@ -118,6 +119,7 @@ def report_of(facts: Mapping[str, Any], written: Sequence[tuple[str, str, Writte
         ),
         runtime=choice.runtime,
         reason=choice.reason or _without_reason(facts),
+        cores=facts["cores"],
         threads=threads,
         threads_reason=why,
         extensions=extensions,

@@ -70,9 +70,9 @@ def scan(source: str) -> list[Written]:
             continue
         reached.append(facts)
         pending += [other for name in facts.mentions for other in by_name.get(name, ())]
-    found = {
-        (each.name, each.function, each.loses): each for facts in reached for each in facts.found
-    }
+    found: dict[tuple[str, str, bool], Written] = {}
+    for each in (each for facts in reached for each in facts.found):
+        found.setdefault((each.name, each.function, each.loses), each)
     return sorted(found.values(), key=lambda each: (each.line, each.name))
 
 
@@ -173,30 +173,22 @@ class _Facts:
                 self._judge(statement, shared, declared)
 
     def _judge(self, statement: ast.stmt, shared: set[str], declared: set[str]) -> None:
-        if isinstance(statement, ast.AugAssign):
-            changed = statement.target
-            if isinstance(changed, ast.Name) and changed.id in declared:
-                self._note(changed.id, statement, loses=True)
-            self._item(changed, shared, loses=True)
-        elif isinstance(statement, ast.Assign | ast.Delete):
-            for target in statement.targets:
-                self._item(target, shared, loses=False)
+        loses = isinstance(statement, ast.AugAssign)
+        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+            if statement.target.id in declared:
+                self._note(statement.target.id, statement, loses=True)
         for each in ast.walk(statement):
-            if (
-                isinstance(each, ast.Call)
-                and isinstance(each.func, ast.Attribute)
-                and _CHANGES.fullmatch(each.func.attr)
-                and isinstance(each.func.value, ast.Name)
-                and each.func.value.id in shared
-            ):
-                self._note(each.func.value.id, each, loses=False)
+            if isinstance(each, ast.Subscript) and not isinstance(each.ctx, ast.Load):
+                self._note_if(shared, each.value, each, loses=loses)
+            elif isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute):
+                if _CHANGES.fullmatch(each.func.attr):
+                    self._note_if(shared, each.func.value, each, loses=False)
 
-    def _item(self, target: ast.expr, shared: set[str], *, loses: bool) -> None:
-        """A change of `name[…]`."""
-        if isinstance(target, ast.Subscript):
-            name = target.value
-            if isinstance(name, ast.Name) and name.id in shared:
-                self._note(name.id, target, loses=loses)
+    def _note_if(self, shared: set[str], changed: ast.expr, node: ast.expr, *, loses: bool) -> None:
+        while isinstance(changed, ast.Subscript):  # a container in a container
+            changed = changed.value
+        if isinstance(changed, ast.Name) and changed.id in shared:
+            self._note(changed.id, node, loses=loses)
 
     def _note(self, name: str, node: ast.stmt | ast.expr, *, loses: bool) -> None:
         self.found.append(Written(name, node.lineno, self.node.name, loses))

@@ -3,6 +3,7 @@
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from nogilserve.doctor.report import Finding, Report
 
@@ -29,8 +30,8 @@ def _head(report: Report, width: int) -> Iterator[str]:
         ("application", f"{report.app} ({report.interface.upper()})"),
         ("Python", f"{python.version}, {build}"),
         ("GIL", f"{before} before the application was imported, {after} afterwards"),
-        ("runtime", f"{report.runtime}: {report.reason}"),
-        ("--threads", f"{report.threads}: {report.threads_reason}"),
+        ("runtime", f"{report.runtime} on {_cores(report.cores)}; {report.reason}"),
+        ("--threads", f"{report.threads}; {report.threads_reason}"),
     ]
     for name, text in rows:
         yield from textwrap.wrap(
@@ -77,18 +78,32 @@ def _findings(title: str, findings: Sequence[Finding], width: int) -> Iterator[s
         groups.setdefault((finding.area, finding.why), []).append(finding)
     for (_, why), members in groups.items():
         yield from _columns([(member.where, member.what) for member in members])
-        yield from textwrap.wrap(
-            why,
-            width,
-            initial_indent=" " * 6,
-            subsequent_indent=" " * 6,
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
+        yield from _wrapped(why, width, 6)
     if any(finding.area == "cache" for finding in findings):
-        yield "  Containers and counters are found by a simple scan of the source. It does not see"
-        yield "  locks that are taken elsewhere."
+        yield from _wrapped(_SCANNED, width, 2)
     yield ""
+
+
+_SCANNED: Final = (
+    "Containers and counters are found by a simple scan of the source. It does not see locks that "
+    "are taken elsewhere."
+)
+
+
+def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    """Lines of text; what was found is left in one piece, even if it is longer than a line."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _cores(count: int) -> str:
+    return f"{count} core{'s' * (count != 1)}"
 
 
 def _verdict(report: Report) -> str:

@@ -1,0 +1,230 @@
+"""`nogilserve doctor` as it is called: real applications, real extension modules."""
+
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.doctor.patients import WSGI, diagnosis, doctor
+from tests.support.extension import compile_extension
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+
+needs_free_threading = pytest.mark.skipif(not FREE_THREADED, reason="this build has a GIL")
+needs_a_gil = pytest.mark.skipif(FREE_THREADED, reason="this build can do without a GIL")
+
+
+@needs_free_threading
+def test_sound_application(tmp_path: Path) -> None:
+    """Nothing found: status 0, threads, and it says so."""
+    report = diagnosis(tmp_path, WSGI, "--strict", "--workers", "3")
+    assert (report["status"], report["ready"], report["findings"]) == (0, True, [])
+    assert (report["app"], report["interface"]) == ("main:app", "wsgi")
+    assert (report["runtime"], report["cores"]) == ("threads", 3)
+    assert report["python"]["gil_before"] is report["python"]["gil_after"] is False
+    assert report["standard_extensions"] > 0
+    ended = doctor(tmp_path, "main:app")
+    assert ended.stdout.endswith(
+        "Nothing found that stands between this application and free threading.\n"
+    )
+    assert ended.stderr == ""
+
+
+@needs_free_threading
+def test_every_extension_that_switches_the_gil_on_is_named(tmp_path: Path) -> None:
+    """All of them, though Python warns of the first one only, and what is loaded after them."""
+    for name, safe in (
+        ("one_safe", True),
+        ("two_bad", False),
+        ("three_safe", True),
+        ("four_bad", False),
+    ):
+        compile_extension(tmp_path, name, safe=safe)
+    text = f"import one_safe, two_bad, three_safe, four_bad\n{WSGI}"
+    report = diagnosis(tmp_path, text)
+    assert report["status"] == 1
+    assert [(each["module"], each["gil"]) for each in report["extensions"]] == [
+        ("one_safe", "keeps it off"),
+        ("two_bad", "switches it on"),
+        ("three_safe", "keeps it off"),
+        ("four_bad", "switches it on"),
+    ]
+    assert [(each["area"], each["where"], each["problem"]) for each in report["findings"]] == [
+        ("gil", "two_bad", True),
+        ("gil", "four_bad", True),
+    ]
+    assert report["runtime"] == ("processes" if report["cores"] > 1 else "threads")
+    ended = doctor(tmp_path, "main:app")
+    assert ended.stdout.endswith("2 problems found.\n")
+    assert "off before the application was imported, on afterwards" in ended.stdout
+
+
+@needs_free_threading
+@pytest.mark.parametrize(
+    ("value", "runtime", "status"), [("0", "threads", 0), ("1", "processes", 1)]
+)
+def test_forced_gil_is_told_and_looked_past(
+    tmp_path: Path, value: str, runtime: str, status: int
+) -> None:
+    """PYTHON_GIL decides what auto takes, but the extensions are watched without it."""
+    report = diagnosis(tmp_path, WSGI, "--workers", "2", PYTHON_GIL=value)
+    assert (report["runtime"], report["status"]) == (runtime, status)
+    assert report["python"]["gil_before"] is False
+    (finding,) = report["findings"]
+    assert finding["where"] == "PYTHON_GIL or -X gil"
+
+
+@needs_a_gil
+def test_build_with_a_gil_says_what_can_be_known(tmp_path: Path) -> None:
+    """What modules declare is read from their definitions; the rest is called unknown."""
+    compile_extension(tmp_path, "one_safe", safe=True)
+    compile_extension(tmp_path, "two_bad", safe=False)
+    report = diagnosis(tmp_path, f"import one_safe, two_bad\n{WSGI}", "--workers", "2")
+    assert [(each["module"], each["gil"]) for each in report["extensions"]] == [
+        ("one_safe", "declares to keep it off"),
+        ("two_bad", "unknown"),
+    ]
+    assert report["status"] == 0
+    assert report["runtime"] in ("processes", "subinterpreters")
+    assert "free-threaded build" in report["findings"][0]["why"]
+
+
+@needs_a_gil
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="there is no concurrent.interpreters")
+def test_application_is_tried_in_a_subinterpreter(tmp_path: Path) -> None:
+    """What refuses to be imported there gets processes, and the reason."""
+    report = diagnosis(tmp_path, WSGI, "--workers", "2")
+    assert report["runtime"] == "subinterpreters"
+    text = "import _thread\nassert _thread.daemon_threads_allowed(), 'not here'\n" + WSGI
+    report = diagnosis(tmp_path, text, "--workers", "2")
+    assert report["runtime"] == "processes"
+    assert "AssertionError: not here" in report["reason"]
+
+
+BOUND = """
+import asyncio, sqlite3
+lock = asyncio.Lock()
+database = sqlite3.connect(":memory:")
+class Thing: pass
+"""
+
+
+def test_objects_of_one_thread_or_loop_are_found(tmp_path: Path) -> None:
+    """For ASGI a lock of asyncio's is a problem, for WSGI worth a look; --loop-bound adds types."""
+    asgi = BOUND + "async def app(scope, receive, send): pass\nthing = Thing()\n"
+    report = diagnosis(tmp_path, asgi, "--loop-bound", "main:Thing")
+    found = [(each["area"], each["where"], each["problem"]) for each in report["findings"]]
+    assert [each for each in found if each[0] in ("loop", "thread")] == [
+        ("loop", "main:lock", True),
+        ("loop", "main:thing", True),
+        ("thread", "main:database", True),
+    ]
+    report = diagnosis(tmp_path, BOUND + WSGI)
+    found = [(each["area"], each["where"], each["problem"]) for each in report["findings"]]
+    assert ("loop", "main:lock", False) in found
+    assert ("thread", "main:database", True) in found
+
+
+CACHE = """
+cache = {}
+def app(environ, start_response):
+    cache[environ["PATH_INFO"]] = 1
+"""
+
+
+def test_caches_are_worth_a_look_and_strict_minds_them(tmp_path: Path) -> None:
+    """Of the application's own modules, the one it imports too; as a gate only with --strict."""
+    (tmp_path / "views.py").write_text("seen = set()\ndef view(request):\n    seen.add(request)\n")
+    text = f"import views\n{CACHE}"
+    report = diagnosis(tmp_path, text)
+    found = [
+        (each["where"], each["what"]) for each in report["findings"] if each["area"] == "cache"
+    ]
+    assert found == [("main:cache", "app(), main.py:5"), ("views:seen", "view(), views.py:3")]
+    assert report["status"] == 0
+    assert diagnosis(tmp_path, text, "--strict")["status"] == 1
+
+
+def test_package_that_is_known_for_trouble(tmp_path: Path) -> None:
+    """By its name, if the application imports it."""
+    (tmp_path / "eventlet.py").write_text("")
+    report = diagnosis(tmp_path, f"import eventlet\n{WSGI}")
+    assert [each["where"] for each in report["findings"] if each["area"] == "package"] == [
+        "eventlet"
+    ]
+    assert report["status"] == 1
+
+
+def test_threads_are_recommended_with_a_reason(tmp_path: Path) -> None:
+    """What waits for others is named; a pool of connections is a limit."""
+    (tmp_path / "pymysql.py").write_text("")
+    report = diagnosis(tmp_path, f"import pymysql\n{WSGI}")
+    assert report["threads"] >= 16
+    assert "pymysql" in report["threads_reason"]
+    (tmp_path / "sqlalchemy").mkdir()
+    (tmp_path / "sqlalchemy" / "__init__.py").write_text("")
+    text = (
+        "class Engine: __module__ = 'sqlalchemy.engine.base'\n"
+        "class Pool: pass\n"
+        "engine, pool, queue = Engine(), Pool(), Pool()\n"
+        "engine.pool, pool._pool, queue.maxsize, pool._max_overflow = pool, queue, 5, 7\n"
+    )
+    report = diagnosis(tmp_path, text + WSGI, "--workers", "2")
+    assert report["threads"] == 12
+    assert "main:engine" in report["threads_reason"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "words"),
+    [
+        ("import os\nos._exit(3)", 3, "ended with status 3"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", 3, "was killed by signal 9"),
+        ("1 / 0", 3, "ZeroDivisionError"),
+        ("", 3, "has neither 'app' nor 'application'"),
+        ("input()", 3, "EOFError"),
+        ("import threading\nthreading.Event().wait()", 3, "not imported after 2 s"),
+    ],
+)
+def test_application_that_cannot_be_imported(
+    tmp_path: Path, text: str, status: int, words: str
+) -> None:
+    """Status 3 and one sentence, as for serving, even if it takes the process with it."""
+    (tmp_path / "main.py").write_text(text)
+    ended = doctor(tmp_path, "main", "--import-timeout", "2" if "wait" in text else "60")
+    assert (ended.returncode, ended.stdout) == (status, "")
+    assert words in ended.stderr
+    assert "doctor/" not in ended.stderr
+
+
+def test_options_for_serving_are_understood(tmp_path: Path) -> None:
+    """--app-dir, --chdir and so on mean what they mean for serving; what it prints is hidden."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "source" / "made.py").write_text(
+        "import os\nprint('hello'); print(os.getcwd())\n"
+        "assert os.environ['WORD'] == 'yes' and os.getcwd().endswith('work')\n"
+        f"def make():\n    return app\n{WSGI}"
+    )
+    (tmp_path / "env").write_text("WORD=yes\n")
+    options = ["--app-dir", "../source", "--chdir", "work", "--env-file", "../env", "--factory"]
+    ended = doctor(tmp_path, "made:make", *options)
+    assert ended.returncode == 0, ended.stderr
+    assert "made:make (WSGI)" in ended.stdout
+    assert "hello" not in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--help"], 0, "exits with 1 if there is a problem"),
+        ([], 2, "no application given"),
+        (["main:app", "--thraeds", "3"], 2, "--threads"),
+        (["main:app", "--import-timeout", "soon"], 2, "invalid float"),
+    ],
+)
+def test_wrong_command_lines(tmp_path: Path, arguments: list[str], status: int, words: str) -> None:
+    """Answered as those for serving are."""
+    ended = doctor(tmp_path, *arguments)
+    assert ended.returncode == status
+    assert words in " ".join((ended.stdout + ended.stderr).split())

@@ -45,7 +45,9 @@ _METHODS: Final = re.compile(
     r"(on_)?(get|post|put|patch|delete|head|options|trace)|dispatch|receive"
 )
 _CLASSES: Final = re.compile(r"View|Resource|Handler|Endpoint|Consumer|Controller|Page")
-_LOCKS: Final = re.compile(r"lock|mutex|guard|sem|cond", re.IGNORECASE)
+_LOCKS: Final = re.compile(
+    "(?<![A-Za-z])r?lock|Lock|LOCK|[Mm]utex|[Gg]uard|[Ss]emaphore|[Cc]ondition"
+)
 
 type _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -171,18 +173,32 @@ class _Facts:
                 self._walk(block, shared, declared)
             if not any(blocks):
                 self._judge(statement, shared, declared)
+            else:  # the condition, the iterable, the contexts
+                for child in ast.iter_child_nodes(statement):
+                    if isinstance(child, ast.expr | ast.withitem):
+                        self._look_at(child, shared, loses=False)
 
     def _judge(self, statement: ast.stmt, shared: set[str], declared: set[str]) -> None:
         loses = isinstance(statement, ast.AugAssign)
-        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
-            if statement.target.id in declared:
-                self._note(statement.target.id, statement, loses=True)
-        for each in ast.walk(statement):
+        if (
+            isinstance(statement, ast.AugAssign)
+            and isinstance(statement.target, ast.Name)
+            and statement.target.id in declared
+        ):
+            self._note(statement.target.id, statement, loses=True)
+        self._look_at(statement, shared, loses=loses)
+
+    def _look_at(self, node: ast.AST, shared: set[str], *, loses: bool) -> None:
+        """Every `name[…] = …` and `name.append(…)` in a statement or an expression."""
+        for each in ast.walk(node):
             if isinstance(each, ast.Subscript) and not isinstance(each.ctx, ast.Load):
                 self._note_if(shared, each.value, each, loses=loses)
-            elif isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute):
-                if _CHANGES.fullmatch(each.func.attr):
-                    self._note_if(shared, each.func.value, each, loses=False)
+            elif (
+                isinstance(each, ast.Call)
+                and isinstance(each.func, ast.Attribute)
+                and _CHANGES.fullmatch(each.func.attr)
+            ):
+                self._note_if(shared, each.func.value, each, loses=False)
 
     def _note_if(self, shared: set[str], changed: ast.expr, node: ast.expr, *, loses: bool) -> None:
         while isinstance(changed, ast.Subscript):  # a container in a container

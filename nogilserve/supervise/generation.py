@@ -32,6 +32,7 @@ from nogilserve.supervise import errorpage
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel, Message
 from nogilserve.supervise.errorpage import ErrorPage
+from nogilserve.supervise.interrupts import STOPPING
 from nogilserve.supervise.readiness import start_and_ask
 from nogilserve.supervise.recycle import Limits
 from nogilserve.supervise.serving import CUT, HURRY, Ending, describe, leave, open_access_log
@@ -167,7 +168,8 @@ class Body:
         def recycle(_number: int, _frame: FrameType | None) -> None:
             self._inbox.put({"name": "terminated"})
 
-        signal.signal(signal.SIGINT, _ignore)  # Ctrl-C reaches the master as well
+        for number in STOPPING:
+            signal.signal(number, _ignore)  # what a console sends reaches the master as well
         signal.signal(signal.SIGTERM, recycle)
 
     def _read(self) -> None:

@@ -25,6 +25,7 @@ from nogilserve.supervise.child import Child, Event, how_it_ended
 from nogilserve.supervise.control import Control, Request, default_path
 from nogilserve.supervise.handover import Held, Inheritance, Successor
 from nogilserve.supervise.identity import Identity
+from nogilserve.supervise.interrupts import wakeful
 from nogilserve.supervise.pidfile import PidFile
 from nogilserve.supervise.spec import plain
 from nogilserve.supervise.states import Failure, Machine, Rules
@@ -127,7 +128,7 @@ class Master:
             moments = [self.machine.deadline, self._refuse_at, next_ping, self._look_at]
             due = min(moment for moment in moments if moment is not None)
             try:
-                self._handle(self.events.get(timeout=max(due - now, 0)))
+                self._handle(self.events.get(timeout=wakeful(max(due - now, 0))))
             except queue.Empty:
                 pass
             except Exception:  # an error of ours must not end the service

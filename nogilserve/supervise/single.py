@@ -22,6 +22,7 @@ from nogilserve.runtimes.build import load_runtime
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.sockets import Listener, open_listeners
 from nogilserve.supervise import systemd
+from nogilserve.supervise.interrupts import STOPPING, wakeful
 from nogilserve.supervise.serving import CUT, Ending, describe, leave, open_access_log
 from nogilserve.supervise.words import announce, configure_logging, warn_of_gil
 
@@ -99,7 +100,8 @@ def _wait(commands: "queue.SimpleQueue[str]") -> None:
     with gil_watch() as culprits:
         while True:
             try:
-                commands.get(timeout=min(watchdog or _LOOK, _LOOK) if watch_gil else watchdog)
+                look = min(watchdog or _LOOK, _LOOK) if watch_gil else watchdog
+                commands.get(timeout=wakeful(look))
                 return
             except queue.Empty:
                 systemd.sd_notify("WATCHDOG=1")
@@ -120,9 +122,9 @@ def _close(listeners: list[Listener]) -> None:
 def _catch_signals(
     commands: "queue.SimpleQueue[str]",
 ) -> list[tuple[signal.Signals, Any]]:
-    """Have SIGTERM and SIGINT put a command on the queue; the handlers that were there."""
+    """Have the signals to stop put a command on the queue; the handlers that were there."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         commands.put("stop")  # SimpleQueue.put may be called from a signal handler
 
-    return [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
+    return [(number, signal.signal(number, stop)) for number in STOPPING]

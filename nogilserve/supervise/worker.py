@@ -23,6 +23,7 @@ from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.intake import Intake
 from nogilserve.runtimes.ledger import Ledger
 from nogilserve.runtimes.spec import Spec
+from nogilserve.supervise.interrupts import STOPPING
 from nogilserve.supervise.serving import leave, open_access_log
 from nogilserve.supervise.words import configure_logging
 
@@ -42,7 +43,7 @@ def main(reference: int | None) -> int:
     else:
         sock = socket.socket(fileno=reference)
         sock.set_inheritable(False)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         # A terminal or a service manager sends it to all processes: the parent decides. Not
         # SIG_IGN, which programs started by the application would inherit.
         signal.signal(number, lambda *_: None)

@@ -212,8 +212,6 @@ class AsyncExchange(Protocol):
     """Name or address, and port, of the socket that accepted; the path of a unix socket."""
     gone: bool
     """The peer has closed its sending side, or the connection is lost."""
-    congested: bool
-    """More has been sent than the peer takes: `drain` waits."""
 
     def read_body(self) -> bytes | None:
         """What has come of the request body; b"" at its end, None when that has not come yet.
@@ -226,8 +224,13 @@ class AsyncExchange(Protocol):
     def news(self) -> Awaitable[None]:
         """Wait for bytes of the body, the peer's end, or the end of this response."""
 
+    @property
+    def crowded(self) -> bool:
+        """Whether to `drain` before more is sent."""
+
     def drain(self) -> Awaitable[None]:
-        """Wait until the peer has taken enough of what was sent. Raises ClientDisconnected."""
+        """Wait until the peer has taken enough of what was sent, and others had their turn. Raises
+        ClientDisconnected."""
 
     def prepare(self, status: str, headers: Headers) -> None:
         """As of Exchange."""
@@ -274,8 +277,6 @@ class WebSocketExchange(Protocol):
 
     subprotocols: tuple[str, ...]
     """What the peer offers, in its order of preference."""
-    congested: bool
-    """As of AsyncExchange."""
     close_code: int
     """How the connection ended: the peer's code, 1005 for none, 1006 without a closing handshake
     (RFC 6455 §7.4); 0 before."""
@@ -293,6 +294,10 @@ class WebSocketExchange(Protocol):
 
     def news(self) -> Awaitable[None]:
         """Wait for a message or the end."""
+
+    @property
+    def crowded(self) -> bool:
+        """As of AsyncExchange."""
 
     def drain(self) -> Awaitable[None]:
         """As of AsyncExchange."""

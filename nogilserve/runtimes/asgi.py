@@ -12,6 +12,7 @@ from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.eventloops import loop_factory
 from nogilserve.runtimes.ledger import Row
 from nogilserve.runtimes.loops import LoopOptions, LoopRuntime, Mode, Scope
+from nogilserve.runtimes.proxies import proxies_of
 
 __all__ = ["event_loops"]
 
@@ -36,6 +37,7 @@ def event_loops(
         write_timeout=config.write_timeout,
         server_header=config.server_header,
         record=record,
+        proxies=proxies_of(config),
         ws_max_size=config.ws_max_size,
         ws_ping_interval=config.ws_ping_interval,
         ws_ping_timeout=config.ws_ping_timeout,

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Literal
@@ -196,15 +196,9 @@ class LoopRuntime:
         return scope == "loop" or (scope == "auto" and bool(self._state))
 
     def _describe(self, count: int, note: str) -> None:
-        options = self._options
-        loops = f"{quantity(count, options.loop_name + ' event loop')}"
+        loops = quantity(count, f"{self._options.loop_name} event loop")
         why = f" ({note})" if note else ""
-        self.served = Served(
-            self.served.name,
-            self.served.interface,
-            f"{self.served.how}, {loops}{why}",
-            self.served.gil_enabled_by,
-        )
+        self.served = replace(self.served, how=f"{self.served.how}, {loops}{why}")
 
     # ---- a loop
 

@@ -1,47 +1,40 @@
 """One client connection on an event loop: transport ↔ HTTP/1 protocol ↔ gateway.
 
-    HEAD ──complete──▶ RUNNING ──answered──▶ HEAD, or LINGER, or CLOSING ──▶ CLOSED
-                          └──101──▶ UPGRADED (`websocket` goes on)
-
-The application is called as soon as the head is there, and takes the body as it comes. It may run
-on after its response; the connection does not wait for it.
+Its states are those of `states`. The application is called as soon as the head is there, and
+takes the body as it comes. It may run on after its response; the connection does not wait for it.
 """
 
 import asyncio
 import logging
 from time import monotonic
-from typing import Any, BinaryIO, Final, cast
+from typing import Final, cast
 
 from nogilserve.engine.loop.core import Accepted, LoopCore
-from nogilserve.engine.loop.flow import READ_HIGH, Flow
-from nogilserve.engine.loop.sendfile import send_range
+from nogilserve.engine.loop.exchange import DRAIN_BYTES, HttpExchange
+from nogilserve.engine.loop.flow import READ_HIGH
+from nogilserve.engine.loop.states import (
+    CLOSED,
+    CLOSING,
+    DRAINING,
+    HEAD,
+    LINGER,
+    RUNNING,
+    UPGRADED,
+)
 from nogilserve.engine.loop.websocket import WebSocketSession
+from nogilserve.engine.proxied import announce, judge, trusting
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
-from nogilserve.messages import Headers
-from nogilserve.protocols.http1 import Http1Connection
+from nogilserve.messages import Headers, Request
+from nogilserve.protocols.proxy import Preamble
 from nogilserve.protocols.websocket import Handshake, wants_websocket
 
 __all__ = ["HttpConnection"]
 
 _log = logging.getLogger("nogilserve.engine")
 
-HEAD: Final = 0
-"""Idle, or in the middle of a request head."""
-RUNNING: Final = 1
-"""A request was given to the application and is not answered yet."""
-LINGER: Final = 2
-"""The last response is sent; what the client still sends is thrown away (RFC 9112 §9.6)."""
-CLOSING: Final = 3
-"""Only what was sent already still has to leave."""
-CLOSED: Final = 4
-UPGRADED: Final = 5
-"""Another object owns the transport now."""
-
 _AT_ONCE: Final = 16
 """Pipelined requests answered before other connections get their turn."""
-_LARGE: Final = 65536
-"""Bytes from which on a piece of a body is not copied any more."""
 _LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 1 << 20
 _FRESH_SECONDS: Final = 1.0
@@ -50,47 +43,48 @@ _LAST_CALL: Final = 0.05
 """How long a stopping server lets an idle connection finish what is on its way already."""
 
 
-class HttpConnection(Flow):
+class HttpConnection(HttpExchange):
     """Owner: the thread of its loop. Implements `messages.AsyncExchange`."""
 
     __slots__ = (
         "_advancing",
-        "_continued",
-        "_endless",
         "_fresh",
-        "_head",
         "_in_head",
         "_lingered",
-        "gone",
+        "_preamble",
+        "judged",
         "local",
+        "origins",
+        "own",
         "peer",
-        "protocol",
         "scheme",
-        "state",
+        "server",
     )
 
     def __init__(self, core: LoopCore, accepted: Accepted) -> None:
-        Flow.__init__(self, core, accepted.client)
+        HttpExchange.__init__(self, core, accepted.client)
         self.scheme = "http"
-        client, (host, port) = accepted.client, accepted.server
-        self.peer = None if client is None else (client[0], int(client[1]))
-        self.local = (host, int(port) if port.isdigit() else None)
-        self.protocol = Http1Connection(core.limits, core.tables)
-        self.state = HEAD
-        self.gone = False
-        """The client has closed its sending side, or the connection is lost."""
+        self.server = accepted.server
+        self.own = (accepted.client, "http", accepted.server)
+        self.origins = trusting(core.origins, accepted.client)
+        self.judged: Request | None = None
+        self.peer: tuple[str, int] | None = None
+        self.local: tuple[str, int | None] = ("", None)
+        self._locate()
+        self._preamble: Preamble | None = None
+        """Reads what a load balancer says before HTTP begins."""
         self._advancing = False
         self._fresh = True
         """No request so far."""
         self._in_head = False
         """The deadline is that of a head that has begun."""
-        self._continued = False
-        """100 Continue was sent."""
-        self._head = b""
-        """A response head that waits for the first bytes of the body, to leave with them."""
-        self._endless = False
-        """The response is an event stream: it ends when somebody leaves."""
         self._lingered = 0
+
+    def _locate(self) -> None:
+        """Who talks to whom, in the form that applications get."""
+        client, (host, port) = self.client, self.server
+        self.peer = None if client is None else (client[0], int(client[1]))
+        self.local = (host, int(port) if port.isdigit() else None)
 
     # ---- what the transport calls
 
@@ -103,12 +97,21 @@ class HttpConnection(Flow):
         core.set_deadline(self, core.head_timeout)
         if core.stopping:
             self.stop()
+        if core.proxies.preambles:
+            try:
+                self._preamble = core.proxies.preamble(self.client)
+            except ProtocolError as exc:
+                self._refuse(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client (asyncio.Protocol)."""
         self.core.counters.received += len(data)
         state = self.state
         if state == HEAD:
+            if self._preamble is not None:
+                data = self._read_preamble(self._preamble, data)
+                if not data:
+                    return
             self.protocol.receive_data(data)
             if not self.congested:
                 self._advance()
@@ -120,10 +123,28 @@ class HttpConnection(Flow):
             if not self.congested:
                 self.deadline = NEVER  # of the body, until the application waits for more
             self._readers.wake()
+        elif state == DRAINING:
+            self._lingered += len(data)
+            self.protocol.receive_data(data)
+            self._drain_body(monotonic())
         elif state == LINGER:
             self._lingered += len(data)
             if self._lingered > _LINGER_BYTES:
                 self._close()
+
+    def _read_preamble(self, preamble: Preamble, data: bytes) -> bytes:
+        """Read a PROXY header; what stands behind it, b"" as long as there is nothing."""
+        try:
+            if not preamble.receive(data):
+                return b""
+        except ProtocolError as exc:
+            self._refuse(exc)
+            return b""
+        self._preamble = None
+        if preamble.announced is not None:
+            announce(self, self.core.origins, preamble.announced)
+            self._locate()
+        return preamble.rest
 
     def eof_received(self) -> bool:
         """The client has closed its sending side (asyncio.Protocol). It may still read."""
@@ -135,7 +156,7 @@ class HttpConnection(Flow):
         elif self.state == RUNNING:
             self.protocol.receive_data(b"")
             self._readers.wake()
-        elif self.state == LINGER:
+        elif self.state in {LINGER, DRAINING}:
             self._close()
         return True
 
@@ -162,9 +183,6 @@ class HttpConnection(Flow):
         elif self.state == LINGER:
             self.core.set_deadline(self, _LINGER_SECONDS)
 
-    def _live(self) -> bool:
-        return self.state == RUNNING
-
     # ---- requests
 
     def _advance(self) -> None:
@@ -175,7 +193,15 @@ class HttpConnection(Flow):
             for _ in range(_AT_ONCE):
                 try:
                     request = protocol.next_request()
+                    if (
+                        request is not None
+                        and self.origins is not None
+                        and request is not self.judged
+                    ):
+                        request = judge(self, request)
+                        self._locate()
                 except ProtocolError as exc:
+                    self.client, self.scheme, self.server = self.own  # not the request before's
                     self._refuse(exc)
                     return
                 if request is None:
@@ -202,7 +228,7 @@ class HttpConnection(Flow):
         if self.state == HEAD and not self.congested and not self._advancing:
             self._advance()
 
-    def _begin(self, request: Any) -> None:
+    def _begin(self, request: Request) -> None:
         """Give a request to the application."""
         core = self.core
         self.request = request
@@ -243,10 +269,31 @@ class HttpConnection(Flow):
 
     def _responded(self, now: float) -> None:
         """The whole response is on its way."""
-        protocol, core = self.protocol, self.core
         self._end_request(complete=True)
-        if self.request.body and not protocol.body_complete:
-            self._drop_body()
+        if self.request.body and not self.protocol.body_complete:
+            self.state = DRAINING
+            self._lingered = 0
+            self._drain_body(now)
+        else:
+            self._next_cycle(now)
+
+    def _drain_body(self, now: float) -> None:
+        """Throw away what has come of a body that the application did not want."""
+        protocol = self.protocol
+        try:
+            while protocol.read_body():
+                pass
+        except (ProtocolError, TruncatedBody):
+            protocol.keep_alive = False
+        if protocol.body_complete or not protocol.keep_alive or self._lingered > DRAIN_BYTES:
+            self._next_cycle(now)
+        else:
+            self._resume_reading()
+            self.core.set_deadline(self, self.core.body_timeout)
+
+    def _next_cycle(self, now: float) -> None:
+        """The response is sent and the body read: go on, or end."""
+        protocol, core = self.protocol, self.core
         if not protocol.next_cycle():
             self._end_after_response()
             return
@@ -271,14 +318,6 @@ class HttpConnection(Flow):
             self._begin_linger()
         else:
             self._close()
-
-    def _drop_body(self) -> None:
-        """Throw away what has come of a body that the application did not want."""
-        try:
-            while self.protocol.read_body():
-                pass
-        except (ProtocolError, TruncatedBody):
-            pass  # it shows in next_cycle()
 
     def _refuse(self, exc: ProtocolError) -> None:
         """Answer a broken request, then close. Nothing that follows it is run."""
@@ -361,180 +400,6 @@ class HttpConnection(Flow):
         if self.state != RUNNING:
             return ""
         return f"{self.request.method} {self.request.target}"
-
-    # ---- the exchange: the request body
-
-    def read_body(self) -> bytes | None:
-        """What has come of the request body; see `messages.AsyncExchange`."""
-        if self.state != RUNNING:
-            raise TruncatedBody("the request is over")
-        protocol = self.protocol
-        try:
-            piece = protocol.read_body()
-        except ProtocolError as exc:
-            self._refuse(exc)
-            raise TruncatedBody(f"the request body is broken: {exc}") from exc
-        if piece:
-            self.received += len(piece)
-            if self._paused and protocol.buffered < READ_HIGH:
-                self._resume_reading()
-        return piece
-
-    @property
-    def body_complete(self) -> bool:
-        """Whether all of the request body was read."""
-        return self.protocol.body_complete
-
-    def news(self) -> "asyncio.Future[None]":
-        """Wait for bytes of the body, the client's end, or the end of this response."""
-        if self.state == RUNNING and not self.protocol.body_complete:
-            if self.request.expect_continue and not self._continued:
-                self._continued = True
-                # RFC 9110 §10.1.1: due when the application asks for the body.
-                if not self.received and not self.head_sent and not self.protocol.buffered:
-                    self._write(self.protocol.interim(100, []))
-            if not self.congested:
-                self.core.set_deadline(self, self.core.body_timeout)
-        return self._readers.wait()
-
-    # ---- the exchange: the response
-
-    @property
-    def head_sent(self) -> bool:
-        """Whether a final response head was handed over."""
-        return self.protocol.head_sent and not self._head
-
-    def _check(self) -> None:
-        """Raise ClientDisconnected when there is nobody to respond to."""
-        if self.state != RUNNING or (self.gone and self._endless):
-            raise ClientDisconnected("the client is gone")
-
-    def prepare(self, status: str, headers: Headers) -> None:
-        """Check and keep status and field lines of the response to come."""
-        if self.state != RUNNING:
-            self._check()
-        self.protocol.prepare(status, headers)
-
-    def send_early_hints(self, headers: Headers) -> None:
-        """103 Early Hints, sent at once; nothing after the final head."""
-        self._check()
-        if not self.protocol.head_sent:
-            self._write(self.protocol.interim(103, headers))
-
-    def send_whole(self, body: bytes) -> None:
-        """A complete response."""
-        if self.state != RUNNING:
-            self._check()
-        if len(body) > _LARGE:
-            self.send_head(len(body))
-            self.send_data(body)
-            self.send_end()
-            return
-        core = self.core
-        now = monotonic()
-        if now >= core.next_second:
-            core.refresh(now)
-        data = self.protocol.whole(body, core.common)
-        if core.record is not None:
-            end = data.index(b"\r\n\r\n") + 4
-            self._sent_head = data[:end]
-            self._payload = len(data) - end
-        core.counters.sent += len(data)
-        self.transport.write(data)
-        self._responded(now)
-
-    def _common(self) -> bytes:
-        core = self.core
-        core.refresh(monotonic())
-        return core.common
-
-    def send_head(self, length: int | None) -> None:
-        """Start a response; the head leaves with the first piece of the body."""
-        self._check()
-        self._head = self.protocol.head(length, self._common())
-        self._sent_head = self._head
-        self._payload = 0
-        if not self.congested:
-            self.deadline = NEVER
-        self._endless = b"text/event-stream" in self._head
-
-    def send_data(self, data: bytes) -> None:
-        """A piece of the body."""
-        self._check()
-        try:
-            if len(data) <= _LARGE:
-                parts = [self.protocol.data(data)]
-                wanted = bool(parts[0])
-            else:
-                frame = self.protocol.frame(len(data))
-                wanted = frame is not None
-                parts = [] if frame is None else [frame[0], data, frame[1]]
-        except ResponseError:
-            self._withdraw()
-            raise
-        if wanted:
-            self._payload += len(data)
-        self._put(parts)
-
-    def _put(self, parts: list[bytes]) -> None:
-        """Send these with the head, if that is still to go."""
-        head, self._head = self._head, b""
-        if len(parts) > 1:
-            parts[0] = head + parts[0]
-            self.core.counters.sent += sum(map(len, parts))
-            self.transport.writelines([part for part in parts if part])
-            return
-        data = head + parts[0] if parts else head
-        if data:
-            self._write(data)
-
-    def _withdraw(self) -> None:
-        """The application's mistake came before anything was sent: an error can be answered."""
-        if self._head:
-            self._head = b""
-            self.protocol.withdraw()
-
-    async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
-        """A range of a real file, by sendfile where the loop has it."""
-        self._check()
-        try:
-            frame = self.protocol.frame(count)
-        except ResponseError:
-            self._withdraw()
-            raise
-        self._put([frame[0]] if frame is not None else [])
-        if frame is None or not count:
-            return
-        self._payload += count
-        self.core.counters.sent += count
-        try:
-            await send_range(self, file, offset, count, self.core.write_timeout)
-        except OSError as exc:
-            self.transport.abort()
-            raise ClientDisconnected(f"the client is gone: {exc}") from exc
-        self._check()
-        if frame[1]:
-            self._write(frame[1])
-
-    def send_end(self, trailers: Headers = []) -> None:  # noqa: B006
-        """The body is complete."""
-        self._check()
-        try:
-            rest = self.protocol.end(trailers)
-        except ResponseError:
-            self._withdraw()
-            raise
-        self._put([rest])
-        self._responded(monotonic())
-
-    def abort(self) -> None:
-        """The response cannot be completed: the connection ends, so that the client can tell."""
-        if self.state == RUNNING:
-            self.protocol.keep_alive = False
-            self._head = b""
-            self.state = CLOSING
-            self._end_request(complete=False)
-            self.transport.abort()
 
     # ---- the upgrade
 

@@ -17,6 +17,7 @@ from nogilserve.engine.scheduler import Shares
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.messages import AsyncExchange, Limits, RequestRecord, WebSocketExchange
 from nogilserve.protocols.http1.tables import Tables
+from nogilserve.protocols.proxy import ProxyRules
 
 __all__ = ["Accepted", "AsyncGateway", "Client", "LoopCore", "LoopSettings"]
 
@@ -53,6 +54,8 @@ class LoopSettings:
     """Whether responses say `Server: nogilserve`."""
     record: Callable[[RequestRecord], None] | None = None
     """Takes finished requests for the access log; any thread, must not block."""
+    proxies: ProxyRules = field(default_factory=ProxyRules)
+    """Whom to believe whom requests come from."""
     ws_max_size: int = 1 << 24
     """Longest WebSocket message, decompressed."""
     ws_ping_interval: float = 20.0
@@ -121,7 +124,10 @@ class LoopCore:
         "limits",
         "loop",
         "next_second",
+        "on_beating",
+        "origins",
         "patient",
+        "proxies",
         "record",
         "settings",
         "shares",
@@ -173,6 +179,8 @@ class LoopCore:
         """Whether signs of life are given. Written by the loop, read by any thread."""
         self._last_beat = 0.0
         self._touched = False
+        self.on_beating: Callable[[], None] = _nobody
+        """Called when signs of life begin. Set by the watch, before the first connection."""
         self.blocked = 0
         """Times the loop was found blocked. Written by the watch."""
         self.common = b""
@@ -186,6 +194,8 @@ class LoopCore:
         self.body_timeout = settings.body_timeout
         self.write_timeout = settings.write_timeout
         self.record = settings.record
+        self.proxies = settings.proxies
+        self.origins = settings.proxies.reader()
 
     # ---- any thread
 
@@ -251,6 +261,7 @@ class LoopCore:
         self._touched = True
         if not self.beating:
             self._beat()
+            self.on_beating()
 
     def _beat(self) -> None:
         """A sign of life, for as long as something happens: an idle loop is left asleep."""
@@ -334,3 +345,7 @@ class LoopCore:
         if now >= self.next_second:
             self.next_second = now // 1 + 1
             self.common = date_line(time()) + self._server_line
+
+
+def _nobody() -> None:
+    """Nobody watches."""

@@ -12,6 +12,11 @@ from nogilserve.errors import ClientDisconnected
 
 __all__ = ["READ_HIGH", "Flow"]
 
+_BURST: Final = 1 << 18
+"""What one connection may send without others getting their turn."""
+_PIECE: Final = 2048
+"""Bytes that a piece counts for besides its own."""
+
 READ_HIGH: Final = 65536
 """Bytes that the application has not taken, above which nothing more is read."""
 
@@ -20,6 +25,7 @@ class Flow(Recorded, asyncio.Protocol):
     """Owner: the thread of its loop."""
 
     __slots__ = (
+        "_burst",
         "_drainers",
         "_paused",
         "_readers",
@@ -44,6 +50,8 @@ class Flow(Recorded, asyncio.Protocol):
         self._drainers = Waiters(core.loop)
         self._paused = False
         """Nothing is read for now."""
+        self._burst = 0
+        """Bytes sent, plus something for each piece, since the application last had to wait."""
         self._unsent = 0
         """Bytes that waited for the client when its progress was last looked at."""
 
@@ -63,7 +71,14 @@ class Flow(Recorded, asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         self.core.counters.sent += len(data)
+        self._burst += len(data) + _PIECE
         self.transport.write(data)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the application should `drain` before it sends more: the client does not keep
+        up, or so much was sent that it is others' turn on the loop."""
+        return self.congested or self._burst > _BURST
 
     def pause_writing(self) -> None:
         """The client takes less than is sent (asyncio.BaseProtocol)."""
@@ -86,6 +101,9 @@ class Flow(Recorded, asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until the client has taken most of what was sent. Raises ClientDisconnected."""
+        if self._burst > _BURST:
+            self._burst = 0
+            await asyncio.sleep(0)
         while self.congested and self._live():
             await self._drainers.wait()
         if not self._live():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from nogilserve.engine.loop.direct import DirectTransport
 
 if TYPE_CHECKING:
-    from nogilserve.engine.loop.connection import HttpConnection
+    from nogilserve.engine.loop.exchange import HttpExchange
 
 __all__ = ["send_range"]
 
@@ -17,7 +17,7 @@ _READ: Final = 1 << 18
 
 
 async def send_range(
-    connection: "HttpConnection", file: BinaryIO, offset: int, count: int, timeout: float
+    connection: "HttpExchange", file: BinaryIO, offset: int, count: int, timeout: float
 ) -> None:
     """Send `count` bytes from `offset`. Raises OSError: the client is gone or takes nothing for
     `timeout` seconds, or the file has become shorter.
@@ -40,7 +40,7 @@ async def send_range(
         count -= sent
 
 
-async def _copy(connection: "HttpConnection", file: BinaryIO, offset: int, count: int) -> None:
+async def _copy(connection: "HttpExchange", file: BinaryIO, offset: int, count: int) -> None:
     """For other transports: those of uvloop, and those that encrypt."""
     fd = file.fileno()
     while count:

@@ -21,25 +21,37 @@ _log = logging.getLogger("nogilserve.engine")
 
 
 class LoopWatch:
-    """Owner: the thread that runs `run`; `stop` is for any thread."""
+    """Owner: the thread that runs `run`; `stop` and ringing the bell are for any thread."""
 
     def __init__(self, cores: Sequence[LoopCore], seconds: float) -> None:
         """`seconds`: how long a loop may go without turning."""
         self._cores = cores
         self._seconds = seconds
-        self._stop = threading.Event()
+        self._bell = threading.Event()
+        """Rung by a loop that begins to give signs of life, and to stop."""
+        self._stopping = False
         self._reported: set[int] = set()
         """Loops found blocked and not seen turning since."""
+        for core in cores:
+            core.on_beating = self._bell.set
 
     def stop(self) -> None:
         """End `run`. Any thread."""
-        self._stop.set()
+        self._stopping = True
+        self._bell.set()
 
     def run(self) -> None:
-        """The body of the watching thread."""
+        """The body of the watching thread.
+
+        No wake-up is lost: it clears the bell before it looks whether any loop beats, and a loop
+        rings after it has begun to.
+        """
         pause = self._seconds / 2
-        while not self._stop.wait(pause if any(c.beating for c in self._cores) else 1.0):
-            self.look()
+        while not self._stopping:
+            self._bell.clear()
+            # A loop that begins to beat rings: it is looked at anew from then on.
+            if not self._bell.wait(pause if any(core.beating for core in self._cores) else None):
+                self.look()
 
     def look(self) -> None:
         """Look at every loop once; report each occurrence once."""

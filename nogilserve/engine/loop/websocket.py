@@ -235,7 +235,7 @@ class WebSocketSession(Flow):
         ws = self._ws
         if ws is None:
             raise ResponseError("message before the handshake was accepted")
-        if self.close_code:
+        if self.close_code or self.transport.is_closing():
             raise ClientDisconnected(f"the WebSocket connection is closed ({self.close_code})")
         return ws
 

@@ -150,7 +150,7 @@ class HttpCall:
         exchange.send_data(payload(message))
         if not message.get("more_body", False):
             self._finish_body()
-        elif exchange.congested:
+        elif exchange.crowded:
             await exchange.drain()
 
     def _finish_body(self) -> None:

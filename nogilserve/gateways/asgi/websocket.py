@@ -106,7 +106,7 @@ class WebSocketCall:
         if self._state == _OPEN:
             if kind == "websocket.send":
                 self._send(message)
-                if exchange.congested:
+                if exchange.crowded:
                     await exchange.drain()
             elif kind == "websocket.close":
                 self._close(message.get("code"), message.get("reason"), _NORMAL)
@@ -161,7 +161,7 @@ class WebSocketCall:
                 http.send_head(None)
                 self._denial_sent = True
             http.send_data(body)
-            if http.congested:
+            if http.crowded:
                 await http.drain()
             return
         if not self._denial_sent:

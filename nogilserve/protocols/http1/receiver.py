@@ -267,6 +267,11 @@ class Receiver:
         return not self._body_left and (self._chunks is None or self._chunks.complete)
 
     @property
+    def body_left(self) -> int:
+        """Bytes of a counted body that read_body() has not given out; 0 for a chunked one."""
+        return self._body_left
+
+    @property
     def trailers(self) -> Headers:
         """The trailer fields of the current request, once its body is complete."""
         return [] if self._chunks is None else self._chunks.trailers

@@ -161,7 +161,6 @@ FRAMING: Final = {
     "keep-alive": HOP_BY_HOP,
     "proxy-connection": HOP_BY_HOP,
     "te": HOP_BY_HOP,
-    "trailer": HOP_BY_HOP,
     "trailers": HOP_BY_HOP,
     "transfer-encoding": HOP_BY_HOP,
     "upgrade": HOP_BY_HOP,

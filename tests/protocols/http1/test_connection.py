@@ -304,7 +304,7 @@ BAD_FIELDS: list[object] = [
     ("Keep-Alive", "timeout=5"),
     ("Proxy-Connection", "close"),
     ("TE", "trailers"),
-    ("Trailer", "X"),
+    ("Trailers", "X"),
     ("Transfer-Encoding", "chunked"),
     ("transfer-encoding", "identity"),
     ("TRANSFER-ENCODING", "chunked"),

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from nogilserve.protocols.proxy import FIELDS
+from tests.corpus.proxies import SIGNATURE, load, sent
 from tests.support.server import Server
 from tests.support.wire import Client, Response
 
 Serve = Callable[..., Server]
 
 APP = "tests.apps.origin:wsgi"
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LINE = b"PROXY TCP4 203.0.113.9 192.0.2.1 51234 443\r\n"
 BLOCK = bytes.fromhex("cb007109c0000201c82201bb")
 HEADER = SIGNATURE + struct.pack("!BBH", 0x21, 0x11, len(BLOCK)) + BLOCK
@@ -152,6 +153,56 @@ def test_request_with_a_body_and_a_refusal(serve: Serve) -> None:
         refusal = client.request("POST", "/", {"X-Forwarded-For": "x"}, b"x" * 100)
         assert refusal.status == 400
         client.wait_closed()
+
+
+FORWARDED = [case for case in load("forwarded") if "trust" not in case]
+
+
+@pytest.mark.parametrize("app", ["wsgi", "asgi"])
+def test_corpus_of_fields(serve: Serve, app: str) -> None:
+    """Each case of the corpus over a socket: the client it names, or its refusal and the end."""
+    server = serve(f"tests.apps.origin:{app}", "--forwarded-fields", ",".join(FIELDS))
+    for case in FORWARDED:
+        lines = [f"{name}: {value}" for name, value in case["headers"] if name != "host"]
+        head = "\r\n".join(["GET / HTTP/1.1", "Host: app.example", *lines, "", ""])
+        with server.connect() as client:
+            client.send(head.encode("latin-1"))
+            response = client.receive()
+            if "status" in case:
+                assert response.status == case["status"], case["name"]
+                client.wait_closed()
+                continue
+            told: Any = seen(response)
+            address = case["client"][0] if "client" in case else ""
+            if "client" not in case and not case.get("told"):
+                address = "127.0.0.1"
+            found = told["REMOTE_ADDR"] if app == "wsgi" else (told["client"] or [""])[0]
+            assert found == address, case["name"]
+
+
+@pytest.mark.parametrize("app", ["wsgi", "asgi"])
+def test_corpus_of_headers(serve: Serve, app: str) -> None:
+    """The same for the PROXY protocol, with a request behind each header."""
+    servers = {
+        mode: serve(f"tests.apps.origin:{app}", f"--proxy-protocol={mode}")
+        for mode in ("required", "optional")
+    }
+    for case in load("proxy_protocol"):
+        if "HTTP" in case.get("rest", ""):
+            continue  # a request of its own
+        mode = "optional" if case.get("optional") else "required"
+        data = sent(case).removesuffix(case.get("rest", "").encode())
+        with servers[mode].connect() as client:
+            client.send(data + (b"" if case["name"] == "v1-endless" else GET))
+            response = client.receive()
+            if "status" in case:
+                assert response.status == case["status"], case["name"]
+                client.wait_closed()
+                continue
+            told: Any = seen(response)
+            address = "" if "unix" in case else case.get("client", ["127.0.0.1"])[0]
+            found = told["REMOTE_ADDR"] if app == "wsgi" else (told["client"] or [""])[0]
+            assert found == address, case["name"]
 
 
 # ---- PROXY protocol --------------------------------------------------------------------------

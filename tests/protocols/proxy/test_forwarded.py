@@ -1,8 +1,6 @@
 """X-Forwarded-* and Forwarded: the corpus, and properties that no input may break."""
 
-import tomllib
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +10,9 @@ from hypothesis import strategies as st
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Headers, Request
 from nogilserve.protocols.proxy import FIELDS, Origin, OriginReader, Trust, read_origin
+from tests.corpus.proxies import load
 
-CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "forwarded"
-CASES: list[dict[str, Any]] = [
-    case
-    for path in sorted(CORPUS.glob("*.toml"))
-    for case in tomllib.loads(path.read_text())["case"]
-]
+CASES = load("forwarded")
 HERE = Trust(["127.0.0.1"])
 PEER = ("127.0.0.1", "40000")
 SERVER = ("127.0.0.1", "8000")
@@ -50,12 +44,6 @@ def test_corpus(case: dict[str, Any]) -> None:
         case.get("host", ""),
         case.get("port", ""),
     )
-
-
-def test_names_of_cases_are_unique() -> None:
-    """Two cases of one name would hide each other in reports."""
-    names = [case["name"] for case in CASES]
-    assert len(names) == len(set(names))
 
 
 ADDRESSES = st.ip_addresses().filter(lambda address: address != ip_address("127.0.0.1"))

@@ -1,9 +1,7 @@
 """The PROXY protocol: the corpus at every cut, round trips, and bytes of no meaning."""
 
 import struct
-import tomllib
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,52 +10,9 @@ from hypothesis import strategies as st
 
 from nogilserve.errors import ProtocolError
 from nogilserve.protocols.proxy import Announced, Preamble
+from tests.corpus.proxies import SIGNATURE, load, sent
 
-CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "proxy_protocol"
-CASES: list[dict[str, Any]] = [
-    case
-    for path in sorted(CORPUS.glob("*.toml"))
-    for case in tomllib.loads(path.read_text())["case"]
-]
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-
-
-def crc32c(data: bytes) -> int:
-    """The checksum bit by bit, as RFC 3720 §B.4 defines it."""
-    value = 0xFFFFFFFF
-    for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 * (value & 1))
-    return value ^ 0xFFFFFFFF
-
-
-def version_2(table: dict[str, Any]) -> bytes:
-    """A header of version 2 from its parts in the corpus."""
-    content: bytes = bytes.fromhex(table["block"]) * table.get("times", 1)
-    for kind, value in table.get("tlv", []):
-        raw = bytes.fromhex(value)
-        content += struct.pack("!BH", kind, len(raw)) + raw
-    if table.get("crc"):
-        content += struct.pack("!BHI", 3, 4, 0)
-    length = table.get("length", len(content))
-    header = SIGNATURE + struct.pack("!BBH", table["v2"], table["family"], length) + content
-    if table.get("crc"):
-        header = header[:-4] + struct.pack("!I", crc32c(header))
-    return header
-
-
-def sent(case: dict[str, Any]) -> bytes:
-    """The bytes of a case."""
-    pieces = []
-    for piece in case["send"]:
-        if isinstance(piece, str):
-            pieces.append(piece.encode("latin-1"))
-        elif "v2" in piece:
-            pieces.append(version_2(piece))
-        else:
-            pieces.append(piece["text"].encode("latin-1") * piece["times"])
-    return b"".join(pieces)
+CASES = load("proxy_protocol")
 
 
 def read(pieces: list[bytes], *, required: bool = True) -> Preamble | None:
@@ -98,12 +53,6 @@ def test_corpus(case: dict[str, Any]) -> None:
             assert announced == Announced(None, ("", ""), tls=False)
         else:
             assert announced is None
-
-
-def test_names_of_cases_are_unique() -> None:
-    """Two cases of one name would hide each other in reports."""
-    names = [case["name"] for case in CASES]
-    assert len(names) == len(set(names))
 
 
 PORTS = st.integers(0, 65535)

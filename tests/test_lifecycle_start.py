@@ -161,16 +161,6 @@ def test_failing_import_binds_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
-def test_asgi_application_is_refused(tmp_path: Path) -> None:
-    """An ASGI application is told so, before anything is bound."""
-    (tmp_path / "main.py").write_text("async def app(scope, receive, send): ...\n")
-    ended = run("main", "--uds", "s", cwd=tmp_path)
-    assert ended.returncode == 3
-    assert "main:app is an ASGI application; this version serves WSGI" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert not (tmp_path / "s").exists()
-
-
 def test_access_log_that_cannot_be_written(tmp_path: Path) -> None:
     """A wrong --access-log is a wrong configuration: 2, and nothing is bound."""
     ended = run(APP, "--uds", str(tmp_path / "s"), "--access-log", str(tmp_path / "no" / "log"))

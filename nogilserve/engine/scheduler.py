@@ -111,12 +111,16 @@ class Spares:
         self._lock = threading.Lock()
         self._parked: list[_Slot] = []
         self._stopped = False
+        self._dismissed = 0
 
     def park(self) -> Task | None:
-        """Wait for something to do. None: the engine stops."""
+        """Wait for something to do. None: the thread is not needed any more."""
         slot = _Slot()
         with self._lock:
             if self._stopped:
+                return None
+            if self._dismissed:
+                self._dismissed -= 1
                 return None
             self._parked.append(slot)
         slot.wakeup.acquire()
@@ -131,6 +135,15 @@ class Spares:
         slot.task = task
         slot.wakeup.release()
         return True
+
+    def dismiss(self) -> None:
+        """Let one thread go: a parked one, else the next one that parks."""
+        with self._lock:
+            if not self._parked:
+                self._dismissed += 1
+                return
+            slot = self._parked.pop(0)
+        slot.wakeup.release()
 
     def stop(self) -> None:
         """Let every parked thread go, and every later one at once."""

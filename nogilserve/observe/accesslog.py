@@ -213,16 +213,18 @@ def unwritable(path: str, error: OSError) -> str:
 class AccessLog:
     """Queue, writer thread and file of the access log.
 
-    `put` is for any thread and never blocks; the rest belongs to the thread that started it.
-    The writer sleeps only after it has set `_asleep` and found the queue empty; `put` appends first
-    and looks at `_asleep` afterwards: one of the two always sees the other (the queue's own lock
-    orders both).
+    `put` is for any thread and never blocks, `reopen` too; the rest belongs to the thread that
+    started it, the file to the writer while that runs. The writer sleeps only after it has set
+    `_asleep` and found the queue empty; `put` appends first and looks at `_asleep` afterwards: one
+    of the two always sees the other (the queue's own lock orders both).
     """
 
     def __init__(self, path: str, form: str) -> None:
         """Open `path` for appending ("-": standard output). Raises OSError."""
         # Unbuffered: other processes may append to the same file, and a line must stay whole.
         self._file: io.FileIO | None = None if path == "-" else io.FileIO(path, "a")
+        self._path = os.path.abspath(path)
+        self._reopen = False
         self._line = compile_format(form)
         self._queue: deque[RequestRecord] = deque()
         self._asleep = False
@@ -261,6 +263,23 @@ class AccessLog:
             records = "1 record" if self.dropped == 1 else f"{self.dropped} records"
             _log.warning("the access log lost %s, the last because: %s", records, self._reason)
 
+    def reopen(self) -> None:
+        """Have the writer open the file anew, after it was moved away. Any thread."""
+        self._reopen = True
+        self._bell.set()
+
+    def _open_again(self) -> None:
+        if self._file is None:
+            return
+        try:
+            new = io.FileIO(self._path, "a")
+        except OSError as exc:
+            _log.error("%s; going on with the file as it was", unwritable(self._path, exc))
+            return
+        old, self._file = self._file, new
+        with contextlib.suppress(OSError):
+            old.close()
+
     def _lose(self, count: int, reason: str) -> None:
         with self._drops:
             self.dropped += count
@@ -269,6 +288,9 @@ class AccessLog:
     def _run(self) -> None:
         while True:
             stopping = self._stopping.is_set()
+            if self._reopen:
+                self._reopen = False
+                self._open_again()
             if self._write_all():
                 self._stopping.wait(_PAUSE)
             elif stopping:
@@ -278,7 +300,7 @@ class AccessLog:
                 # with the flag that the next `put` looks at.
                 self._bell.clear()
                 self._asleep = True
-                if not self._queue and not self._stopping.is_set():
+                if not self._queue and not self._reopen and not self._stopping.is_set():
                     self._bell.wait()
                 self._asleep = False
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from nogilserve.apps import Interface
 from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.runtimes.choose import RuntimeName
 
-__all__ = ["Runtime", "Served", "because", "quantity"]
+__all__ = ["Adjustable", "HoldsLogs", "Runtime", "Served", "because", "quantity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,22 @@ class Runtime(Protocol):
 
     def dump_stacks(self) -> None:
         """Write the stacks of all threads to standard error."""
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A runtime whose number of threads can be changed while it serves."""
+
+    def change_threads(self, change: int) -> int:
+        """Add that many threads, or let some go; how many there are now."""
+
+
+@runtime_checkable
+class HoldsLogs(Protocol):
+    """A runtime whose members write the access log themselves."""
+
+    def reopen_logs(self) -> None:
+        """Have them open its file anew."""
 
 
 def quantity(number: int, what: str) -> str:

@@ -292,6 +292,10 @@ class Crew:
         """Have every member write the stacks of its threads to standard error. Any thread."""
         self._ask("dump_stacks")
 
+    def reopen_logs(self) -> None:
+        """Have every member open the file of its access log anew. Any thread."""
+        self._ask("reopen_log")
+
     def abandon(self) -> None:
         """End everything at once, whatever state it is in."""
         self._stopping = True

@@ -65,6 +65,7 @@ class ThreadRuntime:
             daemon(self._spare, f"spare-{index}")
             for index in range(settings.threads - settings.cores)
         ]
+        self._spare_threads = self._added = len(self._others)
         self._watcher = daemon(self._monitor.run, "monitor")
         self._acceptors: list[tuple[Core, Acceptor]] = []
         self._stopped = threading.Semaphore(0)
@@ -149,6 +150,23 @@ class ThreadRuntime:
             core.close()
         gc.unfreeze()
         return True
+
+    def change_threads(self, change: int) -> int:
+        """Add that many threads, or let some go as they become free; how many there are now.
+
+        Each core keeps one. The owner's thread, between `start` and `drain`.
+        """
+        spare = max(self._spare_threads + change, 0)
+        for _ in range(self._spare_threads, spare):
+            self._added += 1
+            thread = daemon(self._spare, f"spare-{self._added}")
+            self._others.append(thread)
+            thread.start()
+        for _ in range(spare, self._spare_threads):
+            self._spares.dismiss()
+        self._others = [thread for thread in self._others if thread.is_alive()]
+        self._spare_threads = spare
+        return self._settings.cores + spare
 
     def _stop_cores(self) -> None:
         for core in self._cores:

@@ -32,10 +32,19 @@ from nogilserve.supervise import errorpage
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel, Message
 from nogilserve.supervise.errorpage import ErrorPage
-from nogilserve.supervise.interrupts import STOPPING
+from nogilserve.supervise.interrupts import MASTERS, STOPPING, ignore, leave_to_master
 from nogilserve.supervise.readiness import start_and_ask
 from nogilserve.supervise.recycle import Limits
-from nogilserve.supervise.serving import CUT, HURRY, Ending, describe, leave, open_access_log
+from nogilserve.supervise.serving import (
+    CUT,
+    HURRY,
+    Ending,
+    change_threads,
+    describe,
+    leave,
+    open_access_log,
+    reopen_logs,
+)
 from nogilserve.supervise.spec import config_of
 from nogilserve.supervise.words import configure_logging, log, warn_of_gil
 
@@ -43,8 +52,6 @@ __all__ = ["main"]
 
 _LOOK: Final = 1.0
 """Seconds between looks at how this process is."""
-_MASTERS: Final = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
-"""Signals for the master; sent to all of its processes they must not end this one."""
 _GONE: Final[Message] = {"name": "gone"}
 
 
@@ -81,19 +88,12 @@ def _catch_early_signals() -> None:
     """Until the application is imported: SIGINT interrupts that, once."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, _ignore)
+        signal.signal(signal.SIGINT, ignore)
         raise KeyboardInterrupt
 
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, interrupt)
-    for name in _MASTERS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _ignore)
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Not SIG_IGN, which the application's own child processes would inherit."""
+    leave_to_master(*MASTERS)
 
 
 class Body:
@@ -168,8 +168,7 @@ class Body:
         def recycle(_number: int, _frame: FrameType | None) -> None:
             self._inbox.put({"name": "terminated"})
 
-        for number in STOPPING:
-            signal.signal(number, _ignore)  # what a console sends reaches the master as well
+        leave_to_master(*STOPPING)  # what a console sends reaches the master as well
         signal.signal(signal.SIGTERM, recycle)
 
     def _read(self) -> None:
@@ -196,7 +195,7 @@ class Body:
         started = monotonic()
         self._watch_gil = FREE_THREADED and not gil_is_on()
         with gil_watch() as culprits:
-            patient = self._wait(runtime, culprits)
+            patient = self._wait(runtime, culprits, access_log)
 
         def stopped() -> None:
             for listener in listeners:
@@ -216,7 +215,7 @@ class Body:
         if not ending.run(stopped, lambda: None):
             leave(access_log)
 
-    def _wait(self, runtime: Runtime, culprits: list[str]) -> bool:
+    def _wait(self, runtime: Runtime, culprits: list[str], access_log: AccessLog | None) -> bool:
         """Serve until it is over; whether idle connections may ask once more."""
         while True:
             try:
@@ -238,6 +237,10 @@ class Body:
                 return False
             if name == "terminated":
                 self._channel.send("replace", reason="it got SIGTERM")
+            elif name == "threads":
+                change_threads(runtime, message["change"])
+            elif name == "logs":
+                reopen_logs(runtime, access_log)
 
     def _orders(self, runtime: Runtime) -> Iterator[str]:
         """What was ordered while this process is ending."""

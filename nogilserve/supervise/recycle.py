@@ -22,6 +22,8 @@ class Limits:
         self.requests = config.max_requests + more if config.max_requests else 0
         self.memory = config.max_rss
         self.lifetime = config.generation_lifetime
+        self.any = bool(self.requests or self.memory or self.lifetime)
+        """Whether there is one."""
         self._since = monotonic()
         self._quiet_until = 0.0
         if self.memory:

@@ -13,10 +13,19 @@ from nogilserve.apps import FREE_THREADED, gil_is_on
 from nogilserve.config import Config
 from nogilserve.errors import ConfigError
 from nogilserve.observe.accesslog import AccessLog, unwritable
-from nogilserve.runtimes.contract import Runtime, quantity
+from nogilserve.runtimes.contract import Adjustable, HoldsLogs, Runtime, quantity
 from nogilserve.supervise.words import log
 
-__all__ = ["CUT", "HURRY", "Ending", "describe", "leave", "open_access_log"]
+__all__ = [
+    "CUT",
+    "HURRY",
+    "Ending",
+    "change_threads",
+    "describe",
+    "leave",
+    "open_access_log",
+    "reopen_logs",
+]
 
 HURRY: Final = "hurry"
 """Have no patience with idle connections any more."""
@@ -62,6 +71,26 @@ def describe(runtime: Runtime) -> dict[str, Any]:
         "switched_on": FREE_THREADED and gil_is_on() and served.runtime == "threads",
         "culprits": list(served.gil_enabled_by),
     }
+
+
+def change_threads(runtime: Runtime, change: int) -> None:
+    """Add threads or let some go (SIGTTIN, SIGTTOU); the log says what came of it."""
+    if isinstance(runtime, Adjustable):
+        try:
+            log.info("There are %s now", quantity(runtime.change_threads(change), "thread"))
+        except RuntimeError as error:  # the system gives no more
+            log.error("No thread more: %s", error)
+    else:
+        log.warning("The number of threads cannot be changed here: %s", runtime.served.how)
+
+
+def reopen_logs(runtime: Runtime, access_log: AccessLog | None) -> None:
+    """Open the file of the access log anew (SIGUSR1), whoever writes it."""
+    if isinstance(runtime, HoldsLogs):
+        runtime.reopen_logs()
+    if access_log is not None:
+        access_log.reopen()
+    log.info("Opening the access log anew" if access_log else "There is no access log to open anew")
 
 
 class Ending:

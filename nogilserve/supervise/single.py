@@ -9,7 +9,7 @@ Signals only put a command on a queue; everything is done by the main thread, th
 import os
 import queue
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from time import monotonic
 from types import FrameType
@@ -22,39 +22,90 @@ from nogilserve.runtimes.build import load_runtime
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.sockets import Listener, open_listeners
 from nogilserve.supervise import systemd
-from nogilserve.supervise.interrupts import STOPPING, wakeful
-from nogilserve.supervise.serving import CUT, Ending, describe, leave, open_access_log
-from nogilserve.supervise.words import announce, configure_logging, warn_of_gil
+from nogilserve.supervise.identity import Identity
+from nogilserve.supervise.interrupts import wakeful
+from nogilserve.supervise.pidfile import PidFile
+from nogilserve.supervise.readiness import start_and_ask
+from nogilserve.supervise.recycle import Limits
+from nogilserve.supervise.serving import (
+    CUT,
+    Ending,
+    change_threads,
+    describe,
+    leave,
+    open_access_log,
+    reopen_logs,
+)
+from nogilserve.supervise.words import announce, configure_logging, log, warn_of_gil
 
 __all__ = ["run"]
+
+_COMMANDS: Final = {
+    "SIGTERM": "stop",
+    "SIGINT": "stop",
+    "SIGBREAK": "stop",
+    "SIGUSR1": "logs",
+    "SIGTTIN": "more",
+    "SIGTTOU": "fewer",
+}
+_LIMITS: Final = 1.0
+"""Seconds between looks at limits."""
 
 _LOOK: Final = 5.0
 """Seconds between looks at what may have changed by itself."""
 
 
 def run(config: Config) -> int:
-    """Serve until a signal says stop; the exit status. Raises AppImportError, BindError.
+    """Serve until a signal says stop; the exit status. Raises AppImportError, BindError,
+    ConfigError.
 
     The application is imported before anything is bound: a server that cannot serve never
-    accepts a connection.
+    accepts a connection. But no application is imported with rights that are to be given up.
     """
     configure_logging(config.log_level)
+    if config.umask is not None:
+        os.umask(config.umask)
     directory = os.getcwd()  # importing the application may change it
-    access_log = open_access_log(config)
+    identity = Identity.of(config.user, config.group)
+    pid_file = PidFile(config.pid_file)
+    access_log: AccessLog | None = None
     listeners: list[Listener] = []
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
     previous: list[tuple[signal.Signals, Any]] = []
-    try:
-        runtime = load_runtime(config, access_log.put if access_log else None)
-        listeners = open_listeners(
-            [_absolute(bind, directory) for bind in config.binds],
-            config.backlog,
-            uds_permissions=config.uds_permissions,
+
+    def bind() -> None:
+        listeners.extend(
+            open_listeners(
+                [_absolute(bind, directory) for bind in config.binds],
+                config.backlog,
+                uds_permissions=config.uds_permissions,
+            )
         )
+        for listener in listeners:
+            if listener.file is not None:
+                identity.give(listener.file[0])
+        pid_file.write(identity)
+
+    try:
+        if identity.changes:
+            bind()
+            identity.become()
+        access_log = open_access_log(config)
+        runtime = load_runtime(config, access_log.put if access_log else None)
+        asked = None
+        if config.ready_path:
+            asked = start_and_ask(runtime, config.ready_path, config.ready_timeout)
+        if not listeners:
+            bind()
         previous = _catch_signals(commands)
-        return _serve(config, runtime, listeners, access_log, commands)
+        if asked is None:
+            runtime.start(listeners)
+        else:
+            runtime.accept(listeners)
+        return _serve(config, runtime, listeners, access_log, commands, asked)
     finally:
         _close(listeners)
+        pid_file.remove()
         if access_log is not None:
             access_log.close()
         # Last: until here a signal must not end the process half-way.
@@ -68,46 +119,70 @@ def _serve(
     listeners: list[Listener],
     access_log: AccessLog | None,
     commands: "queue.SimpleQueue[str]",
+    asked: Callable[[], None] | None,
 ) -> int:
-    runtime.start(listeners)
     started = monotonic()
     announce(describe(runtime), [listener.label for listener in listeners])
     systemd.sd_notify(f"READY=1\nSTATUS=Serving {runtime.served.name}\nMAINPID={os.getpid()}")
-    _wait(commands)
+    _wait(config, runtime, access_log, commands)
     systemd.sd_notify("STOPPING=1")
 
     def refuse() -> None:
         for listener in listeners:
             listener.refuse()
 
+    def stopped() -> None:
+        _close(listeners)
+        if asked is not None:
+            asked()
+
     def orders() -> Iterator[str]:
         while not commands.empty():
-            commands.get()
-            yield CUT
+            if commands.get() == "stop":
+                yield CUT
 
     ending = Ending(runtime, config.graceful_timeout, orders, started=started)
-    if not ending.run(lambda: _close(listeners), refuse):
+    if not ending.run(stopped, refuse):
         _close(listeners)
         leave(access_log)
     return 0
 
 
-def _wait(commands: "queue.SimpleQueue[str]") -> None:
-    """Wait for the command to stop; meanwhile tell systemd that all is well, and look whether
-    something that was imported late has switched the GIL on."""
+def _wait(
+    config: Config,
+    runtime: Runtime,
+    access_log: AccessLog | None,
+    commands: "queue.SimpleQueue[str]",
+) -> None:
+    """Wait until it is over; meanwhile tell systemd that all is well, look whether something that
+    was imported late has switched the GIL on, and whether a limit is reached."""
     watchdog = systemd.watchdog_interval()
+    limits = Limits(config)
+    pause = min(watchdog or _LOOK, _LOOK)
     watch_gil = FREE_THREADED and not gil_is_on()
+    if limits.any:
+        pause = min(pause, _LIMITS)
     with gil_watch() as culprits:
         while True:
             try:
-                look = min(watchdog or _LOOK, _LOOK) if watch_gil else watchdog
-                commands.get(timeout=wakeful(look))
-                return
+                look = pause if watch_gil or limits.any else watchdog
+                command = commands.get(timeout=wakeful(look))
             except queue.Empty:
                 systemd.sd_notify("WATCHDOG=1")
+                command = ""
+            if command == "stop":
+                return
+            if command == "logs":
+                reopen_logs(runtime, access_log)
+            elif command:
+                change_threads(runtime, 1 if command == "more" else -1)
             if watch_gil and gil_is_on():
                 watch_gil = False
                 warn_of_gil(culprits)
+            reason = limits.exceeded(runtime.snapshot()["requests"], monotonic())
+            if reason:
+                log.info("Ending, because no master can replace this process: %s", reason)
+                return
 
 
 def _absolute(bind: Bind, directory: str) -> Bind:
@@ -122,9 +197,10 @@ def _close(listeners: list[Listener]) -> None:
 def _catch_signals(
     commands: "queue.SimpleQueue[str]",
 ) -> list[tuple[signal.Signals, Any]]:
-    """Have the signals to stop put a command on the queue; the handlers that were there."""
+    """Have signals put a command on the queue; the handlers that were there."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        commands.put("stop")  # SimpleQueue.put may be called from a signal handler
+    def note(number: int, _frame: FrameType | None) -> None:
+        commands.put(_COMMANDS[signal.Signals(number).name])  # made for signal handlers
 
-    return [(number, signal.signal(number, stop)) for number in STOPPING]
+    numbers = [getattr(signal, name) for name in _COMMANDS if hasattr(signal, name)]
+    return [(number, signal.signal(number, note)) for number in numbers]

@@ -7,7 +7,6 @@ one thread, which reads the channel; `runtimes/crew.py` is the other end.
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.intake import Intake
 from nogilserve.runtimes.ledger import Ledger
 from nogilserve.runtimes.spec import Spec
-from nogilserve.supervise.interrupts import STOPPING
+from nogilserve.supervise.interrupts import MASTERS, STOPPING, leave_to_master
 from nogilserve.supervise.serving import leave, open_access_log
 from nogilserve.supervise.words import configure_logging
 
@@ -43,10 +42,8 @@ def main(reference: int | None) -> int:
     else:
         sock = socket.socket(fileno=reference)
         sock.set_inheritable(False)
-    for number in STOPPING:
-        # A terminal or a service manager sends it to all processes: the parent decides. Not
-        # SIG_IGN, which programs started by the application would inherit.
-        signal.signal(number, lambda *_: None)
+    # A terminal or a service manager sends them to all processes: the parent decides.
+    leave_to_master(*STOPPING, *MASTERS)
     return serve_member(sock, process=True)
 
 
@@ -118,6 +115,7 @@ class _Member:
             "snapshot": runtime.snapshot,
             "running": runtime.running,
             "dump_stacks": runtime.dump_stacks,
+            "reopen_log": self._log.reopen if self._log else lambda: None,
         }
         draining = False
         while True:

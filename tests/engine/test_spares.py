@@ -95,3 +95,25 @@ def test_every_offer_is_taken_once() -> None:
     got = [task for tasks in taken for task in tasks]
     assert len(set(got)) == len(got)
     assert set(got) == {task for tasks in accepted for task in tasks}
+
+
+def test_dismissed_thread_leaves() -> None:
+    """The one that has parked for longest goes; the others can still be offered something."""
+    spares = Spares()
+    threads = park_all(spares, 2)
+    spares.dismiss()
+    assert threads[0].result() is None
+    assert spares.offer(nothing)
+    assert threads[1].result() is nothing
+    spares.dismiss()
+    assert spares.park() is None
+    (last,) = park_all(spares, 1)
+    spares.stop()
+    assert last.result() is None
+
+
+def test_dismissal_between_stacking_and_waiting() -> None:
+    """A thread that is let go before it waits does not wait."""
+    spares = Spares()
+    spares._lock = JankyLock(spares.dismiss)  # type: ignore[assignment]
+    assert Running(spares.park).result() is None

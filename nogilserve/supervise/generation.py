@@ -140,7 +140,8 @@ class Body:
             if access_log is not None:
                 access_log.close()
             return 1
-        self._channel.send("ready")
+        how = served["how"] if self._page is not None else runtime.served.how
+        self._channel.send("ready", how=how)
         self._serve(runtime, listeners or [], access_log)
         if access_log is not None:
             access_log.close()

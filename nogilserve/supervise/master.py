@@ -176,6 +176,7 @@ class Master:
             child.served = message["served"]
             self._act(self.machine.loaded(number, now))
         elif name == "ready":
+            child.served["how"] = message["how"]
             self._act(self.machine.ready(number, now))
         elif name == "failed":
             failure = Failure(message["message"], message["kind"], message["detail"])

@@ -23,7 +23,7 @@ __all__ = ["Accepted", "AsyncGateway", "Client", "LoopCore", "LoopSettings"]
 
 _log = logging.getLogger("nogilserve.engine")
 
-BEAT: Final = 0.1
+BEAT: Final = 0.2
 """Seconds between two signs of life of a loop with requests in progress."""
 
 

@@ -1,6 +1,6 @@
 """The watchdog: an event loop that does not turn is reported, with the code that blocks it.
 
-A loop with something in progress gives a sign of life ten times a second (`LoopCore.touch`), an
+A loop with something in progress gives a sign of life five times a second (`LoopCore.touch`), an
 idle one gives none and is not waited for. So looking costs nothing when nothing happens.
 """
 
@@ -46,11 +46,12 @@ class LoopWatch:
         No wake-up is lost: it clears the bell before it looks whether any loop beats, and a loop
         rings after it has begun to.
         """
-        pause = self._seconds / 2
         while not self._stopping:
             self._bell.clear()
             # A loop that begins to beat rings: it is looked at anew from then on.
-            if not self._bell.wait(pause if any(core.beating for core in self._cores) else None):
+            if not self._bell.wait(
+                self._seconds if any(core.beating for core in self._cores) else None
+            ):
                 self.look()
 
     def look(self) -> None:

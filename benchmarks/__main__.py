@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, idle, micro, scaling, targets, wrk
+from benchmarks import compare, idle, micro, runtimes, scaling, targets, wrk
 from benchmarks.report import RESULTS
 from benchmarks.rounds import default_wrk_threads
 from benchmarks.servers import SERVERS
@@ -117,6 +117,22 @@ def _scaling(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _runtimes(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("runtimes", help="threads, subinterpreters and processes: speed and memory")
+    _add_load(parser, duration=2, rounds=3)
+    parser.add_argument("--cores", type=_positive, default=max(2, os.process_cpu_count() or 1))
+    parser.add_argument("--threads", type=_positive, default=16, help="of all cores together")
+    parser.add_argument("--workloads", type=_names({**WORKLOADS}), default=["hello", "flask"])
+    parser.add_argument(
+        "--pythons",
+        type=lambda text: text.split(","),
+        metavar="PATHS",
+        help="interpreters with nogilserve's and the workloads' dependencies, by default this one",
+    )
+    parser.set_defaults(run=runtimes.run)
+    return parser
+
+
 def _micro(add: AddParser) -> argparse.ArgumentParser:
     parser = add("micro", help="the HTTP/1 protocol without sockets, nanoseconds per operation")
     parser.add_argument("--threads", type=_numbers, default=[1, 2])
@@ -129,7 +145,7 @@ def _micro(add: AddParser) -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for define in (_wsgi, _targets, _scaling, _idle, _memory, _micro):
+    for define in (_wsgi, _targets, _scaling, _runtimes, _idle, _memory, _micro):
         define(commands.add_parser).add_argument(
             "--results",
             type=Path,

@@ -2,10 +2,7 @@
 
 import os
 import signal
-import threading
-from collections import Counter
 from collections.abc import Callable
-from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -119,66 +116,3 @@ def test_request_in_flight_is_finished_by_the_old_generation(serve: Start, proje
             assert (response.body, response.get("Connection")) == (b"one", "close")
             one.wait_closed()
     assert ask(server) == "two"
-
-
-class Visitor(threading.Thread):
-    """Asks until it is told to leave. `seen` and `errors` are its own until it has ended;
-    `answers` is read by the test meanwhile, as a hint."""
-
-    def __init__(self, server: Server, kind: str) -> None:
-        super().__init__(name=kind)
-        self.server = server
-        self.kind = kind
-        self.leave = threading.Event()
-        self.seen: Counter[str] = Counter()
-        self.errors: list[str] = []
-        self.answers = 0
-
-    def run(self) -> None:
-        body = os.urandom(300_000)
-        while not self.leave.is_set():
-            try:
-                with self.server.connect(timeout=SECONDS) as client:
-                    while not self.leave.is_set():
-                        if self.kind == "upload":
-                            response = client.request("POST", "/echo", body=body)
-                            assert response.body == body
-                        else:
-                            target = "/slow" if self.kind == "slow" else "/"
-                            response = client.get(target)
-                        assert response.status == 200
-                        self.seen[response.get("Connection")] += 1
-                        self.answers += 1
-                        if response.get("Connection") == "close" or self.kind == "new":
-                            break
-            except (OSError, EOFError, HTTPException, AssertionError) as error:
-                self.errors.append(f"{self.kind}: {error!r}")
-
-
-def test_nothing_is_lost_by_twenty_reloads(serve: Start, project: Path) -> None:
-    """Under full load, with keep-alive, new connections, slow requests and uploads, every
-    request of every client is answered."""
-    server = serve("main:app", "--threads", "8", cwd=project)
-    kinds = ["keep", "keep", "new", "slow", "upload"]
-    visitors = [Visitor(server, kind) for kind in kinds]
-    for visitor in visitors:
-        visitor.start()
-    try:
-        for number in range(2, 22):
-            write(project, str(number))
-            reload(server, number)
-            before = [visitor.answers for visitor in visitors]
-            wait_until(
-                lambda before=before: all(  # type: ignore[misc]
-                    visitor.answers > count for visitor, count in zip(visitors, before, strict=True)
-                ),
-                SECONDS,
-            )
-            assert ask(server) == str(number)
-    finally:
-        for visitor in visitors:
-            visitor.leave.set()
-        for visitor in visitors:
-            visitor.join(SECONDS)
-    assert [error for visitor in visitors for error in visitor.errors] == []
-    assert sum(visitor.seen["close"] for visitor in visitors) >= 20

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -255,6 +256,38 @@ def test_odd_objects_are_not_touched() -> None:
     proxy, kind, pretender = hostile_objects()
     found = found_in(proxy=proxy, kind=kind, pretender=pretender)
     assert found == ["main:proxy.inner[0]"]  # the other one's dictionary cannot be had
+
+
+def test_names_that_are_no_names_are_passed_over() -> None:
+    """Attributes and module names that are other objects than str; a class without a module."""
+
+    class Key(str):
+        __hash__ = str.__hash__
+
+        def __format__(self, spec: str) -> str:
+            raise SystemExit
+
+        __str__ = __repr__ = __format__  # type: ignore[assignment]
+
+    class Nameless:
+        __module__ = Key("x")
+
+    nameless = Nameless()
+    vars(nameless)[Key("lock")] = asyncio.Lock()
+    assert found_in(nameless=nameless, kind=Nameless) == ["main:nameless.…"]
+
+
+def test_lazy_module_stays_unloaded(tmp_path: Path) -> None:
+    """Looking at a module of importlib's LazyLoader does not import it."""
+    path = tmp_path / "lazy.py"
+    path.write_text("raise SystemExit\n")
+    spec = importlib.util.spec_from_file_location("lazy", path)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert find_loop_bound(None, [module]) == []
 
 
 def test_cycles_end_and_each_object_is_reported_once() -> None:

@@ -15,7 +15,13 @@ from types import ModuleType
 from typing import Any, Final
 
 from nogilserve.apps.loopbound_types import EXEMPT, LOOP_BOUND, OPAQUE, TRANSPARENT, UNBOUND_IF
-from nogilserve.apps.reach import is_dunder, raw_attribute, reachable, type_names
+from nogilserve.apps.reach import (
+    is_dunder,
+    module_globals,
+    raw_attribute,
+    reachable,
+    type_names,
+)
 
 __all__ = [
     "LoopBound",
@@ -75,7 +81,7 @@ def find_loop_bound(
     seconds.
     """
     search = _Search(extra)
-    names = {module.__name__ for module in modules}
+    names = {_name(module) for module in modules}
     found = search.run(_roots(app, modules), names)
     found += _channel_layers(search)
     if state is not None:
@@ -96,17 +102,21 @@ def find_of_types(
             table[kind] = next((name for name in type_names(kind) if name in types), "")
         return table[kind]
 
-    names = {module.__name__ for module in modules}
+    names = {_name(module) for module in modules}
     found = reachable(_roots(app, modules), into=lambda value: not entry(value), modules=names)
     return [(entry(value), where, value) for value, where in found if entry(value)]
 
 
+def _name(module: ModuleType) -> str:
+    return str(module_globals(module).get("__name__", ""))
+
+
 def _roots(app: object, modules: Sequence[ModuleType]) -> list[tuple[str, Any]]:
     inside = [
-        (f"{module.__name__}:{name}", value)
+        (f"{_name(module)}:{name}", value)
         for module in modules
-        for name, value in list(vars(module).items())
-        if not is_dunder(name)
+        for name, value in list(module_globals(module).items())
+        if type(name) is str and not is_dunder(name)
     ]
     return [*inside, ("application", app)]
 
@@ -178,7 +188,7 @@ def _channel_layers(search: _Search) -> Iterator[LoopBound]:
     configuration = sys.modules.get("django.conf")
     if "channels.layers" not in sys.modules or configuration is None:
         return
-    layers = raw_attribute(vars(configuration).get("settings"), "_wrapped.CHANNEL_LAYERS")
+    layers = raw_attribute(module_globals(configuration).get("settings"), "_wrapped.CHANNEL_LAYERS")
     for alias, layer in list(layers.items()) if type(layers) is dict else ():
         backend = layer.get("BACKEND") if type(layer) is dict else None
         if type(backend) is str:
@@ -195,7 +205,7 @@ def _installed_folders() -> list[PurePath]:
 
 
 def _is_own(module: ModuleType, installed: Sequence[PurePath]) -> bool:
-    file = vars(module).get("__file__")
+    file = module_globals(module).get("__file__")
     if type(file) is not str:
         return False
     path = PurePath(file)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from time import monotonic
 from typing import Any, Final
 
-__all__ = ["is_dunder", "raw_attribute", "reachable", "type_names"]
+__all__ = ["is_dunder", "module_globals", "raw_attribute", "reachable", "type_names"]
 
 _ATOMS: Final = frozenset(
     {
@@ -35,6 +35,7 @@ _LRU_CACHE: Final = type(functools.cache(lambda: None))
 _mro = type.__dict__["__mro__"].__get__
 _class_dict = type.__dict__["__dict__"].__get__
 _module_of = type.__dict__["__module__"].__get__
+_module_dict = vars(types.ModuleType)["__dict__"].__get__
 _qualname_of = type.__dict__["__qualname__"].__get__
 # Through these even a metaclass that overrides the attributes is not asked.
 
@@ -46,7 +47,21 @@ _Child = tuple[str, Any]
 
 def type_names(kind: type) -> list[str]:
     """ "module:qualname" of every class in the MRO of a type, the type's own first."""
-    return [f"{_module_of(each)}:{_qualname_of(each)}" for each in _mro(kind)]
+    names = []
+    for each in _mro(kind):
+        try:
+            module = _module_of(each)
+        except AttributeError:  # somebody has deleted it
+            continue
+        if type(module) is str:
+            names.append(f"{module}:{_qualname_of(each)}")
+    return names
+
+
+def module_globals(module: types.ModuleType) -> dict[str, Any]:
+    """The globals of a module; one that is loaded lazily is left as it is."""
+    found: dict[str, Any] = _module_dict(module)
+    return found
 
 
 def is_dunder(name: object) -> bool:
@@ -95,7 +110,7 @@ def reachable(
         hidden = transparent(kind)
         for label, child in _children(value, kind, modules):
             if hidden and label == f".{hidden}" and type(child) is dict:
-                queue.extend((node, f".{key}", item) for key, item in _pairs(child))
+                queue.extend((node, _dotted(key), item) for key, item in _pairs(child))
             elif type(child) not in _ATOMS:
                 queue.append((node, label, child))
 
@@ -128,8 +143,8 @@ def _children(value: Any, kind: type, modules: Container[str]) -> Iterator[_Chil
         # The only way to what it has cached; the wrapped function is among it.
         yield from (("() in its cache", item) for item in gc.get_referents(value))
     elif issubclass(kind, type):
-        if _module_of(value) in modules:
-            yield from ((f".{name}", item) for name, item in list(_class_dict(value).items()))
+        if type_names(value)[:1] and type_names(value)[0].partition(":")[0] in modules:
+            yield from ((_dotted(name), each) for name, each in list(_class_dict(value).items()))
         return
     else:
         yield from _items(value, kind)
@@ -199,4 +214,8 @@ def _attributes(value: Any, kind: type) -> Iterator[_Child]:
                 attributes = descriptor.__get__(value)
                 if type(attributes) is dict:
                     pairs = _copied(dict.items, attributes)
-                    yield from ((f".{key}", item) for key, item in pairs)
+                    yield from ((_dotted(key), item) for key, item in pairs)
+
+
+def _dotted(key: object) -> str:
+    return f".{key}" if type(key) is str else ".…"  # str() of anything else would run its code

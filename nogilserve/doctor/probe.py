@@ -9,11 +9,12 @@ import json
 import sys
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nogilserve.apps import FREE_THREADED, gil_is_on, load_app
 from nogilserve.apps.loopbound import application_modules, find_loop_bound, find_of_types
-from nogilserve.apps.reach import raw_attribute
+from nogilserve.apps.reach import module_globals, raw_attribute
 from nogilserve.doctor.slots import declares_no_gil
 from nogilserve.doctor.threadbound import POOLED, THREAD_BOUND
 from nogilserve.errors import AppImportError
@@ -42,7 +43,10 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "culprits": loaded.gil_enabled_by,
         "extensions": _extensions(),
         "imported": sorted({name.partition(".")[0] for name in set(sys.modules) - before}),
-        "sources": [[module.__name__, str(vars(module).get("__file__"))] for module in modules],
+        "sources": [
+            [str(names.get("__name__")), str(names.get("__file__"))]
+            for names in map(module_globals, modules)
+        ],
         "loop_bound": [[each.kind, each.where] for each in bound],
         "thread_bound": [
             [entry, where] for entry, where, _ in find_of_types(loaded.app, modules, THREAD_BOUND)
@@ -79,12 +83,17 @@ def _extensions() -> list[dict[str, Any]]:
     found = []
     modules: list[tuple[str, Any]] = list(sys.modules.items())
     for name, module in modules:
-        spec: Any = getattr(module, "__spec__", None)
+        # Libraries put other things than modules there, some of which answer to any name.
+        spec: Any = module_globals(module).get("__spec__") if _is_module(module) else None
         if not isinstance(getattr(spec, "loader", None), ExtensionFileLoader):
             continue
         standard = name.partition(".")[0] in sys.stdlib_module_names
         found.append({"module": name, "standard": standard, "declares": declares_no_gil(module)})
     return found
+
+
+def _is_module(value: object) -> bool:
+    return issubclass(type(value), ModuleType)
 
 
 def _connections(pool: object, *paths: str) -> int:

@@ -19,7 +19,7 @@ def table(report: Report, width: int = 0) -> str:
     problems = [finding for finding in report.findings if finding.problem]
     notes = [finding for finding in report.findings if not finding.problem]
     lines += [*_findings("Problems", problems, width), *_findings("Worth a look", notes, width)]
-    return "\n".join([*lines, _verdict(report), ""])
+    return "\n".join([*lines, *_wrapped(_verdict(report), width, 0), ""])
 
 
 def _head(report: Report, width: int) -> Iterator[str]:

@@ -25,9 +25,7 @@ def test_sound_application(tmp_path: Path) -> None:
     assert report["python"]["gil_before"] is report["python"]["gil_after"] is False
     assert report["standard_extensions"] > 0
     ended = doctor(tmp_path, "main:app")
-    assert ended.stdout.endswith(
-        "Nothing found that stands between this application and free threading.\n"
-    )
+    assert ended.stdout.endswith("stands between this application and free threading.\n")
     assert ended.stderr == ""
 
 

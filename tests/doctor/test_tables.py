@@ -7,7 +7,6 @@ from nogilserve.doctor.table import table
 from nogilserve.doctor.threadbound import POOLED, THREAD_BOUND
 from tests.test_loopbound_types import LOOK, child
 
-
 # Only in builds of that library that have its C part.
 ELSEWHERE = "mysql.connector.connection_cext:CMySQLConnection"
 

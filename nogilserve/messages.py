@@ -235,6 +235,9 @@ class AsyncExchange(Protocol):
     def prepare(self, status: str, headers: Headers) -> None:
         """As of Exchange."""
 
+    def end_after(self) -> None:
+        """Have this response be the last one of the connection."""
+
     def send_early_hints(self, headers: Headers) -> None:
         """As of Exchange."""
 

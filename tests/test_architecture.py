@@ -68,6 +68,7 @@ NEVER = {
 HOMES = {
     "h11": ["protocols.http1"],
     "wsproto": ["protocols.websocket"],
+    "websockets": ["protocols.websocket"],
     "h2": ["protocols.http2"],
     "jh2": ["protocols.http2"],
     "watchfiles": ["supervise.watch"],

@@ -7,7 +7,6 @@ from nogilserve.config import Config
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import Limits, RequestRecord
-from nogilserve.runtimes.asgi import event_loops
 from nogilserve.runtimes.choose import choose, facts_here
 from nogilserve.runtimes.contract import Runtime, Served, because, quantity
 from nogilserve.runtimes.ledger import Row, RowShares
@@ -59,6 +58,9 @@ def load_here(
         config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
     )
     if loaded.interface == "asgi":
+        # asyncio and WebSockets take time and memory, which a WSGI application need not pay.
+        from nogilserve.runtimes.asgi import event_loops
+
         how = because("runtime threads", reason)
         return event_loops(config, loaded, limits_of(config), record, how, row)
     return _threads(config, loaded, record, row, reason)

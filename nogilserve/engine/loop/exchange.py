@@ -112,6 +112,10 @@ class HttpExchange(Flow):
             self._check()
         self.protocol.prepare(status, headers)
 
+    def end_after(self) -> None:
+        """Have this response be the last one of the connection."""
+        self.protocol.keep_alive = False
+
     def send_early_hints(self, headers: Headers) -> None:
         """103 Early Hints, sent at once; nothing after the final head."""
         self._check()

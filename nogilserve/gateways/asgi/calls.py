@@ -21,7 +21,15 @@ __all__ = [
     "response_headers",
     "status_text",
     "unexpected",
+    "without_connection_fields",
 ]
+
+_CONNECTION_FIELDS: Final = frozenset(
+    (
+        *("connection", "keep-alive", "proxy-connection", "te"),
+        *("trailers", "transfer-encoding", "upgrade"),
+    )
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,6 +61,18 @@ def response_headers(message: Message) -> Headers:
         raise ResponseError(
             f"headers must be pairs of bytes, not {message.get('headers')!r:.200}"
         ) from None
+
+
+def without_connection_fields(headers: Headers) -> tuple[Headers, bool]:
+    """The field lines that are not about the connection, which is the server's business
+    (RFC 9110 §7.6.1), and whether those asked for its end. Applications that were written
+    for other servers send them, to no effect there either.
+    """
+    kept = [(name, value) for name, value in headers if name.lower() not in _CONNECTION_FIELDS]
+    closes = any(
+        name.lower() == "connection" and "close" in value.lower() for name, value in headers
+    )
+    return kept, closes
 
 
 def payload(message: Message, key: str = "body") -> bytes:

@@ -16,6 +16,7 @@ from nogilserve.gateways.asgi.calls import (
     response_headers,
     status_text,
     unexpected,
+    without_connection_fields,
 )
 from nogilserve.messages import AsyncExchange, Headers
 
@@ -112,9 +113,16 @@ class HttpCall:
                 raise
         elif kind == "http.response.start" and self._state == 0:
             status = message["status"]
-            self.exchange.prepare(
-                STATUS_TEXT.get(status) or status_text(status), response_headers(message)
-            )
+            headers = response_headers(message)
+            try:
+                self.exchange.prepare(STATUS_TEXT.get(status) or status_text(status), headers)
+            except ResponseError:
+                kept, closes = without_connection_fields(headers)
+                if len(kept) == len(headers):
+                    raise
+                self.exchange.prepare(status_text(status), kept)
+                if closes:
+                    self.exchange.end_after()
             if message.get("trailers", False):
                 self._with_trailers = True
             self._state = _START

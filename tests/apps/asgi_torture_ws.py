@@ -243,9 +243,10 @@ async def room(scope: Scope, receive: Receive, send: Send, query: Query) -> None
     """What one says, all hear, whatever loop they are on; the first message is the loop's."""
     await _connect(receive)
     await send(ACCEPT)
-    await send({"type": SEND, "text": str(threading.get_ident())})
     with MEMBERS_LOCK:
         MEMBERS[send] = None
+    # Only now: whoever has read it may rely on the membership.
+    await send({"type": SEND, "text": str(threading.get_ident())})
     try:
         while (message := await receive())["type"] == "websocket.receive":
             with MEMBERS_LOCK:

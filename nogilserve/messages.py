@@ -59,6 +59,7 @@ class Request:
         "made_of_it",
         "method",
         "minor",
+        "ordinary",
         "path",
         "query",
         "target",
@@ -99,6 +100,8 @@ class Request:
         self.expect_continue = expect_continue
         self.upgrade = upgrade
         """The Upgrade field when Connection names it (RFC 9110 §7.8), else ""."""
+        self.ordinary = minor > 0 and keep_alive and not expect_continue and method != "HEAD"
+        """The answer may have a body, and need not say anything about the connection."""
         self.kept = False
         """The protocol keeps this object and gives it out again for each head of the same bytes."""
         self.made_of_it: dict[str, Any] | None = None

@@ -128,8 +128,7 @@ class Connection(HttpExchange):
                 self.close(core)
                 return True
             core.counters.received += len(data)
-            self.protocol.receive_data(data)
-            return self.advance(core)
+            return self.advance(core, data)
         if state == BODY:
             return self._read_body(core)
         if state == WRITING:
@@ -138,12 +137,19 @@ class Connection(HttpExchange):
             self._linger_on(core)
         return True
 
-    def advance(self, core: Core) -> bool:
-        """Run the requests that are complete. False: the core was lost."""
+    def advance(self, core: Core, data: bytes | None = None) -> bool:
+        """Run the requests that are complete, with what has just come, b"" for the client's end.
+        False: the core was lost.
+        """
         protocol = self.protocol
-        for _ in range(_AT_ONCE):
+        turns = _AT_ONCE
+        while turns:
             try:
-                request = protocol.next_request()
+                if data is None:
+                    request = protocol.next_request()
+                else:
+                    request = protocol.receive_request(data)
+                    data = None
                 if self.origins is not None and request is not self.judged:
                     request = judge(self, request) if request is not None else None
             except ProtocolError as exc:
@@ -173,8 +179,9 @@ class Connection(HttpExchange):
                 return False
             if self.busy or self.state != HEAD:
                 return True
-            if not protocol.buffered and not protocol.eof:
+            if not protocol.buffer and not protocol.eof:
                 return True
+            turns -= 1
         core.submit(self.resume)
         return True
 
@@ -358,7 +365,8 @@ class Connection(HttpExchange):
         if self._lazy:
             self._lazy = False
             core.lazy.release()
-        self._drop_body()
+        if self._body is not None:
+            self._drop_body()
         if self.broken:
             self.close(core)
         elif self._outbox is None:
@@ -488,8 +496,7 @@ class Connection(HttpExchange):
             self.close(core)
             return True
         core.counters.received += len(data)
-        self.protocol.receive_data(data)
-        return self.advance(core)
+        return self.advance(core, data)
 
     def close(self, core: Core) -> None:
         """End the connection. The caller holds the core's lock; the request is over."""

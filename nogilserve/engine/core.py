@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic, time
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, cast
 
 from nogilserve.engine.body import NoBody
 from nogilserve.engine.counters import Counters
@@ -144,7 +144,7 @@ class Core:
         """Bytes of responses in memory that wait for their clients."""
         self.lazy = lazy
         """Permissions to call the application before the body is there; shared by all cores."""
-        self.no_body = NoBody()
+        self.no_body: BinaryIO = cast(BinaryIO, NoBody())
         self.stopping = False
         """Connections end after their next response."""
         self.patient = False

@@ -7,7 +7,7 @@ memory and spool are full.
 
 import io
 import socket
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 from nogilserve.engine.body import BodyStore, LazyBody
 from nogilserve.engine.core import Core
@@ -97,10 +97,10 @@ class HttpExchange(Recorded):
 
     def open_body(self) -> BinaryIO:
         """The request body from its beginning; closed by the engine."""
+        if not self.request.body:
+            return self.core.no_body
         if self._body is not None:
             return self._body.open()
-        if not self.request.body:
-            return cast(BinaryIO, self.core.no_body)
         return io.BufferedReader(LazyBody(self._fetch), RECV)
 
     def _fetch(self) -> bytes:

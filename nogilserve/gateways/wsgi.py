@@ -141,10 +141,12 @@ class _Response:
             raise ResponseError("start_response was called a second time without exc_info")
         self.exchange.prepare(status, headers)
         self.started = True
-        return self.write
+        return self
 
-    def write(self, data: bytes) -> None:
-        """The imperative `write` callable of PEP 3333."""
+    def __call__(self, data: bytes) -> None:
+        """The imperative `write` callable of PEP 3333: hardly anybody calls it, so that not even
+        a bound method is made for it.
+        """
         self.pass_on(data, alone=False)
 
     def pass_on(self, data: object, *, alone: bool) -> None:

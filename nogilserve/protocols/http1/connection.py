@@ -125,9 +125,7 @@ class Http1Connection(Receiver):
             and (declared is None or declared == size)
             and self.keep_alive
             and request is not None
-            and request.minor
-            and not request.expect_continue
-            and request.method != "HEAD"
+            and request.ordinary
         ):
             self.head_sent = True
             self._prepared = 0

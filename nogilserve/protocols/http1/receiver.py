@@ -24,7 +24,6 @@ class Receiver:
 
     __slots__ = (
         "_body_left",
-        "_buffer",
         "_chunks",
         "_empty_lines",
         "_failed",
@@ -38,6 +37,7 @@ class Receiver:
         "_request",
         "_start",
         "_tables",
+        "buffer",
         "eof",
         "keep_alive",
         "refused_line",
@@ -52,7 +52,8 @@ class Receiver:
         self._longest_fast = min(limits.request_line, limits.field_size, limits.head - 4)
         self._most_fields = limits.fields
         self._most_body = limits.body
-        self._buffer: bytes | bytearray = b""
+        self.buffer: bytes | bytearray = b""
+        """What has come; empty when all of it was used up. Not for others to change."""
         self._start = 0
         """Offset in the buffer of what was not used up yet; less than its size, or both 0."""
         self._reader: HeadReader | None = None
@@ -78,24 +79,42 @@ class Receiver:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes of the peer; b"" means that it has closed its sending side."""
-        if not self._buffer:
+        if not self.buffer:
             if data:
                 if self._failed is None:
-                    self._buffer = data
+                    self.buffer = data
             else:
                 self.eof = True
             return
         if not data:
             self.eof = True
             return
-        buffer = self._buffer
+        buffer = self.buffer
         if isinstance(buffer, bytearray):
             del buffer[: self._start]
         else:
             # Pieces are collected in a bytearray, which grows and shrinks without copying.
-            self._buffer = buffer = bytearray(memoryview(buffer)[self._start :])
+            self.buffer = buffer = bytearray(memoryview(buffer)[self._start :])
         self._start = 0
         buffer += data
+
+    def receive_request(self, data: bytes) -> Request | None:
+        """As receive_data(), then next_request(); quicker where `data` is a head that is kept."""
+        if (
+            len(data) == self._last_size
+            and not self.buffer
+            and self._request is None
+            and self._failed is None
+        ):
+            request = self._tables.recent.get(data)
+            if request is not None:
+                self._empty_lines = 0
+                if not request.keep_alive:
+                    self.keep_alive = False
+                self._request = request
+                return request
+        self.receive_data(data)
+        return self.next_request()
 
     def next_request(self) -> Request | None:
         """The next request, or None when more bytes are needed (with `eof`: none will come).
@@ -105,14 +124,14 @@ class Receiver:
         """
         if self._failed is not None or self._request is not None:
             raise self._not_now()
-        buffer = self._buffer
+        buffer = self.buffer
         if not buffer:
             return None
         request = None
         if len(buffer) == self._last_size and isinstance(buffer, bytes):
             request = self._tables.recent.get(buffer)
         if request is not None:
-            self._buffer = b""
+            self.buffer = b""
             self._start = 0
             self._empty_lines = 0
         else:
@@ -168,12 +187,12 @@ class Receiver:
                 return None
             self._reader = reader = HeadReader(self._limits)
         start = self._start
-        size = reader.advance(self._buffer, start)
+        size = reader.advance(self.buffer, start)
         if size < 0:
             if self.eof:
                 raise ProtocolError(400, "incomplete request head", "RFC 9112 §8")
             return None
-        head = bytes(memoryview(self._buffer)[start : start + size])
+        head = bytes(memoryview(self.buffer)[start : start + size])
         request = None
         if size - 4 <= self._longest_fast:
             # Perhaps it was only cut: the fast path is quicker.
@@ -190,7 +209,7 @@ class Receiver:
         """Pass over empty lines before the request line (RFC 9112 §2.2), but not for ever.
         Whether a request line has begun."""
         start = self._start
-        while (rest := bytes(self._buffer[start : start + 2])) == b"\r\n":
+        while (rest := bytes(self.buffer[start : start + 2])) == b"\r\n":
             if self._empty_lines == _MOST_EMPTY_LINES:
                 raise ProtocolError(400, "empty lines instead of a request", "RFC 9112 §2.2")
             self._empty_lines += 1
@@ -209,8 +228,8 @@ class Receiver:
             self._chunks = ChunkedDecoder(self._limits)
 
     def _use_up(self, until: int) -> None:
-        if until == len(self._buffer):
-            self._buffer = b""
+        if until == len(self.buffer):
+            self.buffer = b""
             self._start = 0
         else:
             self._start = until
@@ -220,10 +239,10 @@ class Receiver:
         self._failed = (error.status, error.message, error.section)
         if self._request is None and not self.refused_line:
             start = self._start
-            line = bytes(memoryview(self._buffer)[start : start + _LOGGED_LINE])
+            line = bytes(memoryview(self.buffer)[start : start + _LOGGED_LINE])
             self.refused_line = line.partition(b"\r\n")[0].decode("latin-1")
         self.keep_alive = False
-        self._buffer = b""
+        self.buffer = b""
         self._start = 0
         self._reader = None
         return error
@@ -241,7 +260,7 @@ class Receiver:
         if left:
             start = self._start
             # No copy is made of bytes that are taken whole.
-            piece = bytes(self._buffer[start : start + left])
+            piece = bytes(self.buffer[start : start + left])
             if piece:
                 self._body_left = left - len(piece)
                 self._use_up(start + len(piece))
@@ -250,7 +269,7 @@ class Receiver:
             return b""
         else:
             try:
-                piece, used = self._chunks.decode(self._buffer, self._start)
+                piece, used = self._chunks.decode(self.buffer, self._start)
             except ProtocolError as error:
                 raise self._fail(error) from None
             self._use_up(used)
@@ -279,8 +298,8 @@ class Receiver:
     def take_trailing(self) -> bytes:
         """The bytes behind the request, for the protocol that was upgraded to. The connection
         is not used for HTTP afterwards."""
-        trailing = bytes(memoryview(self._buffer)[self._start :])
-        self._buffer = b""
+        trailing = bytes(memoryview(self.buffer)[self._start :])
+        self.buffer = b""
         self._start = 0
         self.keep_alive = False
         return trailing
@@ -288,15 +307,15 @@ class Receiver:
     @property
     def buffered(self) -> int:
         """Bytes received that were not used up yet."""
-        return len(self._buffer) - self._start
+        return len(self.buffer) - self._start
 
     @property
     def head_started(self) -> bool:
         """Whether some bytes of an incomplete request head are waiting."""
-        return self._request is None and bool(self._buffer)
+        return self._request is None and bool(self.buffer)
 
     def _body_begun(self, request: Request) -> bool:
         """Whether any part of the request body has arrived."""
         if self._chunks is not None and self._chunks.begun:
             return True
-        return bool(self._buffer) or -1 < self._body_left < request.body
+        return bool(self.buffer) or -1 < self._body_left < request.body

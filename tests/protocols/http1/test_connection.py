@@ -545,7 +545,7 @@ def test_an_idle_connection_is_small() -> None:
     assert sys.getsizeof(connection) + sys.getsizeof(connection._host) < 600
     parts = (connection._request, connection._chunks, connection._reader, connection._fields)
     assert parts == (None, None, None, None)
-    assert (connection.prepared_head, connection._buffer) == ("", b"")
+    assert (connection.prepared_head, connection.buffer) == ("", b"")
 
 
 FIELD_NAMES = st.sampled_from(["Content-Type", "X-Own", "Set-Cookie", "x_y", "ETag", "Vary"])

@@ -7,7 +7,7 @@ import pytest
 from nogilserve.errors import ProtocolError, TruncatedBody
 from nogilserve.messages import CHUNKED, Limits
 from nogilserve.protocols.http1 import Http1Connection, Tables
-from tests.protocols.http1.replay import COMMON, replay
+from tests.protocols.http1.replay import COMMON, fields, replay
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -153,6 +153,33 @@ class TestHead:
         assert [request.kept for request in received] == [False, True, True, True]
         assert received[0] is not received[1]
         assert received[1] is received[2] is received[3]
+
+    def test_both_ways_to_receive(self) -> None:
+        """receive_request() is receive_data() and next_request(): for whole, kept, cut heads and
+        (the last two) where a request is under way."""
+        inputs = [GET, GET, GET, GET[:9], GET[9:], GET, GET + GET, GET, b""]
+        outcomes = []
+        for at_once in (False, True):
+            connection = Http1Connection(Limits(), Tables())
+            seen: list[object] = []
+            for number, data in enumerate(inputs):
+                try:
+                    if at_once:
+                        request = connection.receive_request(data)
+                    else:
+                        connection.receive_data(data)
+                        request = connection.next_request()
+                except RuntimeError as error:
+                    request = None
+                    seen.append(str(error))
+                seen.append((request and fields(request), connection.eof, connection.buffered))
+                if request is not None and number < 6:
+                    connection.prepare("200 OK", [])
+                    connection.whole(b"", COMMON)
+                    assert connection.next_cycle()
+            outcomes.append(seen)
+        assert sum(isinstance(what, str) for what in outcomes[0]) == 2
+        assert outcomes[0] == outcomes[1]
 
     def test_repeated_bodies(self) -> None:
         """A repeated head with a body is read with its body every time."""

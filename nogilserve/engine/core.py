@@ -338,6 +338,8 @@ class Core:
         self._next_second = now // 1 + 1
         wall = time()
         self.common = date_line(wall) + self._server_line
+        if self.tables is not None:
+            self.tables.try_again()
         for item in self.wheel.expire(now):
             try:
                 item.on_deadline(self)

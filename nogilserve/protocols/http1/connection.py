@@ -13,7 +13,7 @@ from nogilserve.errors import ProtocolError, ResponseError
 from nogilserve.messages import Headers, Limits, Request
 from nogilserve.protocols.http1 import response
 from nogilserve.protocols.http1.receiver import Receiver
-from nogilserve.protocols.http1.tables import Tables
+from nogilserve.protocols.http1.tables import KnownHead, Tables
 
 __all__ = ["Http1Connection"]
 
@@ -45,6 +45,7 @@ class Http1Connection(Receiver):
         "_code",
         "_continued",
         "_fields",
+        "_known",
         "_mode",
         "_prepared",
         "_response_left",
@@ -60,6 +61,8 @@ class Http1Connection(Receiver):
         self._prepared = _NONE
         self.prepared_head = ""
         """Status line and field lines of the prepared head, without Content-Length."""
+        self._known: KnownHead | None = None
+        """What is kept of an ordinary head that was prepared before."""
         self._code = 0
         self._fields: response.Fields | None = None
         """The fields of a special head."""
@@ -81,6 +84,20 @@ class Http1Connection(Receiver):
             raise ResponseError("the response was already started")
         tables = self._tables
         try:
+            key = None
+            hope = tables.hope
+            if hope > 0 and type(headers) is list:
+                key = (status, *headers)
+                known = tables.heads.get(key)
+                if known is not None:
+                    if hope < 64:
+                        tables.hope = hope + 1
+                    self._known = known
+                    self.prepared_head = known.text
+                    self.declared_length = known.declared
+                    self._prepared = _ORDINARY
+                    return
+                tables.hope = hope - 1
             text = tables.status_lines[status]
             kinds = tables.kinds
             declared = None
@@ -96,6 +113,7 @@ class Http1Connection(Receiver):
                 else:
                     break
             else:
+                self._known = None if key is None else tables.remember_head(key, text, declared)
                 self.prepared_head = text
                 self.declared_length = declared
                 self._prepared = _ORDINARY
@@ -130,8 +148,16 @@ class Http1Connection(Receiver):
             self.head_sent = True
             self._prepared = 0
             self._mode = _ENDED
-            text = f"{self.prepared_head}Content-Length: {size}\r\n"
-            return b"".join((text.encode("latin-1"), common, b"\r\n", body))
+            known = self._known
+            if known is not None:
+                # One attribute, read once: another thread may send the same head.
+                last = known.last
+                if last[0] == size:
+                    return b"".join((last[1], common, b"\r\n", body))
+            first = f"{self.prepared_head}Content-Length: {size}\r\n".encode("latin-1")
+            if known is not None:
+                known.last = (size, first)
+            return b"".join((first, common, b"\r\n", body))
         head = self.head(size, common)
         # No ResponseError can come from here on: head() has compared the lengths.
         return head + self.data(body) + self.end()
@@ -334,6 +360,7 @@ class Http1Connection(Receiver):
                 return False
             self._chunks = None
         self._request = None
+        self._known = None
         self._fields = None
         self._continued = False
         self._mode = _NOTHING_SENT

@@ -224,19 +224,49 @@ _LONGEST_RECENT: Final = 2048
 """Bytes; together at most 128 KiB of heads per core."""
 
 
+_LONGEST_ANSWER: Final = 512
+"""Characters of a response head that is kept."""
+
+
+class KnownHead:
+    """An ordinary response head that an application has prepared before.
+
+    Any thread that runs a request of the core. Only `last` is changed, and as a whole.
+    """
+
+    __slots__ = ("declared", "last", "text")
+
+    def __init__(self, text: str, declared: int | None) -> None:
+        self.text = text
+        """Status line and field lines, without Content-Length."""
+        self.declared = declared
+        """Content-Length as the application gave it."""
+        self.last: tuple[int, bytes] = (-1, b"")
+        """The body's size, and the head for it as far as Content-Length, when it was sent last."""
+
+
 class Tables:
     """The look-up tables of one core, about 20 KiB.
 
     Owner: the core that made it. A thread that finishes a request of that core (hand-off) reads
-    `kinds` and `status_lines`, which are not written after they were made.
+    `kinds` and `status_lines`, which are not written after they were made, and uses `heads` and
+    `remember_head`: single operations of a dictionary, and what it holds is right in any order.
     """
 
-    __slots__ = ("kinds", "recent", "request_names", "status_lines")
+    __slots__ = ("_once", "heads", "hope", "kinds", "recent", "request_names", "status_lines")
 
     def __init__(self) -> None:
         self.recent: dict[bytes, Request] = {}
         """Heads without a body that a connection has sent at least twice, as they came: clients
         that poll send the same bytes again and again. Only the core's driver comes here."""
+        self.heads: dict[object, KnownHead] = {}
+        """Status and fields of responses, when they came twice in a row → what was made of them:
+        many applications say the same about each of their answers."""
+        self.hope = 64
+        """How often `heads` may fail before it is no longer asked: looking up costs as much as it
+        saves. At most 64; more hits than misses keep it up. A hint, threads may miscount."""
+        self._once: object = None
+        """Status and fields of the response before."""
         self.request_names = _spellings(_REQUEST_NAMES) | _ODD_SPELLINGS
         """Field name as peers spell it → lower case."""
         self.kinds: dict[str, int] = dict.fromkeys(_spellings(_RESPONSE_NAMES), PLAIN)
@@ -258,3 +288,22 @@ class Tables:
                 self.recent.clear()
             request.kept = True
             self.recent[head] = request
+
+    def try_again(self) -> None:
+        """Once a second: the application may have changed its ways."""
+        if self.hope < 8:
+            self.hope = 8
+
+    def remember_head(
+        self, key: tuple[object, ...], text: str, declared: int | None
+    ) -> KnownHead | None:
+        """Keep an ordinary response head, if it is the same as that of the response before."""
+        if key != self._once:
+            self._once = key
+            return None
+        if len(text) > _LONGEST_ANSWER:
+            return None
+        if len(self.heads) >= _MOST_RECENT:
+            self.heads.clear()
+        known = self.heads[key] = KnownHead(text, declared)
+        return known

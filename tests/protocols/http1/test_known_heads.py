@@ -1,0 +1,171 @@
+"""Response heads that were made before: nothing but the time may show that they are kept."""
+
+import threading
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from nogilserve.errors import ResponseError
+from nogilserve.messages import Headers, Limits
+from nogilserve.protocols.http1 import Http1Connection, Tables
+from tests.protocols.http1.replay import COMMON
+
+TEXT: Headers = [("Content-Type", "text/plain")]
+REQUESTS = [
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+]
+FIELDS: list[Headers] = [
+    [],
+    TEXT,
+    [("Content-Type", "text/html"), ("Vary", "Cookie")],
+    [("Content-Type", "text/plain"), ("Content-Length", "2")],
+    [("Date", "Sun, 06 Nov 1994 08:49:37 GMT")],
+    [("X-Own", "é")],
+    [("X-Bad", "a\r\nb")],
+]
+
+type Answer = tuple[bytes, str, Headers, bytes, bool]
+
+ANSWERS = st.tuples(
+    st.sampled_from(REQUESTS),
+    st.sampled_from(["200 OK", "404 Not Found", "204 No Content", "299 Odd", "1000 X"]),
+    st.sampled_from(FIELDS),
+    st.sampled_from([b"", b"hi", b"hello", b"x" * 300]),
+    st.booleans(),
+)
+
+
+def answered(tables: Tables, answer: Answer) -> bytes | str:
+    """The bytes of an answer, or what is said against it."""
+    request, status, fields, body, at_once = answer
+    connection = Http1Connection(Limits(), tables)
+    connection.receive_data(request)
+    assert connection.next_request() is not None
+    try:
+        connection.prepare(status, list(fields))
+        declared = connection.declared_length
+        if at_once:
+            data = connection.whole(body, COMMON)
+        else:
+            data = connection.head(None, COMMON) + connection.data(body) + connection.end()
+    except ResponseError as error:
+        return str(error)
+    return b"%r %r %b" % (declared, connection.next_cycle(), data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ANSWERS, max_size=12).map(lambda answers: answers * 3))
+@example([(REQUESTS[0], "200 OK", TEXT, body, True) for body in (b"hi", b"hi", b"hi", b"hello")])
+def test_answers_are_the_same(answers: list[Answer]) -> None:
+    """Whatever was answered before, an answer is that of a server that has just started."""
+    tables = Tables()
+    for answer in answers:
+        assert answered(tables, answer) == answered(Tables(), answer)
+
+
+def test_head_is_kept_when_it_comes_twice_in_a_row() -> None:
+    """One that differs each time is not worth it."""
+    tables = Tables()
+    for number in range(10):
+        answered(tables, (REQUESTS[0], "200 OK", [("ETag", f'"{number}"')], b"", True))
+    assert not tables.heads
+    for _ in range(2):
+        answered(tables, (REQUESTS[0], "200 OK", TEXT, b"", True))
+    assert list(tables.heads) == [("200 OK", *TEXT)]
+
+
+def test_gives_up_where_heads_never_come_again() -> None:
+    """Looking them up would only cost time; once a second it is tried again."""
+    tables = Tables()
+
+    def answer(value: int) -> None:
+        answered(tables, (REQUESTS[0], "200 OK", [("ETag", str(value))], b"", True))
+
+    for number in range(100):
+        answer(number)
+    for _ in range(3):
+        answer(0)
+    assert not tables.heads
+    tables.try_again()
+    for _ in range(3):
+        answer(0)
+    assert len(tables.heads) == 1
+    for _ in range(100):
+        answer(0)
+    assert tables.hope == 64
+
+
+def test_prepared_again() -> None:
+    """Of a kept head nothing is left when another one is prepared after all."""
+    tables = Tables()
+    for _ in range(3):
+        answered(tables, (REQUESTS[0], "200 OK", TEXT, b"hi", True))
+    for fields in FIELDS[2:6]:
+        connection = Http1Connection(Limits(), tables)
+        connection.receive_data(REQUESTS[0])
+        connection.next_request()
+        connection.prepare("200 OK", TEXT)
+        connection.prepare("404 Not Found", fields)
+        fresh = answered(Tables(), (REQUESTS[0], "404 Not Found", fields, b"hi", True))
+        assert isinstance(fresh, bytes)
+        assert fresh.endswith(b" True " + connection.whole(b"hi", COMMON))
+
+
+def test_list_is_not_kept() -> None:
+    """An application that changes the list it has passed changes nothing that is kept."""
+    tables = Tables()
+    fields: Headers = [("Content-Type", "text/plain")]
+    for value in ("text/plain", "text/plain", "text/plain", "text/html", "text/plain"):
+        fields[0] = ("Content-Type", value)
+        connection = Http1Connection(Limits(), tables)
+        connection.receive_data(REQUESTS[0])
+        connection.next_request()
+        connection.prepare("200 OK", fields)
+        fields.clear()
+        assert b": %b\r\n" % value.encode() in connection.whole(b"", COMMON)
+        fields.append(("", ""))
+
+
+@pytest.mark.parametrize("size", [1, 2000])
+def test_what_is_kept_is_bounded(size: int) -> None:
+    """However many heads an application sends again and again, and however long they are."""
+    tables = Tables()
+    for number in range(400):
+        tables.try_again()
+        fields = [("ETag", f"{number:0{size}}")]
+        for _ in range(3):
+            answer = answered(tables, (REQUESTS[0], "200 OK", fields, b"", True))
+            assert isinstance(answer, bytes)
+            assert f"{number:0{size}}\r\n".encode() in answer
+    assert len(tables.heads) <= 64
+    assert bool(tables.heads) is (size == 1)
+
+
+def test_two_threads_send_the_same_head() -> None:
+    """A request of the core that another thread runs may use a head at the same moment: each
+    answer has the length of its own body, though only the last length is kept."""
+    tables = Tables()
+    begin = threading.Barrier(2)
+    wrong: list[bytes | str] = []
+
+    def answer(body: bytes) -> None:
+        expected = answered(Tables(), (REQUESTS[0], "200 OK", TEXT, body, True))
+        begin.wait(10)
+        for number in range(3000):
+            tables.try_again()
+            fields = TEXT if number % 50 else [("ETag", str(number))]  # `heads` is cleared, too
+            got = answered(tables, (REQUESTS[0], "200 OK", fields, body, True))
+            if fields is TEXT and got != expected:
+                wrong.append(got)
+
+    threads = [threading.Thread(target=answer, args=(b"x" * size,)) for size in (1, 22)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert not wrong

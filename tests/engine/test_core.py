@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from nogilserve.engine import core as core_module
+from nogilserve.engine import giveway
 from nogilserve.engine.core import Core
 from nogilserve.engine.poller import POLLERS
 from nogilserve.engine.wheel import NEVER
@@ -118,7 +118,7 @@ def test_core_gives_way_before_it_waits(poller: str, monkeypatch: pytest.MonkeyP
             else:
                 rig.core.submit(lambda core: False)  # ends the drive
 
-        monkeypatch.setattr(core_module, "give_way", give_way)
+        monkeypatch.setattr(giveway, "give_way", give_way)
         turns = rig.core.turns
         assert not rig.core.drive(home=True)
         assert ways == [True, True]
@@ -150,8 +150,8 @@ def test_core_does_not_give_way_to_those_who_compute(monkeypatch: pytest.MonkeyP
             assert done.wait(SECONDS)
             done.clear()
 
-        monkeypatch.setattr(core_module, "monotonic", lambda: monotonic() + late)
-        monkeypatch.setattr(core_module, "give_way", give_way)
+        monkeypatch.setattr(giveway, "monotonic", lambda: monotonic() + late)
+        monkeypatch.setattr(giveway, "give_way", give_way)
         with Running(lambda: core.drive(home=True)):
             for _ in range(3):
                 wait_once()

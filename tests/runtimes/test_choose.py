@@ -77,9 +77,7 @@ def test_module_of_no_distribution() -> None:
     assert origin.advice == "it does not declare that it is safe without the GIL"
 
 
-def test_namespace_shared_by_distributions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_namespace_shared_by_distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where two distributions share a top-level name, the files decide."""
     for name, module in (("acme-one", "one"), ("acme-two", "two")):
         folder = tmp_path / f"{name.replace('-', '_')}-1.dist-info"

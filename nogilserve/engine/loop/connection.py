@@ -112,9 +112,10 @@ class HttpConnection(HttpExchange):
                 data = self._read_preamble(self._preamble, data)
                 if not data:
                     return
-            self.protocol.receive_data(data)
-            if not self.congested:
-                self._advance()
+            if self.congested:
+                self.protocol.receive_data(data)
+            else:
+                self._advance(data)
         elif state == RUNNING:
             protocol = self.protocol
             protocol.receive_data(data)
@@ -185,14 +186,18 @@ class HttpConnection(HttpExchange):
 
     # ---- requests
 
-    def _advance(self) -> None:
-        """Run the requests that are complete."""
+    def _advance(self, data: bytes | None = None) -> None:
+        """Run the requests that are complete, with what has just come."""
         protocol, core = self.protocol, self.core
         self._advancing = True
         try:
             for _ in range(_AT_ONCE):
                 try:
-                    request = protocol.next_request()
+                    if data is None:
+                        request = protocol.next_request()
+                    else:
+                        request = protocol.receive_request(data)
+                        data = None
                     if (
                         request is not None
                         and self.origins is not None
@@ -215,7 +220,7 @@ class HttpConnection(HttpExchange):
                 self._begin(request)
                 if self.state != HEAD or self.congested:
                     return
-                if not protocol.buffered and not protocol.eof:
+                if not protocol.buffer and not protocol.eof:
                     return
         finally:
             self._advancing = False
@@ -306,7 +311,7 @@ class HttpConnection(HttpExchange):
                 core.enter(self)
         if core.stopping:
             self.stop()  # and the client was told that the connection stays
-        elif not self._advancing and (protocol.buffered or protocol.eof):
+        elif not self._advancing and (protocol.buffer or protocol.eof):
             self._advance_soon()
 
     def _end_after_response(self) -> None:

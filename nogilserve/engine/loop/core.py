@@ -345,6 +345,7 @@ class LoopCore:
         if now >= self.next_second:
             self.next_second = now // 1 + 1
             self.common = date_line(time()) + self._server_line
+            self.tables.try_again()
 
 
 def _nobody() -> None:

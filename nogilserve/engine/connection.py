@@ -20,6 +20,7 @@ from nogilserve.engine.outbox import Outbox
 from nogilserve.engine.poller import READ, WRITE
 from nogilserve.engine.proxied import judge
 from nogilserve.engine.scheduler import TICK
+from nogilserve.engine.timeouts import Abandoned, Turn
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ProtocolError, TruncatedBody
 from nogilserve.messages import CHUNKED
@@ -290,6 +291,9 @@ class Connection(HttpExchange):
             core.ring()
         try:
             gateway(self)
+        except Abandoned:
+            self._was_blocked(core, call)
+            return False
         except BaseException:
             self._gateway_raised()
         ended = monotonic()
@@ -326,6 +330,8 @@ class Connection(HttpExchange):
         began = monotonic()
         try:
             gateway(self)
+        except Abandoned:
+            return
         except BaseException:
             self._gateway_raised()
         long = monotonic() - began > TICK
@@ -348,6 +354,15 @@ class Connection(HttpExchange):
         """A request that ran in a thread which lost the core meanwhile is finished."""
         self._after(core, monotonic())
         return self._go_on(core)
+
+    def time_out(self, turn: Turn, core: Core) -> bool:
+        """The application was given up (see `engine.timeouts`): answer in its place."""
+        self.busy = False
+        core.counters.requests += 1
+        body, self._body = self._body, None
+        turn.keep(body)
+        self.refuse(core, ProtocolError(504, "the application took too long to begin its response"))
+        return True
 
     def _go_on(self, core: Core) -> bool:
         protocol = self.protocol

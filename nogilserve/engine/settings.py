@@ -32,6 +32,8 @@ class Settings:
     """Between two pieces of a request body."""
     write_timeout: float = 60.0
     """Without the client taking a byte of the response."""
+    timeout: float = 0.0
+    """Until the application begins its response; 0: for ever."""
     server_header: bool = True
     """Whether responses say `Server: nogilserve`."""
     proxies: ProxyRules = field(default_factory=ProxyRules)

@@ -81,6 +81,7 @@ def _threads(
         head_timeout=config.header_timeout,
         body_timeout=config.body_timeout,
         write_timeout=config.write_timeout,
+        timeout=config.timeout,
         server_header=config.server_header,
         proxies=proxies_of(config),
         record=record,

@@ -2,11 +2,13 @@
 
 import contextvars
 import gc
+import itertools
 import logging
 import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -19,6 +21,7 @@ from nogilserve.engine.counters import total
 from nogilserve.engine.preamble import Beginning
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
+from nogilserve.engine.timeouts import Home, Watch
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.stacks import write_stacks
 
@@ -51,7 +54,13 @@ class ThreadRuntime:
         self._shares = shares or Shares(settings.cores)
         # A client that sends its body while the application waits for it holds a thread; half of
         # the threads stay free of such clients.
-        self._lazy = threading.Semaphore(max(1, settings.threads // 2))
+        lazy = max(1, settings.threads // 2)
+        self._watch: Watch | None = None
+        if settings.timeout:
+            lazy = 0  # nobody but the core may touch a connection whose application is given up
+            self._watch = Watch(settings.timeout, self._replace, self._spares.dismiss)
+            settings = replace(settings, gateway=self._watch.wrap(settings.gateway))
+        self._lazy = threading.Semaphore(lazy)
         self._settings = settings
         self._cores: list[Core] = []
         self._monitor = Monitor(self._cores, self._spares)
@@ -65,12 +74,14 @@ class ThreadRuntime:
             daemon(self._spare, f"spare-{index}")
             for index in range(settings.threads - settings.cores)
         ]
-        self._spare_threads = self._added = len(self._others)
+        self._spare_threads = len(self._others)
+        self._numbers = itertools.count(self._spare_threads)
         self._watcher = daemon(self._monitor.run, "monitor")
         self._acceptors: list[tuple[Core, Acceptor]] = []
         self._stopped = threading.Semaphore(0)
         """Released once by each acceptor that has stopped."""
         self._on_stopped: Callable[[], None] = lambda: None
+        self._time_keeper: threading.Thread | None = None
         self._draining = self._patient = False
 
     def start(self, listeners: Sequence[ListeningSocket]) -> None:
@@ -95,6 +106,9 @@ class ThreadRuntime:
         self._complete.set()
         for thread in (*self._others, self._watcher):
             thread.start()
+        if self._watch is not None:
+            self._time_keeper = daemon(self._watch.run, "timeouts")
+            self._time_keeper.start()
 
     def accept(self, listeners: Sequence[ListeningSocket]) -> None:
         """After `start`: watch these listening sockets too."""
@@ -142,7 +156,10 @@ class ThreadRuntime:
                 return False
         self._spares.stop()
         self._monitor.stop()
-        for thread in (*self._others, self._watcher):
+        if self._watch is not None:
+            self._watch.stop()
+        last = [self._watcher, *filter(None, [self._time_keeper])]
+        for thread in (*list(self._others), *last):
             thread.join(max(deadline - monotonic(), 0))
             if thread.is_alive():
                 return False
@@ -158,13 +175,9 @@ class ThreadRuntime:
         """
         spare = max(self._spare_threads + change, 0)
         for _ in range(self._spare_threads, spare):
-            self._added += 1
-            thread = daemon(self._spare, f"spare-{self._added}")
-            self._others.append(thread)
-            thread.start()
+            self._start(self._spare)
         for _ in range(spare, self._spare_threads):
             self._spares.dismiss()
-        self._others = [thread for thread in self._others if thread.is_alive()]
         self._spare_threads = spare
         return self._settings.cores + spare
 
@@ -184,6 +197,7 @@ class ThreadRuntime:
         """The counters of all cores together. Any thread."""
         now = total(core.counters for core in self._cores)
         now["active"] = sum(core.calls - core.counters.requests for core in self._cores)
+        now["stuck"] = self._watch.stuck if self._watch is not None else 0
         now["connections"] = sum(self._shares.counts())
         now["idle"] = now["connections"] - now["active"]
         return now
@@ -229,6 +243,24 @@ class ThreadRuntime:
                     core.lock.release()
                     return
                 core.leave_to_help()
+
+    def _replace(self, core: Home) -> None:
+        """Start a thread in place of one that is stuck in a call from `core`."""
+
+        def body() -> None:
+            core.drive_as_spare()
+            self._spare()
+
+        self._start(body)
+
+    def _start(self, body: Callable[[], None]) -> None:
+        """Start a thread that becomes a spare one. Any thread: single operations of the list."""
+        for thread in list(self._others):
+            if thread.ident is not None and not thread.is_alive():
+                self._others.remove(thread)
+        thread = daemon(body, f"spare-{next(self._numbers)}")
+        thread.start()
+        self._others.append(thread)
 
     def _spare(self) -> None:
         """The body of a spare thread: do what there is to do, in between wait."""

@@ -260,7 +260,7 @@ class Body:
         self._next_look = now + _LOOK
         counters = runtime.snapshot()
         self._board.write({"beat": now, "running": runtime.running()[:50], "counters": counters})
-        reason = self._limits.exceeded(counters["requests"], now)
+        reason = self._limits.exceeded(counters, now)
         if reason:
             self._channel.send("replace", reason=reason)
 

@@ -1,9 +1,10 @@
-"""When a generation has served for long enough: requests, memory, age."""
+"""When a generation has served for long enough: requests, memory, age, stuck threads."""
 
 import os
 import random
+from collections.abc import Mapping
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from nogilserve.config import Config
 from nogilserve.errors import ConfigError
@@ -22,19 +23,23 @@ class Limits:
         self.requests = config.max_requests + more if config.max_requests else 0
         self.memory = config.max_rss
         self.lifetime = config.generation_lifetime
-        self.any = bool(self.requests or self.memory or self.lifetime)
+        self.stuck = config.stuck_threads if config.timeout else 0
+        self.any = bool(self.requests or self.memory or self.lifetime or self.stuck)
         """Whether there is one."""
         self._since = monotonic()
         self._quiet_until = 0.0
         if self.memory:
             resident()  # refuse at the start what cannot be measured
 
-    def exceeded(self, requests: int, now: float) -> str:
+    def exceeded(self, counters: Mapping[str, Any], now: float) -> str:
         """Why the next generation should take over, "" as long as it should not."""
         if now < self._quiet_until:
             return ""
         reason = ""
-        if self.requests and requests >= self.requests:
+        requests, stuck = counters["requests"], counters.get("stuck", 0)
+        if self.stuck and stuck >= self.stuck:
+            reason = f"{stuck} threads are stuck (--stuck-threads)"
+        elif self.requests and requests >= self.requests:
             reason = f"it has served {requests} requests (--max-requests)"
         elif self.lifetime and now - self._since >= self.lifetime:
             reason = f"it has served for {now - self._since:.0f} s (--generation-lifetime)"

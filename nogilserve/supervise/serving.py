@@ -133,11 +133,14 @@ class Ending:
         else:
             log.info("Stopping: finishing what was accepted, at most %g s", self.timeout)
         runtime.drain(stopped, patient=self.patient)
-        done = False
+        done = abandoned = False
+        busy_at = now
         while not done and not self.cut_off:
             # In slices, because a second command must be noticed.
             done = runtime.join(monotonic() + _SLICE)
             now = monotonic()
+            if runtime.unfinished() or not runtime.snapshot().get("stuck"):
+                busy_at = now
             if runtime.accepting and now >= refuse_at:
                 refuse()  # threads stuck in the application hold the sockets
             self._obey()
@@ -147,8 +150,10 @@ class Ending:
                 report_at = now + _REPORT
                 log.info("Still %s; a second signal cuts off at once", quantity(left, "connection"))
             late = now >= deadline + (0 if runtime.unfinished() else _THREADS_END)
-            self.cut_off = not done and (late or self.told)
-        if self.cut_off:
+            # Nobody waits for threads that --timeout has given up.
+            abandoned = now - busy_at > _THREADS_END
+            self.cut_off = not done and (late or self.told or abandoned)
+        if self.cut_off and not abandoned:
             self._say_what_is_cut_off()
             runtime.abandon()
         counts = runtime.snapshot()

@@ -179,7 +179,7 @@ def _wait(
             if watch_gil and gil_is_on():
                 watch_gil = False
                 warn_of_gil(culprits)
-            reason = limits.exceeded(runtime.snapshot()["requests"], monotonic())
+            reason = limits.exceeded(runtime.snapshot(), monotonic())
             if reason:
                 log.info("Ending, because no master can replace this process: %s", reason)
                 return

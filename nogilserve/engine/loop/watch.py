@@ -43,34 +43,38 @@ class LoopWatch:
     def run(self) -> None:
         """The body of the watching thread.
 
-        No wake-up is lost: it clears the bell before it looks whether any loop beats, and a loop
-        rings after it has begun to.
+        No wake-up is lost: it clears the bell before it looks whether any loop beats, or it is
+        to stop; a loop rings after it has begun to beat.
         """
-        while not self._stopping:
+        while True:
             self._bell.clear()
+            if self._stopping:
+                return
             # A loop that begins to beat rings: it is looked at anew from then on.
-            if not self._bell.wait(
-                self._seconds if any(core.beating for core in self._cores) else None
-            ):
+            beating = any(core.beating for core in self._cores)
+            if not self._bell.wait(self._seconds if beating else None):
                 self.look()
 
     def look(self) -> None:
         """Look at every loop once; report each occurrence once."""
         for core in self._cores:
+            silence = core.silence()
             if not core.is_late(self._seconds):
                 self._reported.discard(core.index)
             elif core.index not in self._reported:
-                self._reported.add(core.index)
-                core.blocked += 1
-                _report(core, _stack_of(core.thread))
+                stack = _stack_of(core.thread)
+                if core.is_late(self._seconds):  # else it has gone on, and the stack is another
+                    self._reported.add(core.index)
+                    core.blocked += 1
+                    _report(core, silence, stack)
 
 
-def _report(core: LoopCore, stack: str) -> None:
+def _report(core: LoopCore, silence: float, stack: str) -> None:
     _log.warning(
         "Event loop %d is blocked: it has not turned for %.2f s, and its %d connections wait. "
         "Use an asynchronous call, or asyncio.to_thread. It is in:\n%s",
         core.index,
-        core.silence(),
+        silence,
         len(core.clients),
         stack,
     )

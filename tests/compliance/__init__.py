@@ -1,0 +1,1 @@
+"""Judges that nobody here wrote, run against a real server; not part of `./dev test`."""

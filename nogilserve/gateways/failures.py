@@ -17,6 +17,7 @@ STATUS: Final = {
     408: "408 Request Timeout",
     413: "413 Content Too Large",
     500: "500 Internal Server Error",
+    504: "504 Gateway Timeout",
 }
 
 

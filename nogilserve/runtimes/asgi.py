@@ -61,6 +61,7 @@ def event_loops(
         lifespan_scope=cast(Scope, config.lifespan_scope),
         threads=config.threads,
         root_path=config.root_path,
+        timeout=config.timeout,
         debug=config.debug,
         poller=config.poller,
         late=config.blocked_loop_timeout,

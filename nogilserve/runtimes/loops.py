@@ -68,6 +68,8 @@ class LoopOptions:
     threads: int = 16
     """Threads for each loop's `asyncio.to_thread`."""
     root_path: str = ""
+    timeout: float = 0.0
+    """Seconds in which a response must begin; 0: no limit."""
     debug: bool = False
     poller: str = "auto"
     late: float = 0.25
@@ -244,6 +246,7 @@ class LoopRuntime:
             root_path=options.root_path,
             state=state,
             debug=options.debug,
+            timeout=options.timeout,
             explain=explain_loop_error,
         )
         core = LoopCore(

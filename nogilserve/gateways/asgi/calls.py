@@ -1,6 +1,7 @@
 """What the calls of an ASGI application have in common, whatever they are about."""
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from http import HTTPStatus
 from sys import intern
@@ -21,6 +22,7 @@ __all__ = [
     "response_headers",
     "status_text",
     "unexpected",
+    "waiting_in",
     "without_connection_fields",
 ]
 
@@ -95,3 +97,19 @@ async def at_home[T](
 ) -> T:
     """Run a coroutine on the loop that the connection belongs to, from another loop."""
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), loop))
+
+
+def waiting_in(task: asyncio.Task[None]) -> str:
+    """Where a suspended task waits, as a traceback shows it; its own stack ends at the outermost
+    coroutine."""
+    frames = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            code = frame.f_code
+            frames.append(
+                traceback.FrameSummary(code.co_filename, frame.f_lineno, code.co_qualname)
+            )
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return "".join(traceback.format_list(frames)).rstrip()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nogilserve.errors import ClientDisconnected, ResponseError
-from nogilserve.gateways.asgi.calls import Application
+from nogilserve.gateways.asgi.calls import Application, waiting_in
 from nogilserve.gateways.asgi.http import HttpCall
 from nogilserve.gateways.asgi.scope import ScopeMaker
 from nogilserve.gateways.asgi.websocket import WebSocketCall
@@ -30,21 +30,25 @@ class AsgiGateway:
         root_path: str = "",
         state: dict[str, Any] | None = None,
         debug: bool = False,
+        timeout: float = 0.0,
         explain: Callable[[BaseException], str | None] = lambda _: None,
     ) -> None:
-        """`state`: what lifespan startup left for this loop; `explain` says more about errors that
-        do not explain themselves."""
+        """`state`: what lifespan startup left for this loop; `timeout`: seconds in which a response
+        must begin, 0 for no limit; `explain` says more about errors that do not explain
+        themselves."""
         self._app = app
         self._name = name
         self._loop = loop
         self._scopes = ScopeMaker(root_path, state, debug=debug)
         self._debug = debug
+        self._timeout = timeout
         self._explain = explain
 
     async def http(self, exchange: AsyncExchange) -> None:
         """Run the application for one request."""
         call = HttpCall(exchange, self._loop)
         request = exchange.request
+        limit = self._limit(call) if self._timeout else None
         try:
             await self._app(self._scopes.http(exchange), call.receive, call.send)
             if not call.complete and not exchange.gone:
@@ -61,8 +65,34 @@ class AsgiGateway:
             exc.__traceback__ = None
             if isinstance(exc, asyncio.CancelledError):
                 raise
+        finally:
+            if limit is not None:
+                limit.cancel()
         if not call.complete:
             exchange.abort()
+
+    def _limit(self, call: HttpCall) -> asyncio.TimerHandle:
+        """Watch that the response begins in time."""
+        task = asyncio.current_task()
+        assert task is not None
+        return self._loop.call_later(self._timeout, self._time_out, call, task)
+
+    def _time_out(self, call: HttpCall, task: asyncio.Task[None]) -> None:
+        """Answer instead of an application that has not begun to, and cancel it."""
+        exchange = call.exchange
+        if call.complete or exchange.head_sent or exchange.gone:
+            return
+        request = exchange.request
+        where = f"[{call.request_id}] {request.method} {request.target}"
+        _log.error(
+            "%s: no response in %g s; answered 504. The application waits in:\n%s",
+            where,
+            self._timeout,
+            waiting_in(task),
+        )
+        text = f"Gateway Timeout\nrequest {call.request_id}\n".encode()
+        call.fail(STATUS[504], [PLAIN], text)
+        task.cancel("the response took too long")
 
     def _failed(self, call: HttpCall, where: str, exc: BaseException) -> None:
         """The application, or what it answered, is at fault: log it, answer if still possible."""

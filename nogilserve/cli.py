@@ -6,7 +6,6 @@ interrupted before it was imported.
 """
 
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +63,10 @@ def _run(argv: Sequence[str]) -> int:
 
         return client.command(argv[0], resolve(argv[1:], os.environ, directory).config)
     handover = os.environ.pop("_NOGILSERVE_HANDOVER", "")
+    if handover:
+        from nogilserve.supervise.handover import adopt_environment
+
+        adopt_environment()
     environment = dict(os.environ)
     resolved = resolve(argv, environment, directory)
     invocation = resolved.invocation
@@ -80,9 +83,10 @@ def _run(argv: Sequence[str]) -> int:
             return _check(resolved.config)
         if resolved.config.master:
             from nogilserve.supervise import master
+            from nogilserve.supervise.handover import Launch
 
             command = (sys.executable, *sys.orig_argv[1:])
-            launch = master.Launch(command, str(directory), environment, handover)
+            launch = Launch(command, str(directory), environment, handover)
             return master.run(resolved.config, launch)
         from nogilserve.supervise import single
 
@@ -98,6 +102,8 @@ def _current_directory() -> Path:
 
 
 def _version() -> str:
+    import platform
+
     from nogilserve.apps import FREE_THREADED, gil_is_on
 
     build = "free-threaded" if FREE_THREADED else "with a GIL"

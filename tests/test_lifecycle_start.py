@@ -14,12 +14,10 @@ from pathlib import Path
 import pytest
 
 from nogilserve import __version__
+from tests.support.extension import compile_extension
 from tests.support.server import ROOT, Output, Server
 from tests.support.waiting import wait_until
 from tests.support.wire import Client
-from tests.test_apps import compile_extension
-
-__all__ = ["compile_extension"]
 
 APP = "tests.supervise.waiting_app:app"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -106,13 +104,11 @@ def test_ways_to_start(way: str) -> None:
         )
 
 
-def test_extension_that_switches_the_gil_on(
-    serve: Start, tmp_path: Path, compile_extension: Callable[[str, str], None]
-) -> None:
+def test_extension_that_switches_the_gil_on(serve: Start, tmp_path: Path) -> None:
     """The module is named in a warning where there is one core, and the server serves."""
     if not FREE_THREADED:
         pytest.skip("this build has a GIL anyway")
-    compile_extension("unsafe_two", "-DUNSAFE")
+    compile_extension(tmp_path, "unsafe_two", safe=False)
     (tmp_path / "main.py").write_text("import unsafe_two\n" + HELLO)
     server = serve("main", "--workers", "1", cwd=tmp_path)
     assert "(free-threaded, GIL on)" in server.log
@@ -121,13 +117,11 @@ def test_extension_that_switches_the_gil_on(
         assert client.get("/").body == b"hello"
 
 
-def test_extension_that_switches_the_gil_on_makes_processes(
-    serve: Start, tmp_path: Path, compile_extension: Callable[[str, str], None]
-) -> None:
+def test_extension_that_switches_the_gil_on_makes_processes(serve: Start, tmp_path: Path) -> None:
     """With two cores the banner says that it is processes, and because of which module."""
     if not FREE_THREADED:
         pytest.skip("this build has a GIL anyway")
-    compile_extension("unsafe_four", "-DUNSAFE")
+    compile_extension(tmp_path, "unsafe_four", safe=False)
     (tmp_path / "main.py").write_text("import unsafe_four\n" + HELLO)
     server = serve("main", "--workers", "2", "--threads", "3", cwd=tmp_path)
     expected = "runtime processes, 2 with 2 threads each (unsafe_four switched the GIL on; it"

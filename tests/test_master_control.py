@@ -84,7 +84,7 @@ def test_reload_command(
     write(project, "two")
     ended = command("reload")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == "Generation 2 has taken over from generation 1\n"
+    assert ended.stdout == "Generation 2 has taken over\n"
     assert ask(server.addresses[0])[0] == "two"
 
 

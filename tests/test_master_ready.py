@@ -62,7 +62,7 @@ def test_application_that_is_not_ready(project: Path, options: tuple[str, ...]) 
 def recycled(server: Server, words: str) -> None:
     """Wait for the next generation, and check that it serves."""
     server.wait_log(rf"Starting generation 2: generation 1 asks for it: {words}", SECONDS)
-    server.wait_log("Generation 2 has taken over from generation 1", SECONDS)
+    server.wait_log("Generation 2 has taken over", SECONDS)
     with server.connect() as client:
         assert client.get("/").status == 200
     wait_until(lambda: len(server.generations()) == 1, SECONDS)

@@ -9,7 +9,6 @@ import mmap
 import os
 import struct
 import sys
-import tempfile
 from typing import Any, Final, Self
 
 __all__ = ["Board"]
@@ -39,6 +38,8 @@ class Board:
         if hasattr(os, "memfd_create"):
             fd = _sealed(size)
         else:
+            import tempfile  # the master stays small where it is not needed
+
             with tempfile.TemporaryFile() as file:
                 fd = os.dup(file.fileno())
             os.truncate(fd, size)

@@ -11,16 +11,49 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from nogilserve.sockets import Listener
 from nogilserve.supervise.channel import Channel
 from nogilserve.supervise.child import Event
+from nogilserve.supervise.control import Request
+from nogilserve.supervise.words import log
 
-__all__ = ["VARIABLE", "Inheritance", "Successor"]
+__all__ = ["VARIABLE", "Inheritance", "Launch", "Succession", "adopt_environment"]
 
 VARIABLE: Final = "_NOGILSERVE_HANDOVER"
+
+_OURS: Final = ("LISTEN_PID", "WATCHDOG_PID")
+"""Variables by which systemd says which process it means."""
+
+
+def adopt_environment() -> None:
+    """What systemd has told the master before this one is meant for this one now."""
+    for name in _OURS:
+        if name in os.environ:
+            os.environ[name] = str(os.getpid())
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the command was started, to start it again the same way. Immutable."""
+
+    command: tuple[str, ...]
+    directory: str
+    environment: dict[str, str]
+    handover: str = ""
+    """What the master before this one has passed on: the value of VARIABLE."""
+
+    def environment_for_next(self) -> dict[str, str]:
+        """Without what systemd has told another process."""
+        own = str(os.getpid())
+        return {
+            name: value
+            for name, value in self.environment.items()
+            if name not in _OURS or value == own
+        }
+
 
 Held = list[tuple[str, Listener]]
 """Listeners, each with the address it was opened for, as it is written."""
@@ -76,9 +109,7 @@ class Successor:
 
     def __init__(
         self,
-        command: Sequence[str],
-        directory: str,
-        environment: dict[str, str],
+        launch: Launch,
         held: Held,
         events: "queue.SimpleQueue[Event]",
     ) -> None:
@@ -105,9 +136,9 @@ class Successor:
             for fd in fds:
                 os.set_inheritable(fd, True)
             self._process = subprocess.Popen(
-                command,
-                cwd=directory,
-                env={**environment, VARIABLE: json.dumps(data)},
+                launch.command,
+                cwd=launch.directory,
+                env={**launch.environment_for_next(), VARIABLE: json.dumps(data)},
                 close_fds=False,
             )
         except BaseException:
@@ -141,3 +172,64 @@ class Successor:
         self._process.poll()
         # A process that outlives this one is no leak: it was started for that.
         self._process.returncode = self._process.returncode or 0
+
+
+class Succession:
+    """The upgrade in progress, if there is one. Owner: the main thread of the master."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._successor: Successor | None = None
+        self._request: Request | None = None
+
+    def begin(
+        self, held: Held, events: "queue.SimpleQueue[Event]", request: Request | None
+    ) -> None:
+        """Start the next master. `request` is answered when that serves, or does not."""
+        problem = ""
+        if self._successor is not None:
+            problem = "an upgrade is in progress already"
+        elif os.name == "nt":
+            problem = "this system cannot pass its sockets on"
+        elif not held:
+            problem = "nothing is served yet"
+        else:
+            try:
+                self._successor = Successor(self._launch, held, events)
+            except OSError as error:
+                problem = f"the command cannot be started: {error}"
+            else:
+                self._request = request
+                log.info("Upgrading: the new master has pid %d", self._successor.pid)
+        if problem:
+            log.error("No upgrade: %s", problem)
+            if request is not None:
+                request.answer(problem, ok=False)
+
+    def end(self, *, ready: bool) -> int:
+        """The next master has said that it serves, or has given up; its process id, 0 for none."""
+        successor, self._successor = self._successor, None
+        request, self._request = self._request, None
+        if successor is None:
+            return 0
+        successor.close()
+        if ready:
+            text = f"The master with pid {successor.pid} has taken over"
+            log.info("%s", text)
+        else:
+            text = "The upgrade has failed: this master serves on"
+            log.error("%s", text)
+        if request is not None:
+            request.answer(text, ok=ready)
+        return successor.pid if ready else 0
+
+    def cancel(self) -> None:
+        """All is to end, the next master too."""
+        if self._successor is not None:
+            self._successor.kill()
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._successor is not None:
+            self._successor.close()
+            self._successor = None

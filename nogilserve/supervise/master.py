@@ -5,13 +5,10 @@ listen to generations, and those of the control socket only put events on its qu
 The rules are in `states`; here they become processes, messages and lines in the log.
 """
 
-import contextlib
-import logging
 import os
 import queue
 import signal
 import sys
-from dataclasses import dataclass
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
@@ -19,19 +16,19 @@ from typing import Any, Final
 from nogilserve import __version__
 from nogilserve.config import Config
 from nogilserve.errors import AppImportError, BindError, ConfigError, NogilserveError
-from nogilserve.sockets import open_listeners
-from nogilserve.supervise import states, systemd
+from nogilserve.supervise import actions, systemd
+from nogilserve.supervise.actions import Action, Failure, Rules, State
 from nogilserve.supervise.child import Child, Event, how_it_ended
-from nogilserve.supervise.control import Control, Request, default_path
-from nogilserve.supervise.handover import Held, Inheritance, Successor
-from nogilserve.supervise.identity import Identity
+from nogilserve.supervise.control import Request
+from nogilserve.supervise.desk import Desk, report
+from nogilserve.supervise.handover import Launch, Succession
+from nogilserve.supervise.holdings import Holdings
 from nogilserve.supervise.interrupts import wakeful
-from nogilserve.supervise.pidfile import PidFile
 from nogilserve.supervise.spec import plain
-from nogilserve.supervise.states import Failure, Machine, Rules
+from nogilserve.supervise.states import Machine
 from nogilserve.supervise.words import announce, configure_logging, log
 
-__all__ = ["Launch", "run"]
+__all__ = ["run"]
 
 _ACCEPTED: Final = 0.5
 """Seconds for generations to take what waits in the listen queue before it is refused."""
@@ -55,17 +52,6 @@ def terminal_there() -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How the command was started, to start it again the same way. Immutable."""
-
-    command: tuple[str, ...]
-    directory: str
-    environment: dict[str, str]
-    handover: str = ""
-    """What the master before this one has passed on; see `handover`."""
-
-
 def run(config: Config, launch: Launch) -> int:
     """Serve until a signal says stop; the exit status. Raises ConfigError, BindError,
     AppImportError where the first generation does not start."""
@@ -82,28 +68,20 @@ class Master:
 
     def __init__(self, config: Config, launch: Launch) -> None:
         self.config = config
-        self.launch = launch
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.machine = Machine(
             Rules(config.ready_timeout, config.graceful_timeout, developing=config.reload)
         )
         self.children: dict[int, Child] = {}
-        self.held: Held = []
-        """The listeners, each with the address it was opened for."""
-        self._inheritance = Inheritance(launch.handover)
-        self._successor: Successor | None = None
-        self._control: Control | None = None
+        self.holdings = Holdings(config, launch.handover)
+        self._succession = Succession(launch)
+        self._desk = Desk()
         self._watcher: Any = None
-        self._upgrade_request: Request | None = None
-        self._pending: list[tuple[int, Request]] = []
-        """Reloads whose generation has not taken over yet."""
-        self._identity = Identity.of(config.user, config.group)
-        self._pid_file = PidFile(config.pid_file)
         self._has_terminal = False
         self._signals: list[tuple[signal.Signals, Any]] = []
         self._refuse_at: float | None = None
         self._look_at = 0.0
-        self._end: states.End | None = None
+        self._end: actions.End | None = None
         self._error: NogilserveError | None = None
 
     def run(self) -> int:
@@ -111,10 +89,7 @@ class Master:
         if self.config.umask is not None:
             os.umask(self.config.umask)
         self._catch_signals()
-        for bind in self.config.binds:
-            if bind.kind == "fd":  # generations get it when they are ready for it
-                with contextlib.suppress(OSError):  # said when it is to be used
-                    os.set_inheritable(bind.fd, False)
+        self.holdings.keep_from_children()
         if self.config.reload:
             from nogilserve.supervise.watch import Watcher  # third-party code, for developers
 
@@ -186,29 +161,28 @@ class Master:
             self._act(self.machine.replace(number, reason, now))
         elif name == "stopped":
             child.stopped = True
-            if self.machine.current and not self.machine.stopping:
-                self._settle(
-                    f"Generation {self.machine.current} has taken over from generation {number}"
-                )
+            self._look_for_others()
             if self._refuse_at is not None and self._all_stopped():
                 self._refuse()
 
-    def _bury(self, number: int, status: int, now: float) -> list[states.Action]:
+    def _bury(self, number: int, status: int, now: float) -> list[Action]:
         """A process is gone."""
         child = self.children.pop(number)
         how = how_it_ended(status)
         generation = self.machine.generations[number]
-        if generation.state in (states.State.STARTING, states.State.OPENING):
+        if generation.state in (State.STARTING, State.OPENING):
             why = generation.failure.message if generation.failure else f"its process {how}"
-            self._fail(number, f"generation {number} did not start: {why}")
+            self._desk.failed(number, f"generation {number} did not start: {why}")
         elif generation.unwanted:
-            self._fail(number, f"generation {number} was given up for another one")
-        if how and not generation.unwanted and generation.state != states.State.STARTING:
+            self._desk.failed(number, f"generation {number} was given up for another one")
+        if how and not generation.unwanted and generation.state != State.STARTING:
             running = child.board.read().get("running", [])
             if running:
                 how += f"; last seen inside the application: {', '.join(running[:_NAMED])}"
         child.close()
-        return self.machine.exited(number, how, now)
+        wanted = self.machine.exited(number, how, now)
+        self._look_for_others()
+        return wanted
 
     def _obey(self, number: int, now: float) -> None:
         """A signal came."""
@@ -225,7 +199,7 @@ class Master:
             for child in self.children.values():
                 child.send("logs")
         elif name == "SIGUSR2":
-            self._upgrade()
+            self._succession.begin(self.holdings.held, self.events, None)
         elif name in ("SIGTTIN", "SIGTTOU") and self.machine.current in self.children:
             change = 1 if name == "SIGTTIN" else -1
             self.children[self.machine.current].send("threads", change=change)
@@ -233,7 +207,12 @@ class Master:
     def _answer(self, request: Request, now: float) -> None:
         """A command came over the control socket."""
         if request.command == "status":
-            request.answer(**self._status(now))
+            where = ", ".join(self.holdings.labels)
+            request.answer(
+                f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}",
+                pid=os.getpid(),
+                generations=report(self.machine, self.children, now),
+            )
         elif request.command == "stop":
             self._stop(now, 0)
             request.answer("Stopping: finishing what was accepted")
@@ -241,132 +220,70 @@ class Master:
             request.answer("the server is stopping", ok=False)
         elif request.command == "reload":
             before = self.machine.last
-            actions = self.machine.reload("nogilserve reload", now)
+            wanted = self.machine.reload("nogilserve reload", now)
             # If one is just opening, the next follows it.
-            self._pending.append((max(self.machine.last, before + 1), request))
-            self._act(actions)
+            self._desk.wait_for(max(self.machine.last, before + 1), request)
+            self._act(wanted)
         elif request.command == "upgrade":
-            self._upgrade(request)
+            self._succession.begin(self.holdings.held, self.events, request)
         else:
             request.answer(f"there is no command {request.command!r}", ok=False)
 
-    def _status(self, now: float) -> dict[str, Any]:
-        generations = []
-        for generation in self.machine.generations.values():
-            child = self.children.get(generation.number)
-            if child is not None:
-                generations.append(
-                    {
-                        "number": generation.number,
-                        "state": str(generation.state),
-                        "seconds": now - generation.since,
-                        "pid": child.pid,
-                        **child.board.read(),
-                    }
-                )
-        where = ", ".join(listener.label for _, listener in self.held)
-        text = f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}"
-        return {"text": text, "pid": os.getpid(), "generations": generations}
-
-    def _settle(self, text: str) -> None:
-        """A generation has taken over: who waited for it, or for one before, is told."""
-        log.info("%s", text)
-        for number, request in self._pending.copy():
-            if number <= self.machine.current:
-                self._pending.remove((number, request))
-                request.answer(text)
-
-    def _fail(self, failed: int, text: str) -> None:
-        for number, request in self._pending.copy():
-            if number == failed:
-                self._pending.remove((number, request))
-                request.answer(text, ok=False)
+    def _look_for_others(self) -> None:
+        """Whether nobody but the current generation accepts by now."""
+        current = self.machine.current
+        older = [child for number, child in self.children.items() if number < current]
+        if current and not self.machine.stopping and all(child.stopped for child in older):
+            text = self._desk.taken_over(current)
+            if text:
+                log.info("%s", text)
 
     def _stop(self, now: float, number: int) -> None:
         if not self.machine.stopping:
             systemd.sd_notify("STOPPING=1")
             self._refuse_at = now + _ACCEPTED
-            if self._successor is not None:
-                self._successor.kill()
+            self._succession.cancel()
         self._act(self.machine.stop(now, number))
 
-    # ---- the next master
-
-    def _upgrade(self, request: Request | None = None) -> None:
-        """Start the command anew, with the same sockets."""
-        problem = ""
-        if self._successor is not None:
-            problem = "an upgrade is in progress already"
-        elif not self.machine.current or os.name == "nt":
-            problem = "nothing is served yet" if os.name != "nt" else "not on this system"
-        else:
-            launch = self.launch
-            try:
-                self._successor = Successor(
-                    launch.command, launch.directory, launch.environment, self.held, self.events
-                )
-            except OSError as error:
-                problem = f"the command cannot be started: {error}"
-        if self._successor is not None and not problem:
-            log.info("Upgrading: the new master has pid %d", self._successor.pid)
-            self._upgrade_request = request
-            return
-        log.error("No upgrade: %s", problem)
-        if request is not None:
-            request.answer(problem, ok=False)
-
     def _succeeded(self, *, ready: bool, now: float) -> None:
-        """The new master serves, or has given up."""
-        successor, self._successor = self._successor, None
-        request, self._upgrade_request = self._upgrade_request, None
-        if successor is None:
-            return
-        successor.close()
-        if ready and not self.machine.stopping:
-            text = f"The master with pid {successor.pid} has taken over"
-            systemd.sd_notify(f"MAINPID={successor.pid}")
-            for _, listener in self.held:
-                listener.disown()
-                listener.close()
-            self.held.clear()
+        """The next master serves, or has given up."""
+        pid = self._succession.end(ready=ready and not self.machine.stopping)
+        if pid:
+            systemd.sd_notify(f"MAINPID={pid}")
+            self.holdings.disown()
             self._act(self.machine.stop(now, patient=True))
-        else:
-            text = "The upgrade has failed: this master serves on"
-        (log.info if ready else log.error)("%s", text)
-        if request is not None:
-            request.answer(text, ok=ready)
 
     # ---- actions
 
-    def _act(self, actions: list[states.Action]) -> None:
-        for action in actions:
+    def _act(self, wanted: list[Action]) -> None:
+        for action in wanted:
             self._do(action)
 
-    def _do(self, action: states.Action) -> None:
+    def _do(self, action: actions.Action) -> None:
         match action:
-            case states.Say(level, text, detail):
+            case actions.Say(level, text, detail):
                 getattr(log, level)("%s%s", text, f"\n{detail.rstrip()}" if detail else "")
-            case states.Spawn(number, page):
+            case actions.Spawn(number, page):
                 self._spawn(number, page)
-            case states.Open(number):
+            case actions.Open(number):
                 self._open(number)
-            case states.Announce(number, first):
+            case actions.Announce(number, first):
                 self._announce(number, first=first)
-            case states.End():
+            case actions.End():
                 self._end = action
             case _ if action.number not in self.children:
                 pass  # gone; the event is on its way
-            case states.Drain(number, patient):
+            case actions.Drain(number, patient):
                 self.children[number].send("drain", patient=patient)
-            case states.Cut(number):
+            case actions.Cut(number):
                 self.children[number].send("cut")
-            case states.Kill(number, gently):
+            case actions.Kill(number, gently):
                 self.children[number].kill(gently=gently)
 
     def _spawn(self, number: int, page: Failure | None) -> None:
         label = f"{self.config.app} generation {number}"
         try:
-            child = Child(number, label, self._identity, self.events)
+            child = Child(number, label, self.holdings.identity, self.events)
         except OSError as error:
             failure = Failure(f"cannot start a process: {error}", "bind")
             self.machine.failed(number, failure, monotonic())
@@ -382,58 +299,26 @@ class Master:
         )
 
     def _open(self, number: int) -> None:
-        if not self.held:
+        if not self.holdings.held:
             try:
-                self._bind()
+                self.holdings.take(self.events)
             except NogilserveError as error:
                 self._error = error
-                self._end = states.End()
+                self._end = actions.End()
                 return
-        self.children[number].give([listener for _, listener in self.held])
-
-    def _bind(self) -> None:
-        """Listen, and give up the rights that this took. Raises BindError, ConfigError."""
-        config = self.config
-        try:
-            for bind in config.binds:
-                found = self._inheritance.take(str(bind)) or open_listeners(
-                    [bind], config.backlog, uds_permissions=config.uds_permissions
-                )
-                self.held += [(str(bind), listener) for listener in found]
-                for listener in found:
-                    if listener.file is not None:
-                        self._identity.give(listener.file[0])
-        except BindError:
-            for _, listener in self.held:
-                listener.close()
-            self.held.clear()
-            raise
-        self._pid_file.write(self._identity)
-        self._identity.become()
-        path = config.control_socket
-        try:
-            path = path or default_path(listener.label for _, listener in self.held)
-            self._control = Control(os.path.abspath(path), self.events)
-        except OSError as error:
-            log.log(
-                logging.WARNING if config.control_socket else logging.INFO,
-                "No control socket (%s): signals work, `nogilserve reload` does not",
-                error,
-            )
+        self.children[number].give(self.holdings.listeners)
 
     def _announce(self, number: int, *, first: bool) -> None:
         child = self.children[number]
         if first:
-            announce(child.served, [listener.label for _, listener in self.held])
+            announce(child.served, self.holdings.labels)
             systemd.sd_notify(
                 f"READY=1\nSTATUS=Serving {child.served['app']}\nMAINPID={os.getpid()}"
             )
-            self._inheritance.say_ready()
+            self.holdings.inheritance.say_ready()
         else:
             log.info("Generation %d serves, pid %d", number, child.pid)
-            others = [g for g in self.children if g < number and not self.children[g].stopped]
-            if not others:
-                self._settle(f"Generation {number} has taken over")
+            self._look_for_others()
 
     # ---- from time to time
 
@@ -452,7 +337,7 @@ class Master:
                 self._act(self.machine.revived(number))
 
     def _all_stopped(self) -> bool:
-        serving = (states.State.SERVING, states.State.DRAINING, states.State.OPENING)
+        serving = (State.SERVING, State.DRAINING, State.OPENING)
         return all(
             child.stopped or self.machine.generations[number].state not in serving
             for number, child in self.children.items()
@@ -461,10 +346,7 @@ class Master:
     def _refuse(self) -> None:
         """All is to end: clients are turned away, whoever still holds the sockets."""
         self._refuse_at = None
-        for _, listener in self.held:
-            listener.refuse()
-            listener.close()
-        self.held.clear()
+        self.holdings.refuse()
 
     # ---- signals, the end
 
@@ -481,7 +363,7 @@ class Master:
             if number is not None:
                 self._signals.append((number, signal.signal(number, note)))
 
-    def _outcome(self, end: states.End) -> int:
+    def _outcome(self, end: actions.End) -> int:
         """The exit status; raises what the command reports."""
         if self._error is not None:
             raise self._error
@@ -509,19 +391,11 @@ class Master:
         for child in self.children.values():
             child.close()
         self.children.clear()
-        for _, listener in self.held:
-            listener.close()
-        self.held.clear()
-        self._inheritance.close()
-        if self._successor is not None:
-            self._successor.close()
-        if self._control is not None:
-            self._control.close()
-            self._control = None
+        self._succession.close()
         if self._watcher is not None:
             self._watcher.close()
             self._watcher = None
-        self._pid_file.remove()
+        self.holdings.close()
         # Last: until here a signal must not end the process half-way.
         for number, handler in self._signals:
             signal.signal(number, handler)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nogilserve.supervise.states import (
+from nogilserve.supervise.actions import (
     Action,
     Announce,
     Cut,
@@ -14,13 +14,13 @@ from nogilserve.supervise.states import (
     End,
     Failure,
     Kill,
-    Machine,
     Open,
     Rules,
     Say,
     Spawn,
     State,
 )
+from nogilserve.supervise.states import Machine
 
 BROKEN = Failure("importing 'main' failed", "app", "Traceback …")
 

@@ -1,0 +1,113 @@
+"""What the master holds for all generations: listening sockets, pid file, control socket.
+
+They are taken when the first generation is ready for them, with whatever rights the process was
+started with; then these are given up.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+from typing import Any
+
+from nogilserve.config import Config
+from nogilserve.errors import BindError
+from nogilserve.sockets import Listener, open_listeners
+from nogilserve.supervise.control import Control, default_path
+from nogilserve.supervise.handover import Held, Inheritance
+from nogilserve.supervise.identity import Identity
+from nogilserve.supervise.pidfile import PidFile
+from nogilserve.supervise.words import log
+
+__all__ = ["Holdings"]
+
+
+class Holdings:
+    """Owner: the main thread of the master."""
+
+    def __init__(self, config: Config, handover: str) -> None:
+        """Nothing is taken yet. Raises ConfigError for an unknown user."""
+        self.held: Held = []
+        """The listeners, each with the address it was opened for."""
+        self.inheritance = Inheritance(handover)
+        self.identity = Identity.of(config.user, config.group)
+        self._config = config
+        self._pid_file = PidFile(config.pid_file)
+        self._control: Control | None = None
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """All of them, in order."""
+        return [listener for _, listener in self.held]
+
+    @property
+    def labels(self) -> list[str]:
+        """The addresses, for people."""
+        return [listener.label for _, listener in self.held]
+
+    def keep_from_children(self) -> None:
+        """Inherited sockets are for generations that are ready for them, not for the import."""
+        for bind in self._config.binds:
+            if bind.kind == "fd":
+                with contextlib.suppress(OSError):  # said when it is to be used
+                    os.set_inheritable(bind.fd, False)
+
+    def take(self, events: "queue.SimpleQueue[tuple[str, int, Any]]") -> None:
+        """Listen, write the pid file, give up rights, open the control socket.
+
+        Raises BindError, ConfigError.
+        """
+        try:
+            self._listen()
+        except BindError:
+            self.close_listeners()
+            raise
+        self._pid_file.write(self.identity)
+        self.identity.become()
+        given = self._config.control_socket
+        try:
+            self._control = Control(os.path.abspath(given or default_path(self.labels)), events)
+        except OSError as error:
+            log.log(
+                logging.WARNING if given else logging.INFO,
+                "No control socket (%s): signals work, `nogilserve reload` does not",
+                error,
+            )
+
+    def _listen(self) -> None:
+        config = self._config
+        for bind in config.binds:
+            found = self.inheritance.take(str(bind)) or open_listeners(
+                [bind], config.backlog, uds_permissions=config.uds_permissions
+            )
+            self.held += [(str(bind), listener) for listener in found]
+            for listener in found:
+                if listener.file is not None:
+                    self.identity.give(listener.file[0])
+
+    def refuse(self) -> None:
+        """All is to end: clients are turned away, whoever still holds the sockets."""
+        for listener in self.listeners:
+            listener.refuse()
+        self.close_listeners()
+
+    def disown(self) -> None:
+        """Another master has them too, and goes on."""
+        for listener in self.listeners:
+            listener.disown()
+        self.close_listeners()
+
+    def close_listeners(self) -> None:
+        """Stop listening; files of unix sockets are removed."""
+        for listener in self.listeners:
+            listener.close()
+        self.held.clear()
+
+    def close(self) -> None:
+        """Leave nothing behind; may be repeated."""
+        self.close_listeners()
+        self.inheritance.close()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        self._pid_file.remove()

@@ -9,6 +9,7 @@ import pytest
 
 from tests.apps.raw_client import RawClient
 from tests.apps.served import Served
+from tests.support.server import MEMBERS, RUNTIME
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_wsgi_variables(client: RawClient) -> None:
     assert others["wsgi.version"] == "(1, 0)"
     assert others["wsgi.url_scheme"] == "'http'"
     assert others["wsgi.multithread"] == "True"
-    assert others["wsgi.multiprocess"] == "False"
+    assert others["wsgi.multiprocess"] == str(RUNTIME in MEMBERS)
     assert others["wsgi.run_once"] == "False"
     assert {"wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "wsgi.early_hints"} <= set(others)
     assert "wsgi.input_terminated" not in others

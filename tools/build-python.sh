@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Build CPython from the upstream source tarball and install it for ./dev.
 #
-#   tools/build-python.sh [--gil] [--version 3.14|3.13] [--prefix DIR]
+#   tools/build-python.sh [--gil] [--plain] [--version 3.14|3.13] [--prefix DIR]
 #
-# Without --gil the build is free-threaded. The releases and their SHA-256 are in
+# Without --gil the build is free-threaded. With --plain it is not guided by profiles: made in half
+# the time, and slower; for interpreters that only run tests. The releases and their SHA-256 are in
 # tools/python-source.txt; the first that can be had is taken. The tarball comes from
 # $NOGILSERVE_PYTHON_SOURCE, from an earlier run, or from the Debian mirror that apt is configured
 # with, by apt's own downloader (and so through its proxies). It appears under the user's cache
@@ -27,11 +28,13 @@ test_hashlib test_itertools test_json test_list test_memoryio test_re test_str t
 test_struct test_tuple test_wsgiref test_zlib"
 
 GIL=no
+PLAIN=no
 ONLY=
 PREFIX=
 while [ $# -gt 0 ]; do
     case $1 in
         --gil) GIL=yes ;;
+        --plain) PLAIN=yes ;;
         --version) ONLY=${2:?} && shift ;;
         --prefix) PREFIX=${2:?} && shift ;;
         *) die "unknown argument: $1 (see the head of $0)" ;;
@@ -164,7 +167,8 @@ made() {
 
 build() {
     local version path digest jobs kind=ft
-    local flags="--enable-optimizations --disable-test-modules --without-static-libpython"
+    local flags="--disable-test-modules --without-static-libpython"
+    local compiling="compiling (3 to 5 minutes on 2 processors)"
     [ "$GIL" = no ] || kind=gil
     while read -r version path digest; do
         if made "$version" "$kind"; then return; fi
@@ -186,6 +190,10 @@ build() {
     need_packages
 
     [ "$GIL" = yes ] || flags="$flags --disable-gil"
+    if [ "$PLAIN" = no ]; then
+        flags="$flags --enable-optimizations"
+        compiling="compiling, twice, with a training run in between (6 to 10 minutes on 2 processors)"
+    fi
     [ -n "$PREFIX" ] || PREFIX="$CACHE/python/$version-$kind"
     jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
     say "building Python $version ($kind) on $jobs processors for $PREFIX; this is done once"
@@ -195,8 +203,7 @@ build() {
     # shellcheck disable=SC2086 # lists of words
     phase "configuring (about half a minute)" \
         "$WORK/source/configure" -q --prefix="$PREFIX" $flags
-    phase "compiling, twice, with a training run in between (6 to 10 minutes on 2 processors)" \
-        make -s -j"$jobs" PROFILE_TASK="$TRAINING"
+    phase "$compiling" make -s -j"$jobs" PROFILE_TASK="$TRAINING"
     phase "installing (about half a minute)" make -s install DESTDIR="$WORK/root"
 
     printf '%s %s %s\n' "$kind" "$version" "$digest" >"$WORK/root$PREFIX/.complete"

@@ -36,14 +36,16 @@ find_chosen() {
         say "note: NOGILSERVE_PYTHON is a GIL build of Python $PYTHON_VERSION: threads will not run in parallel"
 }
 
-# find_ours KIND: one that tools/build-python.sh made earlier.
+# find_ours KIND [VERSION]: one that tools/build-python.sh made earlier, the newest first.
 find_ours() {
-    local folder
-    for folder in "$CACHE/python"/*; do
-        [ -f "$folder/.complete" ] || continue
-        [ "$(cut -d' ' -f1 "$folder/.complete")" = "$1" ] || continue
-        accept "$1" "$folder/bin/python3" && return
-    done
+    local complete kind version _
+    while read -r complete; do
+        [ -f "$complete" ] || continue
+        read -r kind version _ <"$complete"
+        [ "$kind" = "$1" ] || continue
+        case $version in "${2:-3}".*) ;; *) continue ;; esac
+        accept "$1" "${complete%/.complete}/bin/python3" && return
+    done < <(printf '%s\n' "$CACHE/python"/*/.complete | sort -r)
     return 1
 }
 
@@ -100,10 +102,21 @@ need_free_threaded() {
     attended "$ROOT/tools/build-python.sh" && find_ours ft
 }
 
-# need_gil: for the second half of ./dev test --all.
+# need_gil: an ordinary build of Python 3.14 or later, to test with.
 need_gil() {
     find_gil 14 && return
-    attended "$ROOT/tools/build-python.sh" --gil && find_ours gil
+    attended "$ROOT/tools/build-python.sh" --gil --plain && find_ours gil
+}
+
+# need_old: a free-threaded Python 3.13, the oldest that is supported, to test with.
+need_old() {
+    local path
+    path=$(command -v python3.13t) && accept ft "$path" && return
+    for path in "${PYENV_ROOT:-$HOME/.pyenv}/versions"/3.13*t/bin/python3.13t; do
+        [ -x "$path" ] && accept ft "$path" && return
+    done
+    find_ours ft 3.13 && return
+    attended "$ROOT/tools/build-python.sh" --plain --version 3.13 && find_ours ft 3.13
 }
 
 # fall_back PATH: use this GIL build, or fail. What was chosen is kept, so that the vain search

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +20,17 @@ from typing import IO, Self
 from tests.support.waiting import Deadline
 from tests.support.wire import Client
 
-__all__ = ["Output", "Server", "children_of"]
+__all__ = ["MEMBERS", "RUNTIME", "Output", "Server", "children_of"]
 
 ROOT = Path(__file__).resolve().parents[2]
 # Up to the white space that follows: a port may arrive in two pieces.
 LISTENING = r"Listening on (?:(https?)://(\S+):(\d+)|unix:(\S+))(?=\s)"
+# Which runtime serves, where a test does not say: `./dev test --all` goes through all of them. With
+# a GIL it is threads by default, because most tests are about what happens inside one process.
+WITH_GIL = not sysconfig.get_config_var("Py_GIL_DISABLED")
+RUNTIME = os.environ.get("NOGILSERVE_TEST_RUNTIME") or ("threads" if WITH_GIL else "auto")
+# One member, where a test does not say how many: applications under test keep things in memory.
+MEMBERS = ("processes", "subinterpreters")
 # What the server would take for its own settings; a test says what it wants by `env`.
 SETTING = re.compile(
     r"NOGILSERVE_|LISTEN_(FDS|FDNAMES|PID)$|(PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS)$|NOTIFY_SOCKET$"
@@ -117,7 +124,11 @@ class Server:
     ) -> None:
         own = ("-b", "--bind", "-l", "--host", "--port", "--uds", "--fd", "--listen")
         bind = [] if any(a.split("=")[0] in own for a in arguments) else ["--bind", "127.0.0.1:0"]
-        self.command = [sys.executable, *program, app, *bind, *arguments]
+        given = {argument.split("=")[0] for argument in arguments}
+        runtime = [] if RUNTIME == "auto" or "--runtime" in given else ["--runtime", RUNTIME]
+        if RUNTIME in MEMBERS and not given & {"--runtime", "--workers", "-w"}:
+            runtime += ["--workers", "1"]
+        self.command = [sys.executable, *program, app, *bind, *runtime, *arguments]
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         environment = {
             **{name: value for name, value in os.environ.items() if not SETTING.match(name)},

@@ -11,7 +11,7 @@ import logging
 import selectors
 import socket
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from nogilserve.engine.giveway import Waiting
@@ -47,6 +47,7 @@ class DirectSelector(selectors.BaseSelector):
         self.transports: dict[int, DirectTransport] = {}
         """Connections that are served here, by descriptor."""
         self._keys: dict[int, selectors.SelectorKey] = {}
+        self._map = _Registered(self._keys)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve our connections; what else is ready."""
@@ -79,17 +80,19 @@ class DirectSelector(selectors.BaseSelector):
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         """See selectors.BaseSelector."""
-        key = self._keys.pop(_descriptor(fileobj))
-        try:
-            self.poller.unregister(key.fd)
-        except OSError:
-            pass  # it was closed first, and the system has forgotten it
+        key = self._map[fileobj]
+        del self._keys[key.fd]
+        if key.fd not in self.transports:  # else it was closed, and its number is ours now
+            try:
+                self.poller.unregister(key.fd)
+            except OSError:
+                pass  # it was closed first, and the system has forgotten it
         return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """See selectors.BaseSelector."""
-        key = self._keys[_descriptor(fileobj)]
-        if events != key.events:
+        key = self._map[fileobj]
+        if events != key.events and key.fd not in self.transports:
             self.poller.modify(key.fd, _MASK[events])
         key = key._replace(events=events, data=data)
         self._keys[key.fd] = key
@@ -97,16 +100,52 @@ class DirectSelector(selectors.BaseSelector):
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """See selectors.BaseSelector."""
-        return self._keys
+        return self._map
 
     def close(self) -> None:
-        """See selectors.BaseSelector."""
+        """See selectors.BaseSelector. Connections that are left end with their loop."""
+        for transport in self.transports.values():
+            transport.drop()
+        self.transports.clear()
         self._keys.clear()
         self.poller.close()
 
 
+class _Registered(Mapping[Any, selectors.SelectorKey]):
+    """What is registered, by descriptor or by file; asyncio looks for either. Owner: the
+    selector's."""
+
+    def __init__(self, keys: dict[int, selectors.SelectorKey]) -> None:
+        self._keys = keys
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        if isinstance(fileobj, int):
+            return self._keys[fileobj]
+        try:
+            return self._keys[_descriptor(fileobj)]
+        except ValueError:
+            # Closed already: it has no number any more.
+            for key in self._keys.values():
+                if key.fileobj is fileobj:
+                    return key
+            raise KeyError(f"{fileobj!r} is not registered") from None
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
 def _descriptor(fileobj: Any) -> int:
-    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+    """The number of a file, or what is one already. Raises ValueError."""
+    try:
+        fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"Invalid file object: {fileobj!r}") from None
+    if fd < 0:
+        raise ValueError(f"Invalid file descriptor: {fd}")
+    return fd
 
 
 class DirectTransport(asyncio.Transport):
@@ -181,8 +220,13 @@ class DirectTransport(asyncio.Transport):
             return
         poller = self._selector.poller
         if not mask:
-            poller.unregister(self._fd)
-        elif self._mask:
+            self._mask = 0
+            try:
+                poller.unregister(self._fd)
+            except OSError:
+                pass  # somebody has closed our descriptor; the connection must end all the same
+            return
+        if self._mask:
             poller.modify(self._fd, mask)
         else:
             poller.register(self._fd, mask)
@@ -299,6 +343,9 @@ class DirectTransport(asyncio.Transport):
         self._flushed = self._loop.create_future()
         self._watch(self._mask | WRITE)
         await self._flushed
+        if self._closing:
+            # Between the event and now: the number may be another connection's soon.
+            raise ConnectionAbortedError("the connection is closed")
         return self._fd
 
     def get_write_buffer_size(self) -> int:
@@ -353,15 +400,24 @@ class DirectTransport(asyncio.Transport):
         self._loop.call_soon(self._finish, exc)
 
     def _finish(self, exc: Exception | None) -> None:
-        if self._selector.transports.pop(self._fd, None) is None:
-            return
+        transports = self._selector.transports
+        if transports.get(self._fd) is not self:
+            return  # done already; the number may be another connection's by now
+        del transports[self._fd]
         self._watch(0)
         if self._flushed is not None and not self._flushed.done():
             self._flushed.set_exception(exc or ConnectionAbortedError("the connection is closed"))
         try:
             self._protocol.connection_lost(exc)
         finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the socket, whatever is left to do."""
+        try:
             self._sock.close()
+        except OSError as exc:
+            _log.warning("closing a connection: %s", exc)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Another object takes what comes."""

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import compare, idle, micro, runtimes, scaling, targets, wrk
+from benchmarks.asgi_servers import ASGI_SERVERS
 from benchmarks.report import RESULTS
 from benchmarks.rounds import default_wrk_threads
 from benchmarks.servers import SERVERS
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import ASGI_WORKLOADS, WORKLOADS
 
 __all__ = ["main"]
 
@@ -71,7 +72,24 @@ def _wsgi(add: AddParser) -> argparse.ArgumentParser:
     )
     parser.add_argument("--servers", type=_names({**SERVERS}), default=list(SERVERS))
     parser.add_argument("--workloads", type=_names({**WORKLOADS}), default=list(WORKLOADS))
-    parser.set_defaults(run=compare.run)
+    parser.set_defaults(run=compare.run, field=compare.WSGI)
+    return parser
+
+
+def _asgi(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("asgi", help="the same for ASGI, with WebSockets")
+    _add_load(parser, duration=2, rounds=3)
+    parser.add_argument(
+        "--threads",
+        type=_numbers,
+        default=[1, max(2, os.process_cpu_count() or 1)],
+        help="event loops of every server, in threads or processes as it has them",
+    )
+    parser.add_argument("--servers", type=_names({**ASGI_SERVERS}), default=list(ASGI_SERVERS))
+    parser.add_argument(
+        "--workloads", type=_names({**ASGI_WORKLOADS}), default=list(ASGI_WORKLOADS)
+    )
+    parser.set_defaults(run=compare.run, field=compare.ASGI)
     return parser
 
 
@@ -145,7 +163,7 @@ def _micro(add: AddParser) -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for define in (_wsgi, _targets, _scaling, _runtimes, _idle, _memory, _micro):
+    for define in (_wsgi, _asgi, _targets, _scaling, _runtimes, _idle, _memory, _micro):
         define(commands.add_parser).add_argument(
             "--results",
             type=Path,

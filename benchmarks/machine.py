@@ -7,10 +7,11 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks import wrk
-from benchmarks.servers import SERVERS, version_of
+from benchmarks.servers import SERVERS, Server, version_of
 
 __all__ = ["conditions"]
 
@@ -52,16 +53,16 @@ def _build() -> dict[str, object]:
     }
 
 
-def conditions() -> dict[str, object]:
+def conditions(servers: Iterable[Server] = SERVERS.values()) -> dict[str, object]:
     """The machine, the versions, the commit, the command line and the load right now."""
     try:
         generator = wrk.version()
     except wrk.WrkError:
         generator = ""
     versions: dict[str, str] = {}
-    for server in SERVERS.values():
+    for server in servers:
         versions |= server.versions()
-    versions |= {name: found for name in ("flask",) if (found := version_of(name))}
+    versions |= {name: found for name in ("fastapi", "flask") if (found := version_of(name))}
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),

@@ -50,6 +50,11 @@ class Summary:
     """(highest - lowest) / median of the requests per second."""
     gil: bool
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is nogilserve, in whatever setting."""
+        return self.server.startswith("nogilserve")
+
 
 def median(trials: Iterable[Measurement], value: Callable[[Measurement], float]) -> float:
     """The median of a figure; 0 when there is no trial."""
@@ -142,7 +147,7 @@ def panels(rows: Sequence[Summary], title: str) -> list[Panel]:
                 row.contestant,
                 value(row),
                 form.format(value(row)) if row.trials else "invalid",
-                ours=row.server == "nogilserve",
+                ours=row.ours,
                 bad=not row.trials,
             )
             for row in rows

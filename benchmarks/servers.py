@@ -6,10 +6,20 @@ configuration of the peers. Every server gets port 0 and is found by its listeni
 
 import importlib.metadata
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["PEERS", "SERVERS", "Contestant", "Server", "choose"]
+__all__ = [
+    "BACKLOG",
+    "KEEP_ALIVE",
+    "PEERS",
+    "SERVERS",
+    "Contestant",
+    "Server",
+    "choose",
+    "python",
+    "version_of",
+]
 
 BACKLOG = "2048"
 KEEP_ALIVE = "60"  # seconds: nobody closes a connection of wrk in the middle of a run
@@ -62,19 +72,20 @@ def version_of(distribution: str) -> str:
         return ""
 
 
-def _python(*arguments: str) -> list[str]:
+def python(*arguments: str) -> list[str]:
+    """This interpreter with these arguments, quiet about warnings."""
     return [sys.executable, "-W", "ignore", *arguments]
 
 
 def _nogilserve(app: str, threads: int) -> list[str]:
-    return _python(
+    return python(
         *("-m", "nogilserve", app, "--bind", "127.0.0.1:0", "--threads", str(threads)),
         *("--keep-alive", KEEP_ALIVE),
     )
 
 
 def _granian(app: str, threads: int) -> list[str]:
-    return _python(
+    return python(
         *("-m", "granian", app, "--interface", "wsgi", "--host", "127.0.0.1", "--port", "0"),
         *("--workers", "1", "--runtime-threads", "1", "--blocking-threads", str(threads)),
         *("--http", "1", "--no-ws", "--backlog", BACKLOG, "--log-level", "warning"),
@@ -82,7 +93,7 @@ def _granian(app: str, threads: int) -> list[str]:
 
 
 def _gunicorn(app: str, threads: int) -> list[str]:
-    return _python(
+    return python(
         *("-m", "gunicorn", app, "--bind", "127.0.0.1:0", "--workers", "1"),
         *("--worker-class", "gthread", "--threads", str(threads), "--backlog", BACKLOG),
         *("--keep-alive", KEEP_ALIVE, "--log-level", "warning", "--no-control-socket"),
@@ -90,7 +101,7 @@ def _gunicorn(app: str, threads: int) -> list[str]:
 
 
 def _waitress(app: str, threads: int) -> list[str]:
-    return _python(
+    return python(
         *("-m", "waitress", "--listen=127.0.0.1:0", f"--threads={threads}"),
         *(f"--backlog={BACKLOG}", "--connection-limit=1000", "--asyncore-use-poll", app),
     )
@@ -98,7 +109,7 @@ def _waitress(app: str, threads: int) -> list[str]:
 
 def _launched(name: str) -> Callable[[str, int], list[str]]:
     def argv(app: str, threads: int) -> list[str]:
-        return _python(
+        return python(
             *("-m", "benchmarks.launch", name, app, "--threads", str(threads)),
             *("--backlog", BACKLOG),
         )
@@ -158,15 +169,19 @@ SERVERS: dict[str, Server] = {
 PEERS = [name for name in SERVERS if name != "nogilserve"]
 
 
-def choose(names: list[str], threads: list[int]) -> tuple[list[Contestant], list[str]]:
+def choose(
+    names: list[str], threads: list[int], servers: Mapping[str, Server] | None = None
+) -> tuple[list[Contestant], list[str]]:
     """The contestants, and one line for each server that cannot take part.
+
+    `servers` are those there are, by default SERVERS.
 
     A server with a fixed thread count appears once, whatever counts were asked for.
     """
     chosen: list[Contestant] = []
     skipped: list[str] = []
     for name in names:
-        server = SERVERS[name]
+        server = (servers or SERVERS)[name]
         missing = server.missing()
         if missing:
             install = " ".join(missing)

@@ -19,7 +19,7 @@ from benchmarks.servers import SERVERS, Contestant
 from benchmarks.trial import Measurement, TrialError
 from benchmarks.workloads import WORKLOADS
 
-__all__ = ["Verdict", "run", "verdict"]
+__all__ = ["VERDICT_HEADER", "Ratio", "Verdict", "run", "verdict", "verdict_rows"]
 
 FEW, MANY = 2, 16  # threads the targets are stated for
 OURS_FEW = Contestant(SERVERS["nogilserve"], FEW)
@@ -52,6 +52,14 @@ class Ratio:
     unit: str
     limit: float
     at_least: bool
+
+
+VERDICT_HEADER = ("target", "wanted", "measured", "met")
+
+
+def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
+    """The rows of a table of verdicts."""
+    return [[v.target, v.wanted, v.measured, "yes" if v.met else "NO"] for v in verdicts]
 
 
 def _rate(trial: Measurement) -> float:
@@ -198,9 +206,8 @@ def run(options: argparse.Namespace) -> int:
     setting["load_average_after"] = os.getloadavg()
     verdicts = [verdict(ratio, trials) for ratio in RATIOS] + idle_verdicts(idle)
     verdicts += crowd_verdicts(crowd) if crowd else []
-    rows = [[v.target, v.wanted, v.measured, "yes" if v.met else "NO"] for v in verdicts]
     lines = [f"# Targets\n\n{report.footer(setting)}\n"]
-    lines.append(report.table(("target", "wanted", "measured", "met"), rows))
+    lines.append(report.table(VERDICT_HEADER, verdict_rows(verdicts)))
     lines += ["", report.noise_line(trials), *plan.failures, *problems]
     text = "\n".join(lines)
     print(text)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import procs, wrk
+from benchmarks import procs, wrk, wsload
 from benchmarks.servers import Contestant
 from benchmarks.workloads import PLAIN, Workload
 
@@ -25,6 +25,7 @@ __all__ = [
     "Running",
     "TrialError",
     "background",
+    "generate",
     "get",
     "load_of",
     "measure",
@@ -181,7 +182,20 @@ def load_of(
 ) -> wrk.Load:
     """What wrk has to do for this workload."""
     url = running.url(workload.path())
-    return wrk.Load(url, connections, seconds, wrk_threads, workload.method, workload.body_bytes)
+    return wrk.Load(
+        url,
+        connections,
+        seconds,
+        wrk_threads,
+        workload.method,
+        workload.body_bytes,
+        workload.message_bytes,
+    )
+
+
+def generate(load: wrk.Load) -> wrk.WrkResult:
+    """Run the load generator for this kind of load to its end; WrkError when it fails."""
+    return wsload.run(load) if load.message_bytes else wrk.run(load)
 
 
 @contextmanager
@@ -205,11 +219,11 @@ def measure(
     workload: Workload,
     load: wrk.Load,
 ) -> Measurement:
-    """Run wrk once against a running server and account for everything around it."""
+    """Run the load generator once against a running server and account for everything around it."""
     pids = running.pids()
     host, cpu, split = procs.host_cpu(), procs.cpu_seconds(pids), procs.cpu_split(pids)
     switches, started = procs.switches(pids), time.monotonic()
-    result = wrk.run(load)
+    result = generate(load)
     elapsed = time.monotonic() - started
     pids = running.pids()
     spent = procs.cpu_seconds(pids) - cpu
@@ -256,5 +270,5 @@ def run_trial(
         load = load_of(running, workload, seconds, connections, wrk_threads)
         with background(running, workload, seconds + warm_up):
             if warm_up:
-                wrk.run(replace(load, seconds=warm_up))
+                generate(replace(load, seconds=warm_up))
             return measure(running, contestant, workload, load)

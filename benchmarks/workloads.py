@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from benchmarks.apps import plain
 
-__all__ = ["WORKLOADS", "Background", "Workload"]
+__all__ = ["ASGI_WORKLOADS", "WORKLOADS", "Background", "Workload"]
 
 PLAIN = "benchmarks.apps.plain:app"
 FLASK = "benchmarks.apps.flask_json:app"
+ASGI_PLAIN = "benchmarks.apps.asgi_plain:app"
+FASTAPI = "benchmarks.apps.fastapi_json:app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Workload:
     """Fewer threads than this would make the workload mean something else."""
     requires: str = ""
     """Distribution that the application needs."""
+    message_bytes: int = 0
+    """Not a request but a WebSocket on which messages of this size are echoed."""
 
     def threads(self, asked: int) -> int:
         """The thread count it runs with."""
@@ -105,6 +109,25 @@ WORKLOADS: dict[str, Workload] = {
             PLAIN,
             lambda: f"/fib?{_fib_argument()}",
             lambda body: int(body) == plain.fib(_fib_argument()),
+        ),
+    )
+}
+
+ASGI_WORKLOADS: dict[str, Workload] = {
+    workload.name: workload
+    for workload in (
+        Workload("hello", "plain ASGI hello", ASGI_PLAIN, lambda: "/", _is_hello),
+        Workload("fastapi", "FastAPI JSON", FASTAPI, lambda: "/json", _is_json, requires="fastapi"),
+        *(
+            Workload(
+                name,
+                f"WebSocket echo of {size:,} bytes",
+                ASGI_PLAIN,
+                lambda: "/",
+                _is_hello,
+                message_bytes=size,
+            )
+            for name, size in (("ws-64", 64), ("ws-64k", 65536))
         ),
     )
 }

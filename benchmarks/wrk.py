@@ -16,6 +16,7 @@ __all__ = [
     "parse",
     "path",
     "run",
+    "run_command",
     "start",
     "version",
 ]
@@ -38,6 +39,8 @@ class Load:
     threads: int = 1
     method: str = "GET"
     body_bytes: int = 0
+    message_bytes: int = 0
+    """Not for wrk: the size of the WebSocket messages that `wsload` sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +151,15 @@ def finish(process: subprocess.Popen[bytes], load: Load) -> WrkResult:
 
 def run(load: Load) -> WrkResult:
     """Run wrk to its end; WrkError when it fails or hangs."""
+    return run_command(command(load), load)
+
+
+def run_command(argv: list[str], load: Load) -> WrkResult:
+    """Run a load generator that writes such a result to its end; WrkError as above."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         done = subprocess.run(
-            command(load),
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

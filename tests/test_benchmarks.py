@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from wsproto.frame_protocol import FrameProtocol
 
-from benchmarks import procs, profiler, report, servers, targets, wrk
+from benchmarks import procs, profiler, report, servers, targets, wrk, wsload
+from benchmarks.asgi_figures import figures
+from benchmarks.asgi_servers import ASGI_SERVERS
 from benchmarks.chart import Bar, Panel, draw
 from benchmarks.compare import contestants_for
 from benchmarks.servers import SERVERS, Contestant
@@ -286,6 +289,55 @@ class TestTargets:
         ]
         found = targets.verdict(targets.RATIOS[0], trials)
         assert (found.measured, found.met) == ("not measured", False)
+
+
+class TestAsgi:
+    """The figures of ASGI servers, and the load of WebSockets."""
+
+    def test_the_best_setting_of_each_is_compared(self) -> None:
+        """Of a server with several settings the one counts that is best for the figure."""
+        trials = []
+        for name, loops, cpu_us in (
+            ("nogilserve-uvloop", 1, 20.0),
+            ("nogilserve-uvloop", 2, 15.0),
+            ("granian", 1, 25.0),
+            ("granian", 2, 40.0),
+        ):
+            contestant = Contestant(ASGI_SERVERS[name], loops)
+            trials.append(measurement(contestant, rate=1e6 / cpu_us, cpu_us=cpu_us))
+        first = figures(trials)[0]
+        assert first.target == "hello, CPU/request, nogilserve-uvloop x2 : granian x1"
+        assert first.measured.startswith("0.60")
+        assert first.met
+
+    def test_figures_without_contestants_are_left_out(self) -> None:
+        """A run of some servers judges what it can."""
+        trials = [measurement(Contestant(ASGI_SERVERS["uvicorn"], 2))]
+        assert figures(trials) == []
+
+    @pytest.mark.parametrize("size", [0, 64, 126, 65535, 70000])
+    def test_frames_are_what_a_server_reads(self, size: int) -> None:
+        """Frames are masked, and their length is written as RFC 6455 asks."""
+        payload = bytes(size)
+        protocol = FrameProtocol(client=False, extensions=[])
+        protocol.receive_bytes(wsload.frame(wsload.BINARY, payload))
+        payloads = [frame.payload for frame in protocol.received_frames()]
+        assert b"".join(piece for piece in payloads if isinstance(piece, bytes)) == payload
+
+
+@linux_only
+def test_one_second_of_websockets(tmp_path: Path) -> None:
+    """The whole way for WebSockets; each first message is compared byte for byte."""
+    command = [sys.executable, "-m", "benchmarks", "asgi", "--quick", "--threads", "1"]
+    command += ["--servers", "nogilserve-asyncio", "--workloads", "ws-64,ws-64k"]
+    command += ["--connections", "4", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "asgi-quick.json").read_text())
+    assert [trial["workload"] for trial in document["trials"]] == ["ws-64", "ws-64k"]
+    for trial in document["trials"]:
+        assert trial["valid"]
+        assert trial["requests"] > 50
 
 
 @linux_only

@@ -8,6 +8,7 @@ This side imports no application. It accepts connections and hands them to the m
     GONE ──after a delay, unless the runtime stops──▶ LOADING
 """
 
+import atexit
 import contextlib
 import logging
 import selectors
@@ -179,6 +180,8 @@ class Crew:
         `reason`: why it is this kind; `culprits`: what switched the GIL on. Raises Failure; then
         nothing is left of the members.
         """
+        # For whoever never starts what was loaded: only asks, or cannot listen.
+        atexit.register(self.abandon)
         try:
             for post in self._posts:
                 self._begin(post)
@@ -516,6 +519,7 @@ class Crew:
         """Everything has ended: give back what is left."""
         if self._closed:
             return
+        atexit.unregister(self.abandon)
         self._wake()
         if self._keeper.ident is not None:
             self._keeper.join()

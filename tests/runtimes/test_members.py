@@ -1,6 +1,7 @@
 """Processes and subinterpreters as a user sees them: real servers, real clients."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -287,8 +288,20 @@ def test_import_path_and_directory_of_a_process(serve: Start, tmp_path: Path) ->
         assert client.get("/path").body.decode() == f"/ {tmp_path}"
 
 
-def test_check_config(tmp_path: Path) -> None:
-    """--check-config imports in a member, says what there is, and leaves no process behind."""
-    with Server(APP, *options("processes"), "--check-config", wait_ready=False) as server:
+@pytest.mark.parametrize("kind", KINDS)
+def test_check_config(kind: str) -> None:
+    """--check-config imports in a member, says what there is, and leaves nothing behind."""
+    with Server(APP, *options(kind), "--check-config", wait_ready=False) as server:
         assert server.wait() == 0
     assert "is a WSGI application" in server.out
+    assert server.log == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_address_in_use(serve: Start, kind: str) -> None:
+    """Members that have imported the application in vain are ended; exit status 1."""
+    first = serve(APP, *options("threads", 1))
+    bind = ("--bind", f"127.0.0.1:{first.port}")
+    with Server(APP, *options(kind), *bind, wait_ready=False) as server:
+        assert server.wait() == 1
+    assert re.fullmatch(r"nogilserve: cannot listen on .*in use.*\n", server.log)

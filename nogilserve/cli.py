@@ -132,7 +132,8 @@ def _check(config: Config) -> int:
         except OSError as error:
             raise ConfigError(unwritable(config.access_log, error)) from None
     served = load_runtime(config, None).served  # refuses what is not served
-    print(f"The configuration is valid; {served.name} is a {served.interface.upper()} application.")
+    kind = "an ASGI" if served.interface == "asgi" else "a WSGI"
+    print(f"The configuration is valid; {served.name} is {kind} application.")
     if served.gil_enabled_by:
         print(f"Importing it switched the GIL on: {', '.join(served.gil_enabled_by)}.")
     return 0

@@ -115,21 +115,51 @@ def test_check_config(run: Run, project: Path, arguments: list[str], words: str)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["main:asgi"], "main:asgi is an ASGI application; this version serves WSGI"),
-        (["main:app", "--interface=asgi"], "asgi is planned and not served yet"),
+        (["main:unclear"], "cannot tell whether main:unclear is WSGI or ASGI"),
+        (["main:asgi_"], "there is no 'asgi_' in 'main'"),
+        (["main:os"], "main:os is not an application: it is a module and cannot be called"),
     ],
 )
 def test_checking_refuses_what_serving_refuses(
     run: Run, project: Path, arguments: list[str], words: str
 ) -> None:
     """What cannot be served is refused with the same words, whether checked or served."""
-    (project / "main.py").write_text(APP + "async def asgi(scope, receive, send): pass\n")
+    (project / "main.py").write_text(APP + "def unclear(*arguments): pass\n")
     served = run(*arguments, "--uds", "app.sock")
     checked = run(*arguments, "--uds", "app.sock", "--check-config")
     assert (served.returncode, checked.returncode) == (3, 3)
     assert words in checked.stderr
     assert checked.stderr == served.stderr
     assert not (project / "app.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["main:asgi"], "main:asgi is an ASGI application"),
+        (["main:Two"], "main:Two is an ASGI application"),
+        (["main:unclear", "--interface=asgi"], "main:unclear is an ASGI application"),
+        (["main:unclear", "--interface=wsgi"], "main:unclear is a WSGI application"),
+    ],
+)
+def test_checking_tells_the_interface(
+    run: Run, project: Path, arguments: list[str], words: str
+) -> None:
+    """ASGI of both versions is known by its signature; where that does not tell, --interface is
+    believed."""
+    more = """
+async def asgi(scope, receive, send): pass
+
+class Two:
+    def __init__(self, scope): pass
+    async def __call__(self, receive, send): pass
+
+def unclear(*arguments): pass
+"""
+    (project / "main.py").write_text(APP + more)
+    ended = run(*arguments, "--check-config")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert words in ended.stdout
 
 
 @pytest.mark.parametrize("path", ["missing/access.log", ".", "main.py/access.log", "x" * 300])

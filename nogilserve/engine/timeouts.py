@@ -9,7 +9,6 @@ its response, or the watch, when the time is over.
 """
 
 import logging
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, BinaryIO, Final, Protocol, cast
 
+from nogilserve.apps.interpreter import frame_of
 from nogilserve.engine.body import BodyStore
 from nogilserve.engine.settings import Gateway
 from nogilserve.errors import ClientDisconnected
@@ -256,8 +256,8 @@ class Watch:
             self._replace(core)
         except RuntimeError as exc:
             _log.error("the stuck thread cannot be replaced: %s", exc)
-        frame = sys._current_frames().get(turn.thread)  # noqa: SLF001 - there is no other way
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+        frame = frame_of(turn.thread)
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (not known)"
         _log.error(
             "request %s: %s %s has not begun its response in %g s; its thread is replaced. It is "
             "at:\n%s",

@@ -6,13 +6,11 @@ idle one gives none and is not waited for. So looking costs nothing when nothing
 
 import linecache
 import logging
-import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from types import FrameType
 
-from nogilserve.apps.interpreter import IN_SUBINTERPRETER
+from nogilserve.apps.interpreter import IN_SUBINTERPRETER, frame_of
 from nogilserve.engine.loop.core import LoopCore
 
 __all__ = ["LoopWatch"]
@@ -84,7 +82,7 @@ def _stack_of(thread: int) -> str:
     """The innermost frames of a thread, as a traceback shows them."""
     if IN_SUBINTERPRETER:
         return "  (stacks of other threads cannot be read in a subinterpreter)"
-    frame: FrameType | None = sys._current_frames().get(thread)  # noqa: SLF001
+    frame = frame_of(thread)
     try:
         if frame is None:
             return "  (the thread has ended)"

@@ -140,7 +140,7 @@ def test_what_runs_is_finished(kind: str, app: str) -> None:
         assert done == [200] * 4
         assert "5 requests on 5 connections" in server.log
         if app == ASGI:
-            assert server.out.count("shut down in order\n") == 2
+            assert server.out.count("shut down in order") == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -22,6 +22,9 @@ __all__ = ["DirectSelector", "DirectTransport"]
 _log = logging.getLogger("nogilserve.engine")
 
 _RECV: Final = 65536
+"""Bytes asked for in one call, …"""
+_RECV_MOST: Final = 262144
+"""… and at most, once a call has brought as much as it could."""
 _HIGH: Final = 65536
 """Unsent bytes above which the protocol is told to pause."""
 _LOW: Final = 16384
@@ -168,6 +171,8 @@ class DirectTransport(asyncio.Transport):
         self._mask = READ
         """What the poller watches for; 0: it does not know the socket, since a hang-up cannot be
         masked."""
+        self._recv = _RECV
+        """Bytes asked for in one call."""
         self._buffer: deque[memoryview] = deque()
         self._size = 0
         """Bytes in the buffer."""
@@ -201,13 +206,18 @@ class DirectTransport(asyncio.Transport):
 
     def _read(self) -> None:
         try:
-            data = self._sock.recv(_RECV)
+            data = self._sock.recv(self._recv)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as exc:
             self._lose(exc)
             return
         if data:
+            size = len(data)
+            if size == self._recv < _RECV_MOST:
+                self._recv *= 2
+            elif size * 4 < self._recv > _RECV:
+                self._recv //= 2
             self._protocol.data_received(data)
             return
         self._ended = True

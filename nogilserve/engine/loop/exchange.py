@@ -87,9 +87,17 @@ class HttpExchange(Flow):
                 # RFC 9110 §10.1.1: due when the application asks for the body.
                 if not self.received and not self.head_sent and not self.protocol.buffered:
                     self._write(self.protocol.interim(100, []))
-            if not self.congested:
-                self.core.set_deadline(self, self.core.body_timeout)
+            self._await_body()
         return self._readers.wait()
+
+    def _await_body(self) -> None:
+        """Give the client the body timeout for its next bytes, if it owes any."""
+        protocol = self.protocol
+        if self.congested or protocol.body_complete:
+            return
+        if self.request.expect_continue and protocol.head_sent and not self.received:
+            return  # it may have seen the response instead of 100, and sends none (RFC 9110 §10.1.1)
+        self.core.set_deadline(self, self.core.body_timeout)
 
     # ---- the response
 
@@ -190,10 +198,7 @@ class HttpExchange(Flow):
         head, self._head = self._head, b""
         if len(parts) > 1:
             parts[0] = head + parts[0]
-            size = sum(map(len, parts))
-            self.core.counters.sent += size
-            self._burst += size
-            self.transport.writelines([part for part in parts if part])
+            self._write_parts([part for part in parts if part])
             return
         data = head + parts[0] if parts else head
         if data:
@@ -223,6 +228,10 @@ class HttpExchange(Flow):
         except OSError as exc:
             self.transport.abort()
             raise ClientDisconnected(f"the client is gone: {exc}") from exc
+        except BaseException:
+            # Cancelled, say: what was announced was not sent, so nothing may follow it.
+            self.transport.abort()
+            raise
         self._check()
         if frame[1]:
             self._write(frame[1])

@@ -25,6 +25,8 @@ _RESTARTING: Final = 1012
 _KEEPALIVE_LOST: Final = 1011
 _CLOSE_SECONDS: Final = 5.0
 """How long the client may take to answer our Close."""
+_LARGE: Final = 16384
+"""Bytes from which on a message is not copied any more."""
 _MESSAGE_COST: Final = 64
 """Bytes that a waiting message counts for besides its own."""
 
@@ -245,7 +247,12 @@ class WebSocketSession(Flow):
 
     def send_bytes(self, data: bytes) -> None:
         """A binary message."""
-        self._write(self._open().send_bytes(data))
+        ws = self._open()
+        head = ws.head_of_bytes(len(data)) if len(data) > _LARGE else b""
+        if head:
+            self._write_parts([head, data])
+        else:
+            self._write(ws.send_bytes(data))
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; the client gets some seconds to answer."""

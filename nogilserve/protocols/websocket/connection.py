@@ -27,6 +27,7 @@ from nogilserve.protocols.websocket.frames import (
     Violation,
     close_frame,
     frame,
+    frame_head,
     parse_close,
     unmask,
 )
@@ -177,7 +178,7 @@ class WebSocketConnection:
             self._wanted = end - start
             return None
         first = buffer[start]
-        payload = unmask(buffer[at + 4 : end], buffer[at : at + 4])
+        payload = unmask(buffer, at + 4, end)
         if end == len(buffer):
             self._buffer = b""
             self._start = 0
@@ -356,6 +357,14 @@ class WebSocketConnection:
         if size < 126:
             return b"\x82%c%b" % (size, data)
         return frame(BINARY, data)
+
+    def head_of_bytes(self, size: int) -> bytes:
+        """What stands before a binary message of `size` bytes that the caller sends itself, for
+        large ones that are not to be copied; b"" where it is to be compressed: use send_bytes().
+        Raises as that."""
+        if self.state:
+            raise self._not_open()
+        return b"" if self._deflate is not None else frame_head(BINARY, size)
 
     def ping(self, payload: bytes = b"") -> bytes:
         """A ping, which the peer answers with the same payload, at most 125 bytes: see

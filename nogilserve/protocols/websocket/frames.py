@@ -25,6 +25,7 @@ __all__ = [
     "Violation",
     "close_frame",
     "frame",
+    "frame_head",
     "parse_close",
     "unmask",
 ]
@@ -55,6 +56,9 @@ LEGAL_CODES: Final = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3
 _FEW: Final = 2048
 """Bytes up to which unmasking with one big integer is the quicker way."""
 
+_COPIED: Final = 4096
+"""Bytes up to which a copy is cheaper than a view."""
+
 _FIRST_FREE_THREADED: Final = 16
 """The first version of websockets whose extension module leaves the GIL off."""
 
@@ -79,12 +83,16 @@ class Violation(Exception):
 
 def frame(first: int, payload: bytes) -> bytes:
     """A whole frame of the server, which does not mask (RFC 6455 §5.1)."""
-    size = len(payload)
+    return frame_head(first, len(payload)) + payload
+
+
+def frame_head(first: int, size: int) -> bytes:
+    """What stands before a payload of `size` bytes."""
     if size < 126:
-        return bytes((first, size)) + payload
+        return bytes((first, size))
     if size < 65536:
-        return b"%c\x7e%b%b" % (first, size.to_bytes(2), payload)
-    return b"%c\x7f%b%b" % (first, size.to_bytes(8), payload)
+        return b"%c\x7e%b" % (first, size.to_bytes(2))
+    return b"%c\x7f%b" % (first, size.to_bytes(8))
 
 
 def close_frame(code: int, reason: str) -> bytes:
@@ -136,7 +144,16 @@ def _unmask_by_websockets() -> Callable[..., bytes] | None:
     return unmask
 
 
-unmask: Final[Callable[[bytes | bytearray, bytes | bytearray], bytes | bytearray]] = (
-    _unmask_by_websockets() or _unmask_plain
-)
-"""Take the mask off a whole payload, with a key of four bytes (RFC 6455 §5.3)."""
+_unmask: Final = _unmask_by_websockets()
+
+
+def unmask(buffer: bytes | bytearray, start: int, end: int) -> bytes | bytearray:
+    """The payload in the buffer from `start` to `end`, without the mask, whose key stands in the
+    four bytes before it (RFC 6455 §5.3)."""
+    if _unmask is None:
+        return _unmask_plain(buffer[start:end], buffer[start - 4 : start])
+    if end - start < _COPIED:
+        return _unmask(buffer[start:end], buffer[start - 4 : start])
+    # Released before the buffer is changed again.
+    with memoryview(buffer) as whole, whole[start:end] as payload:
+        return _unmask(payload, buffer[start - 4 : start])

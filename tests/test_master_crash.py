@@ -54,7 +54,7 @@ def pid_of(client: Client) -> int:
 def test_killed_generation_is_replaced(serve: Start, project: Path) -> None:
     """The log says which signal and what was running; clients that connect meanwhile wait in the
     queue of the system and are served by the next one."""
-    server = serve("main:app", "--threads", "4", cwd=project)
+    server = serve("main:app", "--runtime", "threads", "--threads", "4", cwd=project)
     with server.connect() as client:
         old = pid_of(client)
         assert old == server.serving != server.pid
@@ -96,7 +96,7 @@ def board_of(server: Server, project: Path) -> str:
 )
 def test_view_that_ends_the_process(serve: Start, project: Path, target: str, words: str) -> None:
     """os._exit or a crash in a view costs the requests of that moment, not the service."""
-    server = serve("main:app", "--threads", "4", cwd=project)
+    server = serve("main:app", "--runtime", "threads", "--threads", "4", cwd=project)
     with server.connect() as client:
         client.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         client.wait_closed()
@@ -108,7 +108,7 @@ def test_view_that_ends_the_process(serve: Start, project: Path, target: str, wo
 
 def test_generations_that_keep_dying(serve: Start, project: Path) -> None:
     """The pauses grow; a server that was stopped meanwhile ends."""
-    server = serve("main:app", cwd=project)
+    server = serve("main:app", "--runtime", "threads", cwd=project)
     for number in range(1, 4):
         server.wait_log(rf"Generation {number} serves" if number > 1 else "Listening", SECONDS)
         os.kill(server.serving, signal.SIGKILL)
@@ -123,7 +123,7 @@ def test_frozen_generation_is_replaced(serve: Start, project: Path) -> None:
         "import nogilserve.supervise.master as m, sys; m._STALLED, m._LOOK = 2.0, 0.2; "
         "from nogilserve.cli import main; sys.exit(main())"
     )
-    server = serve("main:app", cwd=project, program=("-c", code))
+    server = serve("main:app", "--runtime", "threads", cwd=project, program=("-c", code))
     old = server.serving
     os.kill(old, signal.SIGSTOP)
     server.wait_log(r"\[ERROR\] Generation 1 gives no sign of life for 2 s", SECONDS)
@@ -155,7 +155,7 @@ def test_import_that_kills_the_process(tmp_path: Path) -> None:
 
 def test_generation_without_master_ends(serve: Start, project: Path) -> None:
     """When the master is killed the generation finishes what it has and goes."""
-    server = serve("main:app", cwd=project)
+    server = serve("main:app", "--runtime", "threads", cwd=project)
     with server.connect() as client:
         assert client.get("/").status == 200
         server.process.send_signal(signal.SIGKILL)
@@ -169,7 +169,7 @@ def test_generation_without_master_ends(serve: Start, project: Path) -> None:
 
 def test_generation_told_to_end_by_others(serve: Start, project: Path) -> None:
     """SIGTERM to the serving process alone: the next one takes over, nothing is lost."""
-    server = serve("main:app", cwd=project)
+    server = serve("main:app", "--runtime", "threads", cwd=project)
     with server.connect() as client:
         old = pid_of(client)
         os.kill(old, signal.SIGTERM)
@@ -202,7 +202,7 @@ def test_listening_socket_is_not_left_to_the_application(serve: Start, project: 
         APP + "import subprocess\n"
         "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
     )
-    server = serve("main:app", cwd=project)
+    server = serve("main:app", "--runtime", "threads", cwd=project)
     assert server.stop() == 0
     with socket.create_server(("127.0.0.1", server.port)):
         pass

@@ -48,7 +48,9 @@ def project(tmp_path: Path) -> Path:
 def test_stuck_request(serve: Start, project: Path, threads: str) -> None:
     """504 and the end of the connection, the stack in the log; others are served, also when every
     thread was stuck."""
-    server = serve("main:app", "--timeout", "0.5", "--threads", threads, cwd=project)
+    server = serve(
+        "main:app", "--runtime", "threads", "--timeout", "0.5", "--threads", threads, cwd=project
+    )
     for number in range(int(threads) + 1):
         with server.connect(timeout=SECONDS) as client:
             response = client.get(f"/stuck/{number}")
@@ -69,7 +71,7 @@ def test_stuck_request(serve: Start, project: Path, threads: str) -> None:
 
 def test_answer_that_has_begun_may_take_longer(serve: Start, project: Path) -> None:
     """The limit is for the beginning of the response."""
-    server = serve("main:app", "--timeout", "0.5", cwd=project)
+    server = serve("main:app", "--runtime", "threads", "--timeout", "0.5", cwd=project)
     with server.connect() as client:
         assert client.get("/begun").body == b"abcd"
         upload = os.urandom(400_000)
@@ -80,7 +82,7 @@ def test_access_log_has_the_504(serve: Start, project: Path) -> None:
     """The request stands there once, with the reason."""
     path = project / "access.log"
     arguments = ("--timeout", "0.3", "--access-log", str(path), "--access-log-format", "json")
-    server = serve("main:app", *arguments, cwd=project)
+    server = serve("main:app", "--runtime", "threads", *arguments, cwd=project)
     with server.connect() as client:
         assert client.request("POST", "/stuck/1", body=b"x" * 10).status == 504
     with server.connect() as client:
@@ -92,7 +94,9 @@ def test_access_log_has_the_504(serve: Start, project: Path) -> None:
 
 def test_too_many_stuck_threads(serve: Start, project: Path) -> None:
     """The next generation takes over, and the old one does not wait for them."""
-    server = serve("main:app", "--timeout", "0.3", "--stuck-threads", "2", cwd=project)
+    server = serve(
+        "main:app", "--runtime", "threads", "--timeout", "0.3", "--stuck-threads", "2", cwd=project
+    )
     for number in range(2):
         with server.connect() as client:
             assert client.get(f"/stuck/{number}").status == 504

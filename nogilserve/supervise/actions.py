@@ -64,6 +64,8 @@ class Generation:
     failure: Failure | None = None
     unwanted: bool = False
     """Was killed on purpose: how it ends does not matter."""
+    interrupted: bool = False
+    """Was told that its start takes too long."""
     killed: bool = False
     """Was sent the signal that ends it."""
     stalled: bool = False

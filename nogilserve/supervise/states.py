@@ -73,7 +73,12 @@ class Machine:
     def loaded(self, number: int, now: float) -> list[Action]:
         """The application of a generation is imported; it can take the listening sockets."""
         generation = self.generations.get(number)
-        if generation is None or generation.state != State.STARTING or generation.killed:
+        if (
+            generation is None
+            or generation.state != State.STARTING
+            or generation.killed
+            or generation.interrupted
+        ):
             return []
         generation.state = State.OPENING
         generation.since = now
@@ -100,7 +105,7 @@ class Machine:
         """A generation says why it cannot start; it ends by itself."""
         generation = self.generations.get(number)
         if generation is not None:
-            generation.failure = failure
+            generation.failure = generation.failure or failure
             generation.deadline = now + _ENDING
         return []
 
@@ -194,15 +199,8 @@ class Machine:
             if generation.deadline is None or now < generation.deadline:
                 continue
             if generation.state in (State.STARTING, State.OPENING):
-                if generation.failure is None:
-                    generation.failure = Failure(
-                        f"the application was not ready within {self.rules.ready_timeout:g} s "
-                        "(--ready-timeout)"
-                    )
                 # Not `_kill`: that it did not start is to be noticed when it is gone.
-                generation.deadline = None
-                generation.killed = True
-                actions.append(Kill(generation.number))
+                actions.append(self._give_up(generation, now))
                 continue
             if not generation.unwanted:
                 actions.append(
@@ -247,6 +245,19 @@ class Machine:
         generation.deadline = now + _CLEANING if gently else None
         generation.unwanted = True
         generation.killed = not gently
+        return Kill(generation.number, gently)
+
+    def _give_up(self, generation: Generation, now: float) -> Action:
+        """It takes too long to start: interrupt it, then kill it."""
+        gently = generation.state == State.STARTING and not generation.interrupted
+        if generation.failure is None:
+            generation.failure = Failure(
+                f"the application was not ready within {self.rules.ready_timeout:g} s "
+                "(--ready-timeout)"
+            )
+        generation.interrupted = True
+        generation.killed = not gently
+        generation.deadline = now + _CLEANING if gently else None
         return Kill(generation.number, gently)
 
     def _drain(self, generation: Generation, now: float, *, patient: bool) -> Action:

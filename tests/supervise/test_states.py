@@ -92,8 +92,10 @@ def test_start_that_takes_too_long() -> None:
     machine.start(0)
     assert machine.deadline == 5
     assert machine.tick(4.9) == []
-    assert machine.tick(5) == [Kill(1)]
-    (end,) = machine.exited(1, "was killed by SIGKILL", 6)
+    assert machine.tick(5) == [Kill(1, gently=True)]
+    assert machine.loaded(1, 6) == []
+    assert machine.tick(7) == [Kill(1)]
+    (end,) = machine.exited(1, "was killed by SIGKILL", 7)
     assert isinstance(end, End)
     assert end.failure is not None
     assert "not ready within 5 s" in end.failure.message

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from wsproto.frame_protocol import FrameProtocol
 
-from benchmarks import procs, profiler, report, servers, targets, wrk, wsload
+from benchmarks import procs, profiler, report, runtimes, servers, targets, wrk, wsload
 from benchmarks.asgi_figures import figures
 from benchmarks.asgi_servers import ASGI_SERVERS
 from benchmarks.chart import Bar, Panel, draw
@@ -363,3 +363,29 @@ def test_one_second_against_nogilserve(tmp_path: Path) -> None:
     assert trial["requests"] > 100
     assert 1 < trial["cpu_us"] < 100_000
     assert document["conditions"]["wrk"].startswith("wrk")
+
+
+# ---- runtimes --------------------------------------------------------------------------------
+
+
+def test_interpreter_is_asked_what_it_is() -> None:
+    """Version and build come from the interpreter itself, and decide which runtimes there are."""
+    found = runtimes.find(sys.executable, ["h11"])
+    assert found.version.startswith(".".join(str(part) for part in sys.version_info[:3]))
+    new = runtimes.Interpreter("python", "3.14.7")
+    old = runtimes.Interpreter("python", "3.13.15t")
+    assert new.runtimes() == ("threads", "subinterpreters", "processes")
+    assert old.runtimes() == ("threads", "processes")
+    contestant = runtimes.contestants_on(new, 2, 16)[1]
+    command = contestant.server.argv("main:app", contestant.threads)
+    assert command[-6:] == ["--runtime", "subinterpreters", "--workers", "2", "--threads", "16"]
+
+
+def test_interpreter_that_will_not_do() -> None:
+    """What is missing is said before anything is measured."""
+    with pytest.raises(ValueError, match="lacks no_such_module"):
+        runtimes.find(sys.executable, ["no_such_module"])
+    with pytest.raises(ValueError, match="there is no such program"):
+        runtimes.find("/no/such/python", [])
+    with pytest.raises(ValueError, match="is no Python"):
+        runtimes.find("false", [])

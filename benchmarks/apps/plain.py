@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
@@ -21,8 +20,16 @@ StartResponse = Callable[..., object]
 def about() -> dict[str, object]:
     """What the serving process is: the harness asks before it measures."""
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-    traced = tracemalloc.get_traced_memory()[0] if tracemalloc.is_tracing() else None
-    return {"gil": gil, "pid": os.getpid(), "python": sys.version, "traced": traced}
+    return {"gil": gil, "pid": os.getpid(), "python": sys.version, "traced": _traced()}
+
+
+def _traced() -> int | None:
+    """Bytes that Python has allocated, where that is being traced."""
+    if not os.environ.get("PYTHONTRACEMALLOC"):
+        return None
+    import tracemalloc  # subinterpreters refuse it
+
+    return tracemalloc.get_traced_memory()[0]
 
 
 def counters() -> dict[str, object]:

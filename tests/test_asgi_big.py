@@ -12,7 +12,7 @@ from tests.apps.raw_client import chunked, request
 MIB = 1 << 20
 UPLOAD = 100 * 1000 * 1000
 DOWNLOAD = 512 * MIB
-MAY_GROW = 32 * MIB
+MAY_GROW = 64 * MIB
 
 
 @pytest.fixture(scope="module", params=LOOPS)

@@ -171,7 +171,9 @@ async def concurrent_receive(scope: Scope, receive: Receive, send: Send, query: 
 def _file(size: int) -> IO[bytes]:
     """A temporary file of `size` bytes of which no two neighbours are alike."""
     file = tempfile.NamedTemporaryFile(prefix="asgi-torture-", delete=False)  # noqa: SIM115
-    file.write((bytes(range(256)) * (size // 256 + 1))[:size])
+    block = bytes(range(256)) * 4096
+    for at in range(0, size, len(block)):
+        file.write(block[: size - at])
     file.flush()
     return file
 

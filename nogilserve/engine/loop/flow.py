@@ -72,14 +72,16 @@ class Flow(Recorded, asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         self.core.counters.sent += len(data)
         self._burst += len(data) + _PIECE
-        self.transport.write(data)
+        if not self.transport.is_closing():  # uvloop raises for one that is closed
+            self.transport.write(data)
 
     def _write_parts(self, parts: list[bytes]) -> None:
         """As `_write`, without joining them."""
         size = sum(map(len, parts))
         self.core.counters.sent += size
         self._burst += size + _PIECE
-        self.transport.writelines(parts)
+        if not self.transport.is_closing():
+            self.transport.writelines(parts)
 
     @property
     def crowded(self) -> bool:

@@ -6,6 +6,7 @@ HANDSHAKE ──accept──▶ OPEN ──close, of either side──▶ ENDED 
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from nogilserve.engine.loop.flow import READ_HIGH, Flow
@@ -38,7 +39,8 @@ class WebSocketSession(Flow):
         "_handshake",
         "_heard",
         "_messages",
-        "_pinged",
+        "_ping_at",
+        "_pong_by",
         "_queued",
         "_sent_pings",
         "_ws",
@@ -61,10 +63,13 @@ class WebSocketSession(Flow):
         """What these count for, in bytes."""
         self.close_code = 0
         self.close_reason = ""
-        self._pinged = False
-        """A ping waits for its pong."""
+        interval = http.core.settings.ws_ping_interval
+        self._ping_at = monotonic() + interval if interval else NEVER
+        """When the next ping is due."""
+        self._pong_by = NEVER
+        """When the answer to a ping is due."""
         self._heard = False
-        """Something came from the client since the last ping."""
+        """Something came from the client since the ping that is to be answered."""
         self._sent_pings = 0
 
     # ---- the handshake
@@ -162,16 +167,15 @@ class WebSocketSession(Flow):
         return not self.close_code and not self.transport.is_closing()
 
     def _await_pong_or_ping(self) -> None:
-        settings = self.core.settings
         ws = self._ws
         if ws is not None and ws.state == CLOSING:
             self.core.set_deadline(self, _CLOSE_SECONDS)
-        elif self._pinged and settings.ws_ping_timeout:
-            self.core.set_deadline(self, settings.ws_ping_timeout)
-        elif settings.ws_ping_interval:
-            self.core.set_deadline(self, settings.ws_ping_interval)
-        else:
+            return
+        soonest = min(self._ping_at, self._pong_by)
+        if soonest == NEVER:
             self.deadline = NEVER
+        else:
+            self.core.set_deadline(self, max(soonest - monotonic(), 0))
 
     def on_deadline(self) -> None:
         """A ping is due, or the client has not answered in time."""
@@ -183,22 +187,31 @@ class WebSocketSession(Flow):
         elif ws.state == CLOSING:
             self._ended(_ABNORMAL, "")
             self.transport.abort()
-        elif self._pinged and not self._heard and not self._paused:
-            self.core.counters.refuse("WebSocket ping not answered")
-            self._write(ws.close(_KEEPALIVE_LOST, "keepalive ping timeout"))
-            self._ended(_KEEPALIVE_LOST, "keepalive ping timeout")
-            self._finish()
-            self._readers.wake()
         else:
-            self._ping(ws)
+            self._keep_alive(ws)
 
-    def _ping(self, ws: WebSocketConnection) -> None:
-        """Ask whether the client is there. Whatever it sends says that it is."""
-        self._pinged = self.core.settings.ws_ping_timeout > 0 and not self._pinged
-        self._heard = False
-        if self._pinged or not self.core.settings.ws_ping_timeout:
+    def _keep_alive(self, ws: WebSocketConnection) -> None:
+        """Ask whether the client is there, and end the connection when it has not said so in time.
+        Whatever it sends says that it is."""
+        settings = self.core.settings
+        now = monotonic()
+        if self._pong_by <= now:
+            self._pong_by = NEVER
+            # What is not read, because the application does not keep up, proves nothing.
+            if not self._heard and not self._paused:
+                self.core.counters.refuse("WebSocket ping not answered")
+                self._write(ws.close(_KEEPALIVE_LOST, "keepalive ping timeout"))
+                self._ended(_KEEPALIVE_LOST, "keepalive ping timeout")
+                self._finish()
+                self._readers.wake()
+                return
+        if self._ping_at <= now:
             self._sent_pings += 1
             self._write(ws.ping(self._sent_pings.to_bytes(4)))
+            self._ping_at = now + settings.ws_ping_interval
+            if settings.ws_ping_timeout and self._pong_by == NEVER:
+                self._heard = False
+                self._pong_by = now + settings.ws_ping_timeout
         self._await_pong_or_ping()
 
     def stop(self) -> None:

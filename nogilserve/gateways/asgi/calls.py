@@ -8,7 +8,7 @@ from sys import intern
 from typing import Any, Final
 
 from nogilserve.errors import ResponseError
-from nogilserve.messages import Headers
+from nogilserve.messages import AsyncExchange, Headers
 
 __all__ = [
     "STATUS_TEXT",
@@ -19,11 +19,11 @@ __all__ = [
     "Send",
     "at_home",
     "payload",
+    "prepare_without_connection_fields",
     "response_headers",
     "status_text",
     "unexpected",
     "waiting_in",
-    "without_connection_fields",
 ]
 
 _CONNECTION_FIELDS: Final = frozenset(
@@ -65,16 +65,17 @@ def response_headers(message: Message) -> Headers:
         ) from None
 
 
-def without_connection_fields(headers: Headers) -> tuple[Headers, bool]:
-    """The field lines that are not about the connection, which is the server's business
-    (RFC 9110 §7.6.1), and whether those asked for its end. Applications that were written
-    for other servers send them, to no effect there either.
+def prepare_without_connection_fields(
+    exchange: AsyncExchange, status: str, headers: Headers
+) -> None:
+    """Prepare a response without what is about the connection, which is the server's business
+    (RFC 9110 §7.6.1): applications that were written for other servers send such fields, to no
+    effect there either. One that asks for the connection's end gets it. Raises as `prepare`.
     """
     kept = [(name, value) for name, value in headers if name.lower() not in _CONNECTION_FIELDS]
-    closes = any(
-        name.lower() == "connection" and "close" in value.lower() for name, value in headers
-    )
-    return kept, closes
+    exchange.prepare(status, kept)
+    if any(name.lower() == "connection" and "close" in value.lower() for name, value in headers):
+        exchange.end_after()
 
 
 def payload(message: Message, key: str = "body") -> bytes:

@@ -13,10 +13,10 @@ from nogilserve.gateways.asgi.calls import (
     Message,
     at_home,
     payload,
+    prepare_without_connection_fields,
     response_headers,
     status_text,
     unexpected,
-    without_connection_fields,
 )
 from nogilserve.messages import AsyncExchange, Headers
 
@@ -117,12 +117,7 @@ class HttpCall:
             try:
                 self.exchange.prepare(STATUS_TEXT.get(status) or status_text(status), headers)
             except ResponseError:
-                kept, closes = without_connection_fields(headers)
-                if len(kept) == len(headers):
-                    raise
-                self.exchange.prepare(status_text(status), kept)
-                if closes:
-                    self.exchange.end_after()
+                prepare_without_connection_fields(self.exchange, status_text(status), headers)
             if message.get("trailers", False):
                 self._with_trailers = True
             self._state = _START

@@ -8,6 +8,7 @@ from nogilserve.gateways.asgi.calls import (
     Message,
     at_home,
     payload,
+    prepare_without_connection_fields,
     response_headers,
     status_text,
     unexpected,
@@ -145,7 +146,9 @@ class WebSocketCall:
             exchange.http.prepare("403 Forbidden", [PLAIN])
             exchange.http.send_whole(b"Forbidden\n")
         elif kind == "websocket.http.response.start":
-            exchange.http.prepare(status_text(message.get("status")), response_headers(message))
+            prepare_without_connection_fields(
+                exchange.http, status_text(message.get("status")), response_headers(message)
+            )
             self._state = _DENYING
         else:
             raise unexpected(message, "'websocket.accept' or 'websocket.close'")

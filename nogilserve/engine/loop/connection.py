@@ -114,6 +114,8 @@ class HttpConnection(HttpExchange):
                     return
             if self.congested:
                 self.protocol.receive_data(data)
+                if self.protocol.buffered >= READ_HIGH:
+                    self._pause_reading()  # a client that asks and asks and does not read
             else:
                 self._advance(data)
         elif state == RUNNING:
@@ -181,6 +183,10 @@ class HttpConnection(HttpExchange):
             self._advance()
         elif self.state == RUNNING:
             self.deadline = NEVER
+            if self._readers.awaited:
+                self._await_body()
+        elif self.state == DRAINING:
+            self.core.set_deadline(self, self.core.body_timeout)
         elif self.state == LINGER:
             self.core.set_deadline(self, _LINGER_SECONDS)
 
@@ -210,6 +216,7 @@ class HttpConnection(HttpExchange):
                     self._refuse(exc)
                     return
                 if request is None:
+                    self._resume_reading()
                     if protocol.eof:
                         self._close()
                     elif protocol.head_started and not self._in_head:
@@ -224,6 +231,8 @@ class HttpConnection(HttpExchange):
                     return
         finally:
             self._advancing = False
+        if protocol.buffered >= READ_HIGH:
+            self._pause_reading()  # until these are served
         self._advance_soon()
 
     def _advance_soon(self) -> None:
@@ -294,7 +303,8 @@ class HttpConnection(HttpExchange):
             self._next_cycle(now)
         else:
             self._resume_reading()
-            self.core.set_deadline(self, self.core.body_timeout)
+            if not self.congested:
+                self.core.set_deadline(self, self.core.body_timeout)
 
     def _next_cycle(self, now: float) -> None:
         """The response is sent and the body read: go on, or end."""
@@ -303,7 +313,7 @@ class HttpConnection(HttpExchange):
             self._end_after_response()
             return
         self.state = HEAD
-        if self._paused:
+        if self._paused and protocol.buffered < READ_HIGH:
             self._resume_reading()
         if not self.congested:
             self.deadline = deadline = now + core.keep_alive
@@ -350,7 +360,10 @@ class HttpConnection(HttpExchange):
         self.state = LINGER
         self._resume_reading()
         self.transport.write_eof()
-        self.core.set_deadline(self, _LINGER_SECONDS)
+        if self.congested:
+            self._watch_progress()  # what was sent before has its time all the same
+        else:
+            self.core.set_deadline(self, _LINGER_SECONDS)
 
     def _close(self) -> None:
         """End the connection when everything that was sent has left."""
@@ -371,7 +384,8 @@ class HttpConnection(HttpExchange):
         elif self.state == HEAD and self._in_head:
             self._refuse(ProtocolError(408, "the request head took too long"))
         elif self.state == RUNNING:
-            self._refuse(ProtocolError(408, "the request body stalled"))
+            if self._readers.awaited:  # else nobody waits for the client any longer
+                self._refuse(ProtocolError(408, "the request body stalled"))
         else:
             self._close()
 

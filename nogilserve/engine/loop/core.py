@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Any, Final, Protocol
 
+from nogilserve.engine.admission import Admission
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
 from nogilserve.engine.loop.direct import DirectSelector, DirectTransport
@@ -56,6 +57,10 @@ class LoopSettings:
     """Takes finished requests for the access log; any thread, must not block."""
     proxies: ProxyRules = field(default_factory=ProxyRules)
     """Whom to believe whom requests come from."""
+    limit_concurrency: int = 0
+    """Requests that the application has not answered yet, on all loops together; 0: no limit."""
+    admission: Admission | None = None
+    """Counts connections where their number is limited."""
     ws_max_size: int = 1 << 24
     """Longest WebSocket message, decompressed."""
     ws_ping_interval: float = 20.0
@@ -116,11 +121,13 @@ class LoopCore:
         "clients",
         "common",
         "counters",
+        "crowd",
         "gateway",
         "head_timeout",
         "idle",
         "index",
         "keep_alive",
+        "limit",
         "limits",
         "loop",
         "next_second",
@@ -194,6 +201,9 @@ class LoopCore:
         self.body_timeout = settings.body_timeout
         self.write_timeout = settings.write_timeout
         self.record = settings.record
+        self.limit = settings.limit_concurrency
+        self.crowd: Sequence[LoopCore] = (self,)
+        """All cores that the limit is for. Set before the first connection."""
         self.proxies = settings.proxies
         self.origins = settings.proxies.reader()
 
@@ -255,6 +265,16 @@ class LoopCore:
         self.tasks.discard(task)
         if self.stopping:
             self.check_idle()
+
+    def crowded(self) -> bool:
+        """Whether more requests are with the application than `limit`, the one at hand, which is
+        counted in `active` already, among them.
+
+        Each loop writes its own number only, and adds the others' up without a lock. Because each
+        counts its request before it looks, of two that come at once at least one sees the other:
+        the limit is never exceeded, but both may be refused where one place was left.
+        """
+        return sum([core.active for core in self.crowd]) > self.limit
 
     def touch(self) -> None:
         """Something is given to the application: signs of life are due from now on."""

@@ -96,7 +96,7 @@ class HttpExchange(Flow):
         if self.congested or protocol.body_complete:
             return
         if self.request.expect_continue and protocol.head_sent and not self.received:
-            return  # it may have seen the response instead of 100, and sends none (RFC 9110 §10.1.1)
+            return  # it may send none after a response instead of 100 (RFC 9110 §10.1.1)
         self.core.set_deadline(self, self.core.body_timeout)
 
     # ---- the response

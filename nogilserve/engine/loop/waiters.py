@@ -19,8 +19,15 @@ class Waiters:
     def wait(self) -> "asyncio.Future[None]":
         """Done at the next `wake`."""
         future: asyncio.Future[None] = self._loop.create_future()
+        if self.waiting:  # who asks again and again and gives up each time must leave no trace
+            self.waiting = [waiting for waiting in self.waiting if not waiting.done()]
         self.waiting.append(future)
         return future
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits, and has not given up."""
+        return any(not future.done() for future in self.waiting)
 
     def wake(self) -> None:
         """Something has happened."""

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from time import monotonic
 from typing import Any
 
@@ -15,7 +15,7 @@ from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import ClientDisconnected
 from nogilserve.messages import AsyncExchange, RequestRecord, WebSocketExchange
 
-__all__ = ["SECONDS", "LoopRig", "Peer", "Routes", "get", "on_loop", "reply"]
+__all__ = ["SECONDS", "LoopRig", "Peer", "Routes", "get", "on_loop", "reply", "turn"]
 
 SECONDS = 10.0
 """What a whole test may take before it fails."""
@@ -34,6 +34,18 @@ async def reply(exchange: AsyncExchange) -> None:
     """What most applications do; the response names its request."""
     exchange.prepare("200 OK", [])
     exchange.send_whole(exchange.request.target.encode())
+
+
+class _Turn:
+    """One turn of the loop, without a timer."""
+
+    def __await__(self) -> Generator[None]:
+        yield
+
+
+async def turn() -> None:
+    """Let everybody else who is ready go first."""
+    await _Turn()
 
 
 class Routes:
@@ -175,12 +187,12 @@ class LoopRig:
         deadline = monotonic() + SECONDS / 2
         while not condition():
             assert monotonic() < deadline, f"not so in time: {condition}"
-            await asyncio.sleep(0)
+            await turn()
 
     async def turn(self, times: int = 20) -> None:
         """Let the loop turn, so that whatever is ready happens."""
         for _ in range(times):
-            await asyncio.sleep(0)
+            await turn()
 
     def look_after(self, seconds: float) -> None:
         """What the core would do that many seconds from now, without an event until then."""
@@ -232,7 +244,7 @@ def on_loop[T](
                 client.cut()
             for peer in rig._peers:
                 peer.sock.close()
-            await asyncio.sleep(0)
+            await turn()
             raise
         async with asyncio.timeout(SECONDS):
             await rig.end()

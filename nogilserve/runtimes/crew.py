@@ -15,33 +15,34 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final
 
-from nogilserve.apps import Interface
 from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.counters import total
-from nogilserve.errors import AppImportError, ConfigError
-from nogilserve.runtimes.channel import Channel
 from nogilserve.runtimes.choose import RuntimeName
 from nogilserve.runtimes.contract import Served, because, quantity
 from nogilserve.runtimes.feeder import Feeder, Seat
 from nogilserve.runtimes.intake import Sender, feed_pair
 from nogilserve.runtimes.ledger import Ledger
+from nogilserve.runtimes.members import (
+    DRAINING,
+    ENDING,
+    GONE,
+    LOADED,
+    LOADING,
+    SERVING,
+    Failure,
+    Launch,
+    Post,
+    Watched,
+)
 from nogilserve.runtimes.spec import Spec
 from nogilserve.runtimes.sums import merged, settled
 
-__all__ = ["Crew", "Failure", "Handle"]
+__all__ = ["Crew"]
 
 _log = logging.getLogger("nogilserve")
-
-LOADING: Final = "loading"
-LOADED: Final = "loaded"
-SERVING: Final = "serving"
-DRAINING: Final = "draining"
-ENDING: Final = "ending"
-GONE: Final = "gone"
 
 _ANSWER: Final = 0.5
 """Seconds a member may take to answer before its last answer is used."""
@@ -50,92 +51,9 @@ _LOOK: Final = 0.02
 _STABLE: Final = 10.0
 """Seconds after which a member that dies was not dying at once."""
 _FIRST_DELAY: Final = 0.25
+_LONGEST_DELAY: Final = 15.0
 _NOTHING: Final = total([]) | {"active": 0, "connections": 0, "idle": 0}
 """The counters before any member has told its own."""
-_LONGEST_DELAY: Final = 15.0
-
-
-class Failure(Exception):
-    """A member could not import the application, or start it. `kind`: "app", "config", "os"."""
-
-    def __init__(self, kind: str, message: str, detail: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
-        self.detail = detail
-
-    def raised(self) -> NoReturn:
-        """Raise what the thread runtime would have raised."""
-        if self.kind == "config":
-            raise ConfigError(self.message)
-        if self.kind == "os":
-            raise OSError(self.message)
-        raise AppImportError(self.message, self.detail)
-
-
-class Handle(Protocol):
-    """What carries a member. Owner: the crew's keeper; `kill` and `name` are for any thread."""
-
-    @property
-    def name(self) -> str:
-        """For messages: "process 4711"."""
-
-    @property
-    def pid(self) -> int:
-        """Of the process it runs in."""
-
-    def ended(self) -> str | None:
-        """How it ended ("by SIGKILL", "with status 1"); None: it has not. Does not block."""
-
-    def kill(self) -> None:
-        """End it without asking, as far as that can be done."""
-
-
-Launch = Callable[[int, Ledger], tuple[Handle, Channel]]
-"""Starts member number N; its first message tells it what to be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A listening socket, and the way from it to each member. Immutable."""
-
-    family: int
-    server: tuple[str, str]
-    senders: list[Sender]
-    intakes: list[socket.socket]
-    """Receiving ends, kept for the successors of members."""
-
-    def close(self) -> None:
-        """Close both ends of all ways."""
-        for sender in self.senders:
-            sender.close()
-        for intake in self.intakes:
-            intake.close()
-
-
-@dataclass(slots=True)
-class Post:
-    """One member and its successors. Fields are under the crew's condition, where not said
-    otherwise."""
-
-    index: int
-    state: str = GONE
-    info: tuple[str, Interface] = ("", "wsgi")
-    """Name and interface of the application."""
-    failure: Failure | None = None
-    answers: dict[str, Any] = field(default_factory=dict)
-    awaited: set[str] = field(default_factory=set)
-    """Questions that are not answered yet."""
-    handle: Handle | None = None
-    channel: Channel | None = None
-    told: bool | None = None
-    """Whether it was told to drain with patience; None: it was not told at all. Keeper only."""
-    started: float = 0.0
-    """When it was launched. Keeper only."""
-    deaths: int = 0
-    """In quick succession. Keeper only."""
-    due: float = 0.0
-    """When the next one is to be launched; 0: not at all. Keeper only."""
 
 
 class Crew:

@@ -12,8 +12,9 @@ from typing import Final
 
 import nogilserve
 from nogilserve.runtimes.channel import Channel
-from nogilserve.runtimes.crew import Crew, Failure, Launch
+from nogilserve.runtimes.crew import Crew
 from nogilserve.runtimes.ledger import Ledger
+from nogilserve.runtimes.members import Failure, Launch
 from nogilserve.runtimes.spec import Spec
 
 __all__ = ["load_processes"]

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import nogilserve
 from nogilserve.runtimes.channel import Channel
-from nogilserve.runtimes.crew import Crew, Failure, Launch
+from nogilserve.runtimes.crew import Crew
 from nogilserve.runtimes.ledger import Ledger
+from nogilserve.runtimes.members import Failure, Launch
 from nogilserve.runtimes.spec import Spec
 from nogilserve.runtimes.stacks import catch_stacks_signal
 

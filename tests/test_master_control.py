@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Path:
 def places() -> Iterator[dict[str, str]]:
     """Variables that keep control sockets in a place of this test; its path is short enough."""
     with tempfile.TemporaryDirectory(prefix="ng", dir="/tmp") as folder:
-        yield {"XDG_RUNTIME_DIR": folder}
+        yield {"XDG_RUNTIME_DIR": folder, "TMPDIR": folder}
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def test_import_that_kills_the_process(tmp_path: Path) -> None:
     ):
         (tmp_path / "main.py").write_text(code)
         ended = subprocess.run(
-            [sys.executable, "-m", "nogilserve", "main", "--uds", "s"],
+            [sys.executable, "-m", "nogilserve", "main", "--uds", "s", "--runtime", "threads"],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,

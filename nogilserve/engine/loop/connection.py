@@ -9,6 +9,12 @@ import logging
 from time import monotonic
 from typing import Final, cast
 
+from nogilserve.engine.admission import (
+    OVERLOADED,
+    OVERLOADED_BODY,
+    OVERLOADED_FIELDS,
+    OVERLOADED_STATUS,
+)
 from nogilserve.engine.loop.core import Accepted, LoopCore
 from nogilserve.engine.loop.exchange import DRAIN_BYTES, HttpExchange
 from nogilserve.engine.loop.flow import READ_HIGH
@@ -256,6 +262,9 @@ class HttpConnection(HttpExchange):
         if core.stopping or not core.keep_alive:
             self.protocol.keep_alive = False
         core.active += 1
+        if core.limit and core.crowded():
+            self._turn_away()
+            return
         if not core.beating:
             core.touch()
         if request.upgrade and wants_websocket(request):
@@ -267,6 +276,14 @@ class HttpConnection(HttpExchange):
             core.spawn(core.gateway.websocket(WebSocketSession(self, handshake)))
             return
         core.spawn(core.gateway.http(self))
+
+    def _turn_away(self) -> None:
+        """Answer 503 in place of the application. The connection stays: a new one costs more."""
+        counters = self.core.counters
+        counters.refuse(OVERLOADED)
+        counters.requests -= 1  # it counts when it ends, but was not run
+        self.prepare(OVERLOADED_STATUS, OVERLOADED_FIELDS)
+        self.send_whole(OVERLOADED_BODY)
 
     def _end_request(self, *, complete: bool) -> None:
         """The request is over for the connection, if not for the application."""
@@ -431,6 +448,7 @@ class HttpConnection(HttpExchange):
         self.state = UPGRADED
         trailing = self.protocol.take_trailing()
         self._resume_reading()
+        self._readers.wake()  # who has asked for messages early waits on for them
         self.core.clients.discard(self)
         self.core.active -= 1  # an open WebSocket is not waited for
         return trailing

@@ -85,9 +85,12 @@ class WebSocketSession(Flow):
         self.transport.set_protocol(self)
         self.congested = self.http.congested
         self.core.opened(self)
-        self._await_pong_or_ping()
+        if self.congested:
+            self._watch_progress()  # of a response before
+        else:
+            self._await_pong_or_ping()
         if trailing:
-            self.data_received(trailing)
+            self._receive(ws, trailing)
         if self.http.gone:
             self.eof_received()
         if self.core.stopping:
@@ -97,25 +100,28 @@ class WebSocketSession(Flow):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client (asyncio.Protocol)."""
-        core = self.core
-        core.counters.received += len(data)
+        self.core.counters.received += len(data)
+        if self._ws is not None:
+            self._receive(self._ws, data)
+
+    def _receive(self, ws: WebSocketConnection, data: bytes) -> None:
         self._heard = True
-        if not core.beating:
-            core.touch()
-        ws = self._ws
-        if ws is not None:
-            ws.receive_data(data)
-            self._take_messages(ws)
+        if not self.core.beating:
+            self.core.touch()
+        ws.receive_data(data)
+        self._take_messages(ws)
 
     def _take_messages(self, ws: WebSocketConnection) -> None:
         """Read messages until there are enough for the application to go on with."""
         messages = self._messages
+        ended = False
         while self._queued < READ_HIGH:
             message = ws.next_message()
             if message is None:
                 break
             if isinstance(message, Closed):
                 self._ended(message.code, message.reason)
+                ended = True
                 break
             messages.append(message)
             self._queued += len(message) + _MESSAGE_COST
@@ -125,14 +131,14 @@ class WebSocketSession(Flow):
         data = ws.data_to_send()
         if data:
             self._write(data)
-        if self.close_code:
+        if ended:  # not before: after our Close the client's is waited for
             self._finish()
-        if messages or self.close_code:
+        if messages or ended:
             self._readers.wake()
 
     def eof_received(self) -> bool:
         """The client has closed its sending side (asyncio.Protocol)."""
-        if self._ws is not None and not self.close_code:
+        if self._ws is not None:
             self._ws.receive_data(b"")
             self._take_messages(self._ws)
         return True
@@ -180,7 +186,7 @@ class WebSocketSession(Flow):
     def on_deadline(self) -> None:
         """A ping is due, or the client has not answered in time."""
         ws = self._ws
-        if self.congested or self.close_code:
+        if self.congested or self.transport.is_closing():
             self._expire_writing()
         elif ws is None:
             return
@@ -275,8 +281,10 @@ class WebSocketSession(Flow):
         data = ws.close(code, reason)
         if data:
             self._write(data)
-            self._resume_reading()  # what still comes is dropped, up to the Close
             self._messages.clear()
             self._queued = 0
             if not self.congested:
                 self._await_pong_or_ping()
+            if self._paused:  # what has come, and still comes, is dropped, up to the Close
+                self._resume_reading()
+                self._take_messages(ws)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import ROOT, Server
+from tests.support.server import ROOT, Output, Server
 from tests.support.waiting import wait_until
 from tests.support.wire import Client
 
@@ -207,6 +207,42 @@ def test_upgrade_that_fails(serve: Start, project: Path) -> None:
     server.signal(signal.SIGHUP)
     server.wait_log("Generation 2 has taken over", SECONDS)
     assert ask(str(project / "s"))[0] == "two"
+
+
+# What systemd does for a service with a socket: descriptors from 3 on, named for this process.
+ACTIVATED = """
+import os, sys
+os.dup2(int(sys.argv.pop(1)), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.executable, [sys.executable, "-m", "nogilserve", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
+def test_upgrade_with_a_socket_of_systemd(project: Path) -> None:
+    """The new master is given that socket too, and nobody ever listens elsewhere."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        address = sock.getsockname()
+        with subprocess.Popen(
+            [sys.executable, "-c", ACTIVATED, str(sock.fileno()), "main:app"],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            pass_fds=(sock.fileno(),),
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stderr is not None
+            errors = Output(process.stderr, "stderr")
+            errors.wait("Listening on", SECONDS)
+            write(project, "two")
+            process.send_signal(signal.SIGUSR2)
+            new = int(errors.wait(r"The master with pid (\d+) has taken over", SECONDS)[1])
+            try:
+                assert process.wait(SECONDS) == 0
+                assert ask(address)[0] == "two"
+            finally:
+                os.kill(new, signal.SIGTERM)
+                errors.thread.join(SECONDS)
+        assert errors.text.count(f"Listening on http://127.0.0.1:{address[1]}\n") == 2
 
 
 # ---- who and where

@@ -53,9 +53,14 @@ class Child:
         """It accepts no more."""
         self._events = events
         name = f"nogilserve-{os.getpid()}-{number}"
-        self.board = Board.create(name)
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
+        try:
+            self.board = Board.create(name)
+        except BaseException:
+            self.channel.close()
+            theirs.close()
+            raise
         try:
             self._process = _start(theirs, self.board.descriptor, name, label, identity)
         except BaseException:

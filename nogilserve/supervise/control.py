@@ -23,6 +23,7 @@ __all__ = ["Control", "Request", "ask", "default_path", "directories", "find"]
 
 _PATIENCE: Final = 10.0
 """Seconds a client may take to say what it wants, and to read the answer."""
+_PAUSE: Final = 1.0
 _AT_ONCE: Final = 16
 _LONGEST_PATH: Final = 95
 """Of a unix socket: the system takes some 104 bytes, and it is bound under a longer name first."""
@@ -58,6 +59,7 @@ class Control:
         self._free = threading.BoundedSemaphore(_AT_ONCE)
         self._waiting: set[Request] = set()
         """Requests not answered yet; single operations of a set are atomic."""
+        self._closing = threading.Event()
         self._socket = _listen(path)
         found = os.lstat(path)
         self._file = found.st_dev, found.st_ino
@@ -68,6 +70,7 @@ class Control:
         """Answer who waits, then stop listening and remove the file if it is still ours."""
         for request in list(self._waiting):
             request.answer("the server has ended", ok=False)
+        self._closing.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
@@ -85,7 +88,10 @@ class Control:
             try:
                 sock, _ = self._socket.accept()
             except OSError:
-                return  # closed
+                # Closed, or out of descriptors.
+                if self._closing.wait(_PAUSE):
+                    return
+                continue
             self._free.acquire()
             threading.Thread(
                 target=self._talk, args=(sock,), name="control-client", daemon=True

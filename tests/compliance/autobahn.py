@@ -82,9 +82,11 @@ def run_cases(
     python: str, suite: Path, url: str, cases: Sequence[str], exclude: Sequence[str]
 ) -> dict[str, dict[str, str]]:
     """The suite's verdict on each case: its `behavior` and `behaviorClose`."""
-    report = FOLDER / "report"
-    shutil.rmtree(report, ignore_errors=True)
-    specification = FOLDER / "spec.json"
+    # Of its own until it is complete, so that several may run at once.
+    folder = FOLDER / f"run-{os.getpid()}"
+    folder.mkdir(parents=True)
+    report = folder / "report"
+    specification = folder / "spec.json"
     document = {
         "outdir": str(report),
         "servers": [{"agent": "nogilserve", "url": url}],
@@ -94,9 +96,9 @@ def run_cases(
     }
     specification.write_text(json.dumps(document))
     command = [python, "-c", START, str(suite), "-m", "fuzzingclient", "-s", str(specification)]
-    with (FOLDER / "log").open("wb") as log:
+    with (folder / "log").open("wb") as log:
         subprocess.run(
-            command, cwd=FOLDER, stdout=log, stderr=log, timeout=MINUTES * 60, check=False
+            command, cwd=folder, stdout=log, stderr=log, timeout=MINUTES * 60, check=False
         )
     try:
         verdicts: dict[str, dict[str, str]] = json.loads((report / "index.json").read_text())[
@@ -104,8 +106,11 @@ def run_cases(
         ]
     except (OSError, KeyError):
         raise Unavailable(
-            f"the suite left no report; see {(FOLDER / 'log').relative_to(ROOT)}"
+            f"the suite left no report; see {(folder / 'log').relative_to(ROOT)}"
         ) from None
+    shutil.rmtree(FOLDER / "report", ignore_errors=True)
+    report.rename(FOLDER / "report")
+    shutil.rmtree(folder)
     return verdicts
 
 

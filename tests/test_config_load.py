@@ -595,7 +595,7 @@ def test_near_spellings_are_suggested(option: str) -> None:
         load_here(option)
 
 
-@pytest.mark.parametrize("option", ["--statistics", "--graceful", "--limits", "--env-prefix"])
+@pytest.mark.parametrize("option", ["--diagnostics", "--graceful", "--limits", "--env-prefix"])
 def test_distant_spellings_are_not(option: str) -> None:
     """No guess is better than a wrong one."""
     with pytest.raises(ConfigError, match=rf"^unknown option {option}$"):

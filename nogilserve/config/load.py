@@ -99,6 +99,7 @@ def resolve(
             f"option --app-dir: {config.app_dir!r} from {origins['app_dir']} is not a directory"
         )
     _check_together(config)
+    _check_files(config, origins, directory)
     return Resolved(config, invocation, origins, environment)
 
 
@@ -287,3 +288,19 @@ def _check_together(config: Config) -> None:
         )
     if config.poller != "auto" and not hasattr(select, config.poller):
         raise ConfigError(f"option --poller: this system has no {config.poller}")
+
+
+def _check_files(config: Config, origins: Mapping[str, str], directory: Path) -> None:
+    """Every directory of static files is there, and has its route for itself."""
+    routes: dict[str, str] = {}
+    for own, path in config.static_paths:
+        origin = origins["static_paths"]
+        if not (directory / path).is_dir():
+            raise ConfigError(f"option --static-path: {path!r} from {origin} is not a directory")
+        route = own or config.static_route
+        if route in routes:
+            raise ConfigError(
+                f"option --static-path: {routes[route]!r} and {path!r} from {origin} are both at "
+                f"{route}; write --static-path ROUTE=DIR"
+            )
+        routes[route] = path

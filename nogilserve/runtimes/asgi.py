@@ -6,7 +6,7 @@ from typing import Any, cast
 from nogilserve.apps import LoadedApp, gil_is_on
 from nogilserve.apps.loopbound import application_modules, find_loop_bound
 from nogilserve.config import Config
-from nogilserve.engine.loop.core import LoopSettings
+from nogilserve.engine.loop.core import AsyncGateway, LoopSettings
 from nogilserve.messages import Limits, RequestRecord
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.eventloops import loop_factory
@@ -66,6 +66,16 @@ def event_loops(
         poller=config.poller,
         late=config.blocked_loop_timeout,
         graceful=config.graceful_timeout,
+        in_front=_in_front(config),
     )
     served = Served(loaded.name, "asgi", how, loaded.gil_enabled_by)
     return LoopRuntime(loaded.app, served, options, row)
+
+
+def _in_front(config: Config) -> Callable[[AsyncGateway], AsyncGateway]:
+    """Adds to a loop's gateway what answers some requests before the application."""
+    if not config.static_paths:
+        return lambda gateway: gateway
+    from nogilserve.runtimes.statics import async_statics
+
+    return lambda gateway: async_statics(config, gateway)

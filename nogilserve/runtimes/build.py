@@ -74,7 +74,7 @@ def _threads(
     settings = Settings(
         threads=config.threads,
         cores=cores,
-        gateway=lambda: _wsgi_gateway(config, loaded, alone=alone),
+        gateway=_in_front(config, lambda: _wsgi_gateway(config, loaded, alone=alone)),
         limits=limits_of(config),
         poller=config.poller,
         keep_alive=config.keep_alive,
@@ -89,6 +89,15 @@ def _threads(
     how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"
     served = Served(loaded.name, "wsgi", because(how, reason), loaded.gil_enabled_by)
     return ThreadRuntime(settings, served, None if row is None else RowShares(cores, row))
+
+
+def _in_front(config: Config, make: Callable[[], Gateway]) -> Callable[[], Gateway]:
+    """`make`, with what answers some requests before the application."""
+    if not config.static_paths:
+        return make
+    from nogilserve.runtimes.statics import statics
+
+    return lambda: statics(config, make())
 
 
 def _wsgi_gateway(config: Config, loaded: LoadedApp, *, alone: bool) -> Gateway:

@@ -7,6 +7,7 @@ from nogilserve.config.declare import Option, options_of
 from nogilserve.config.options.application import APPLICATION, Application
 from nogilserve.config.options.asgi import ASGI, Asgi
 from nogilserve.config.options.bounds import LIMITS, TIMEOUTS, Bounds
+from nogilserve.config.options.files import FILES, Files
 from nogilserve.config.options.invocation import INVOCATION, Invocation
 from nogilserve.config.options.listening import LISTENING, Listening, Shorthand
 from nogilserve.config.options.output import LOGGING, RESPONSES, Output
@@ -14,7 +15,15 @@ from nogilserve.config.options.process import GENERATIONS, PROCESS, RELOADING, P
 from nogilserve.config.options.proxies import PROXIES, Proxies
 from nogilserve.config.options.work import WORK, Work, processors
 
-__all__ = ["OPTIONS", "SECTIONS", "SETTINGS", "Config", "Invocation", "Shorthand", "processors"]
+__all__ = [
+    "OPTIONS",
+    "SECTIONS",
+    "SETTINGS",
+    "Config",
+    "Invocation",
+    "Shorthand",
+    "processors",
+]
 
 SECTIONS: Final = (
     APPLICATION,
@@ -28,6 +37,7 @@ SECTIONS: Final = (
     TIMEOUTS,
     LIMITS,
     RESPONSES,
+    FILES,
     LOGGING,
     INVOCATION,
 )
@@ -35,7 +45,7 @@ SECTIONS: Final = (
 
 
 @dataclass(frozen=True)
-class Config(Output, Bounds, Process, Asgi, Work, Proxies, Listening, Application):
+class Config(Files, Output, Bounds, Process, Asgi, Work, Proxies, Listening, Application):
     """Every setting in force, checked. Immutable: share it freely.
 
     `load` makes it. Durations are seconds, sizes are bytes.

@@ -15,7 +15,7 @@ def _nogilserve(loop: str) -> Callable[[str, int], list[str]]:
         return python(
             *("-m", "nogilserve", app, "--bind", "127.0.0.1:0", "--interface", "asgi"),
             *("--loop", loop, "--loops", str(loops), "--workers", str(loops)),
-            *("--keep-alive", KEEP_ALIVE),
+            *("--keep-alive", KEEP_ALIVE, "--no-master"),
         )
 
     return argv
@@ -62,7 +62,7 @@ ASGI_SERVERS: dict[str, Server] = {
             "nogilserve-uvloop",
             ("uvloop",),
             _nogilserve("uvloop"),
-            "defaults, on uvloop; one process with as many event loops as stated",
+            "on uvloop; one process, without a master, with as many event loops as stated",
         ),
         Server(
             "nogilserve-asyncio",

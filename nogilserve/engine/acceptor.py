@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
+from nogilserve.engine.limited import LimitedConnection
 from nogilserve.engine.preamble import begin
 from nogilserve.engine.wheel import NEVER
 
@@ -142,7 +143,8 @@ class Acceptor:
             core.shares.release(core.index)
             return True
         client = (address[0], str(address[1])) if self._tcp else None
-        connection = Connection(core, sock, client, (self._name, self._port))
+        kind = Connection if core.admission is None else LimitedConnection
+        connection = kind(core, sock, client, (self._name, self._port))
         try:
             if core.proxies.preambles:
                 begin(connection, core)

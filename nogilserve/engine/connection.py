@@ -13,6 +13,7 @@ import socket
 from time import monotonic
 from typing import Final
 
+from nogilserve.engine.admission import OVERLOADED, overloaded
 from nogilserve.engine.body import BodyStore
 from nogilserve.engine.core import Core
 from nogilserve.engine.exchange import RECV, HttpExchange
@@ -101,6 +102,10 @@ class Connection(HttpExchange):
         self._watch(core, READ)
         self._set_deadline(core, core.head_timeout)
 
+    def is_welcome(self, core: Core) -> bool:
+        """Whether the connection may stay, now that a load balancer has said whose it is."""
+        return True
+
     def _watch(self, core: Core, mask: int) -> None:
         """Watch for the events of `mask`; for 0 not even for a hang-up, which cannot be masked."""
         if mask == self._watched:
@@ -171,11 +176,8 @@ class Connection(HttpExchange):
             if core.record is not None:
                 self._begin_record()
                 self._wire = 0
-            if request.body and not self._may_read_later(core):
-                self.state = BODY
-                self._body = BodyStore()
-                if not self._collect(core):
-                    return True
+            if request.body and not self._begin_body(core):
+                return True
             if not self.run(core):
                 return False
             if self.busy or self.state != HEAD:
@@ -191,6 +193,17 @@ class Connection(HttpExchange):
         if self.state == HEAD and not self.busy:
             return self.advance(core)
         return True
+
+    def _begin_body(self, core: Core) -> bool:
+        """Read what has come of the body. False: the request cannot be run yet, or not at all."""
+        if core.limit and core.crowded(1):
+            self.refuse(core, overloaded())  # before the body has cost anything
+            return False
+        if self._may_read_later(core):
+            return True
+        self.state = BODY
+        self._body = BodyStore()
+        return self._collect(core)
 
     def _may_read_later(self, core: Core) -> bool:
         """Whether the application is called before the body is there (RFC 9110 §10.1.1).
@@ -273,6 +286,8 @@ class Connection(HttpExchange):
             self.protocol.keep_alive = False
         call = core.calls + 1
         core.calls = call
+        if core.limit and not self._let_in(core):
+            return True
         driver = core.driver
         slow = core.slow
         kind = None
@@ -308,6 +323,24 @@ class Connection(HttpExchange):
             return True
         core.submit(self._take_back_long if long else self.take_back)
         return False
+
+    def _let_in(self, core: Core) -> bool:
+        """Whether to run the request now, where their number is limited. It is counted already."""
+        if core.crowded(0):
+            self._turn_away(core)
+            return False
+        if core.door:
+            core.leave_waiting(self._apart)
+            return False
+        return True
+
+    def _turn_away(self, core: Core) -> None:
+        """Answer 503 in place of the application. The connection stays: a new one costs more."""
+        core.counters.refuse(OVERLOADED)
+        self.send_overloaded()
+        self._after(core, monotonic())
+        core.counters.requests -= 1  # it was not run
+        core.calls -= 1
 
     @staticmethod
     def _was_blocked(core: Core, call: int) -> bool:

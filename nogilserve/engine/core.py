@@ -10,7 +10,7 @@ import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic, time
 from typing import Any, BinaryIO, Final, Protocol, cast
 
@@ -19,7 +19,7 @@ from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
 from nogilserve.engine.giveway import Waiting
 from nogilserve.engine.poller import READ, Events, make_poller
-from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares
+from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares, Task
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.protocols.http1 import Tables
@@ -28,6 +28,9 @@ from nogilserve.protocols.proxy import OriginReader
 _log = logging.getLogger("nogilserve.engine")
 
 __all__ = ["Core", "Entry", "Expiring"]
+
+_READY: Final = 64
+"""Events of one turn below which they are not taken for requests that wait."""
 
 _HELP_SECONDS: Final = 0.005
 """How long the thread of an idle core helps another one at most."""
@@ -67,12 +70,15 @@ class Core:
         "_server_line",
         "_waiting",
         "_writer",
+        "admission",
         "blocked",
         "body_timeout",
         "calls",
         "common",
         "connections",
         "counters",
+        "crowd",
+        "door",
         "driver",
         "gateway",
         "head_timeout",
@@ -80,6 +86,7 @@ class Core:
         "index",
         "keep_alive",
         "lazy",
+        "limit",
         "limits",
         "lock",
         "no_body",
@@ -172,6 +179,14 @@ class Core:
         self.body_timeout = settings.body_timeout
         self.write_timeout = settings.write_timeout
         self.record = settings.record
+        self.admission = settings.admission
+        self.limit = settings.limit_concurrency
+        """Requests that all cores together may have with the application, waiting ones included; 0:
+        no limit."""
+        self.crowd: Sequence[Core] = (self,)
+        """All cores that the limit is for. Set before the first connection."""
+        self.door = False
+        """Driven by a thread that runs no requests, see `drive_at_door`. Written by the driver."""
 
         self._inbox: deque[Callable[[Core], bool]] = deque()
         self._reader, self._writer = socket.socketpair()
@@ -250,6 +265,8 @@ class Core:
             else:
                 if self.victim is not None or (self.wanted and not home) or self.finished():
                     return True
+                if self.limit and (self.spares.parked() if self.door else self.spares.tasks()):
+                    return True  # threads wait for requests, or requests for a thread
                 events = poll(0)
                 if not events and not more:
                     events = self._wait()
@@ -263,6 +280,9 @@ class Core:
     def _wait(self) -> Events:
         """Wait until something is ready, or for the next deadline; nothing was ready just now."""
         self.parked = True
+        if self.limit and not self.door and self.spares.tasks():
+            self.parked = False  # left since, by somebody who may not have seen us wait
+            return []
         events = self._waiting.wait(self.poller, self._patience())
         self.parked = False
         return events
@@ -307,6 +327,46 @@ class Core:
             self.counters.hand_offs += 1
             if self.drive(home=False):
                 self.leave_to_help()
+
+    def drive_at_door(self) -> None:
+        """Drive, as `drive_as_spare`, without running requests: those that come are left for the
+        threads that may, and those that are too many refused. That is so when all threads are
+        inside the application and `limit` is set.
+        """
+        if self.lock.acquire(blocking=False):
+            self.counters.hand_offs += 1
+            self.door = True
+            self.drive(home=False)  # without running requests the core is not lost
+            self.door = False
+            self.victim = None
+            self.lock.release()
+            self.spares.offer(self.drive_as_spare)
+
+    def leave_waiting(self, task: Task) -> None:
+        """Have any thread that may run requests do `task`, as soon as one is free."""
+        if self.spares.offer(task, wait=True):
+            return
+        # In this order: whoever waits in a poller has looked for tasks after saying so.
+        for core in self.crowd:
+            if core.parked and not core.door:
+                core._wake()  # noqa: SLF001
+                return
+
+    def crowded(self, more: int) -> bool:
+        """Whether, with `more` further ones, there are more requests than `limit`.
+
+        Each core writes its own numbers only; this adds them up without a lock. Because a core
+        counts its request before it looks, of two that come at once at least one sees the other:
+        the limit is never exceeded, but both may be refused where one place was left. What was
+        finished is read before what was begun, so that a request is rather counted twice than not.
+
+        Requests that nobody has looked at yet, because the driver was busy, count when there are
+        many: what is ready may also be something else than a request.
+        """
+        inside = more
+        for core in self.crowd:
+            inside += -core.counters.requests + core.calls
+        return inside > self.limit or len(self.ready) >= max(self.limit // len(self.crowd), _READY)
 
     def leave_to_help(self) -> None:
         """Let go of this core, which had nothing to do, and drive the one that needs it, if any.

@@ -9,6 +9,7 @@ import io
 import socket
 from typing import BinaryIO, Final
 
+from nogilserve.engine.admission import OVERLOADED_BODY, OVERLOADED_FIELDS, OVERLOADED_STATUS
 from nogilserve.engine.body import BodyStore, LazyBody
 from nogilserve.engine.core import Core
 from nogilserve.engine.outbox import Outbox, send_range
@@ -165,6 +166,14 @@ class HttpExchange(Recorded):
         self._wire += sent
         if sent != len(data):
             self._put_off([memoryview(data)[sent:]])
+
+    def send_overloaded(self) -> None:
+        """A whole response: 503, ask again later."""
+        try:
+            self.prepare(OVERLOADED_STATUS, OVERLOADED_FIELDS)
+            self.send_whole(OVERLOADED_BODY)
+        except ClientDisconnected:
+            pass  # `broken` says so
 
     def send_head(self, length: int | None) -> None:
         """Start a response; the head leaves with the first piece of the body."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from nogilserve.engine.connection import Connection
+from nogilserve.engine.connection import HEAD, Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.exchange import RECV
 from nogilserve.engine.proxied import announce
@@ -18,6 +18,8 @@ _STOP_SECONDS: Final = 1.0
 def begin(connection: Connection, core: Core) -> None:
     """Start a connection that a load balancer may have made for somebody. Raises OSError."""
     connection.start(core)
+    if connection.state != HEAD:
+        return  # one too many
     try:
         preamble = core.proxies.preamble(connection.client)
     except ProtocolError as exc:
@@ -63,6 +65,8 @@ class Beginning:
         core.table[connection.fd] = connection
         if preamble.announced is not None:
             announce(connection, core.origins, preamble.announced)
+            if not connection.is_welcome(core):
+                return True
         if not preamble.rest:
             return True
         connection.protocol.receive_data(preamble.rest)

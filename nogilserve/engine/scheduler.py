@@ -14,6 +14,7 @@ driver drives on (`Slow`).
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import sleep
 from typing import Final, Protocol
@@ -55,6 +56,8 @@ class Driven(Protocol):
     """Set by the monitor before it sleeps; the driver that sees it clears it and rings."""
     parked: bool
     """The driver waits in the poller. A hint."""
+    door: bool
+    """The driver runs no requests. A hint."""
 
     def has_work(self) -> bool:
         """Whether an event waits to be taken up. Any thread."""
@@ -64,6 +67,9 @@ class Driven(Protocol):
 
     def drive_as_spare(self) -> None:
         """What a spare thread does with the core: drive it, if no other thread does by then."""
+
+    def drive_at_door(self) -> None:
+        """The same for a thread that must not run requests."""
 
     def ask_help(self, victim: "Driven") -> None:
         """Ask this core's driver to drive `victim` for a turn. Any thread."""
@@ -102,14 +108,15 @@ class _Slot:
 class Spares:
     """Threads that have no core to drive, the last one parked first.
 
-    Any thread. Guarantees: a task offered is given to exactly one parked thread, or refused;
-    a thread that parks after `stop` returns at once. The lock guards the stack only;
-    nobody waits while holding it.
+    Any thread. Guarantees: a task offered is given to exactly one parked thread, or refused, or
+    waits (first come, first served) for the next thread that parks or takes it; a thread that parks
+    after `stop` returns at once. The lock guards the lists only; nobody waits while holding it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._parked: list[_Slot] = []
+        self._waiting: deque[Task] = deque()
         self._stopped = False
         self._dismissed = 0
 
@@ -122,19 +129,33 @@ class Spares:
             if self._dismissed:
                 self._dismissed -= 1
                 return None
+            if self._waiting:
+                return self._waiting.popleft()
             self._parked.append(slot)
         slot.wakeup.acquire()
         return slot.task
 
-    def offer(self, task: Task) -> bool:
-        """Have a parked thread run `task`. False: none is parked."""
+    def offer(self, task: Task, *, wait: bool = False) -> bool:
+        """Have a parked thread run `task`. False: none is parked; with `wait` the task waits."""
         with self._lock:
             if not self._parked:
+                if wait:
+                    self._waiting.append(task)
                 return False
             slot = self._parked.pop()
         slot.task = task
         slot.wakeup.release()
         return True
+
+    def take(self) -> Task | None:
+        """The task that has waited longest, None for none."""
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def tasks(self) -> int:
+        """How many wait. Not stale for what was offered before the caller said that it looks."""
+        with self._lock:
+            return len(self._waiting)
 
     def dismiss(self) -> None:
         """Let one thread go: a parked one, else the next one that parks."""
@@ -244,8 +265,11 @@ class Monitor:
         spares: Spares,
         tick: float = TICK,
         blocked: Callable[[int], bool] = is_blocked,
+        doormen: Spares | None = None,
     ) -> None:
-        """`blocked`: whether the thread with that native id waits for something."""
+        """`blocked`: whether the thread with that native id waits for something. `doormen`:
+        threads that drive without running requests, where no other is left."""
+        self._doormen = doormen
         self._blocked = blocked
         self._busy: dict[int, int] = {}
         """Per core, looks at which its present call was computing."""
@@ -330,10 +354,12 @@ class Monitor:
             self._cores[(self._turn + step) % len(self._cores)] for step in range(len(self._cores))
         ]
         for other in others:
-            if other is not core and other.parked:
+            if other is not core and other.parked and not other.door:
                 other.ask_help(core)
                 return
         if driverless:
+            if self._doormen is not None and self._doormen.offer(core.drive_at_door):
+                return
             for other in others:
                 if other is not core and other.lock.locked():
                     other.ask_help(core)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nogilserve.engine.admission import Admission
 from nogilserve.messages import Exchange, Limits, RequestRecord
 from nogilserve.protocols.proxy import ProxyRules
 
@@ -38,5 +39,9 @@ class Settings:
     """Whether responses say `Server: nogilserve`."""
     proxies: ProxyRules = field(default_factory=ProxyRules)
     """Whom to believe whom requests come from."""
+    limit_concurrency: int = 0
+    """Requests inside the application and waiting for it, of all cores together; 0: no limit."""
+    admission: Admission | None = None
+    """Counts connections where their number is limited."""
     record: Callable[[RequestRecord], None] | None = None
     """Takes finished requests for the access log; any thread, must not block."""

@@ -63,7 +63,8 @@ class ThreadRuntime:
         self._lazy = threading.Semaphore(lazy)
         self._settings = settings
         self._cores: list[Core] = []
-        self._monitor = Monitor(self._cores, self._spares)
+        self._doormen = Spares()
+        self._monitor = Monitor(self._cores, self._spares, doormen=self._doormen)
         self._made: queue.SimpleQueue[Core | BaseException] = queue.SimpleQueue()
         self._complete = threading.Event()
         """All cores are made, or making one has failed and `_cores` is empty."""
@@ -76,6 +77,12 @@ class ThreadRuntime:
         ]
         self._spare_threads = len(self._others)
         self._numbers = itertools.count(self._spare_threads)
+        # Where requests are limited, one for each core answers while all others are in the
+        # application.
+        self._doorkeepers = [
+            daemon(self._keep_door, f"door-{index}")
+            for index in range(settings.cores if settings.limit_concurrency else 0)
+        ]
         self._watcher = daemon(self._monitor.run, "monitor")
         self._acceptors: list[tuple[Core, Acceptor]] = []
         self._stopped = threading.Semaphore(0)
@@ -102,9 +109,11 @@ class ThreadRuntime:
                 core.close()
             raise failures[0]
         self._cores.extend(sorted(cores, key=lambda core: core.index))
+        for core in cores:
+            core.crowd = tuple(self._cores)
         self.accept(listeners)
         self._complete.set()
-        for thread in (*self._others, self._watcher):
+        for thread in (*self._others, *self._doorkeepers, self._watcher):
             thread.start()
         if self._watch is not None:
             self._time_keeper = daemon(self._watch.run, "timeouts")
@@ -155,10 +164,11 @@ class ThreadRuntime:
             if thread.is_alive():
                 return False
         self._spares.stop()
+        self._doormen.stop()
         self._monitor.stop()
         if self._watch is not None:
             self._watch.stop()
-        last = [self._watcher, *filter(None, [self._time_keeper])]
+        last = [self._watcher, *self._doorkeepers, *filter(None, [self._time_keeper])]
         for thread in (*list(self._others), *last):
             thread.join(max(deadline - monotonic(), 0))
             if thread.is_alive():
@@ -237,6 +247,8 @@ class ThreadRuntime:
         self._made.put(core)
         self._complete.wait()
         while self._cores:
+            while (task := self._spares.take()) is not None:
+                task()
             core.await_turn()
             if core.drive(home=True):
                 if core.finished():
@@ -265,6 +277,11 @@ class ThreadRuntime:
     def _spare(self) -> None:
         """The body of a spare thread: do what there is to do, in between wait."""
         while (task := self._spares.park()) is not None:
+            task()
+
+    def _keep_door(self) -> None:
+        """The body of a thread that runs no requests."""
+        while (task := self._doormen.park()) is not None:
             task()
 
 

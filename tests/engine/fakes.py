@@ -25,6 +25,7 @@ class FakeCore:
         self.driver = 0
         self.blocked: set[int] = set()
         self.parked = False
+        self.door = False
         self.work = False
         self.behind = 0
         self.asked: list[Driven] = []
@@ -75,6 +76,9 @@ class FakeCore:
 
     def drive_as_spare(self) -> None:
         """What spare threads are given: compared, never called."""
+
+    def drive_at_door(self) -> None:
+        """What doormen are given: compared, never called."""
 
     def begin_call(self, ring: Callable[[], None]) -> None:
         """What a driver does before it calls the application, in this order."""

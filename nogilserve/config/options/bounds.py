@@ -111,6 +111,34 @@ class _Limits:
         section=LIMITS,
         metavar="BYTES",
     )
+    limit_concurrency: int = option(
+        0,
+        "--limit-concurrency --backpressure",
+        integer(1, 1_000_000, zero="no limit"),
+        """Most requests inside the application and waiting for it; further ones get 503 with
+        Retry-After at once. 0 means no limit.""",
+        section=LIMITS,
+        metavar="N",
+    )
+    limit_connections: int = option(
+        0,
+        "--limit-connections --connection-limit",
+        integer(1, 10_000_000, zero="no limit"),
+        """Most connections open at once; further ones get 503 with Retry-After and are closed. 0
+        means no limit.""",
+        section=LIMITS,
+        metavar="N",
+    )
+    limit_connections_per_address: int = option(
+        0,
+        "--limit-connections-per-address",
+        integer(1, 10_000_000, zero="no limit"),
+        """Most connections of one client address (of IPv6, one /64), the rest gets 503. Trusted
+        proxies, by default all of this machine, are not counted: see --forwarded-allow-ips. 0
+        means no limit.""",
+        section=LIMITS,
+        metavar="N",
+    )
 
 
 @dataclass(frozen=True)

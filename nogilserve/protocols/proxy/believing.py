@@ -35,6 +35,13 @@ class ProxyRules:
         """A reader of header fields for one core, None where they are not believed."""
         return None if self._headers is None else OriginReader(self._headers, self._fields)
 
+    def is_proxy(self, address: str, *, announced: bool) -> bool:
+        """Whether the address is a proxy's, and so that of many clients. `announced`: a load
+        balancer has named it as that of its client, so that only header fields are left to it."""
+        if self._headers is not None and self._headers.peer(address):
+            return True
+        return not announced and self._preamble.peer(address)
+
     def preamble(self, peer: tuple[str, str] | None) -> Preamble | None:
         """What reads the beginning of a new connection, None where HTTP begins at once.
 

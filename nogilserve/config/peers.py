@@ -9,10 +9,6 @@ __all__ = ["not_here"]
 
 _TLS: Final = "TLS is planned; until then let a proxy do it, see docs/operations.md"
 _THREADS: Final = "threads are what this server is about; leave it out, see --threads and --workers"
-_BUSY: Final = (
-    "no limit of this kind; --threads says how many calls are under way at once, and an idle or "
-    "slow connection occupies none of them"
-)
 _WEBSOCKET: Final = "there is one implementation of WebSocket; leave it out"
 _RELOAD: Final = "files are watched by the system, and changes gathered; leave it out"
 _IGNORE: Final = "here that is --reload-exclude"
@@ -27,7 +23,6 @@ _LONG: Final = {
     "blocking-threads": "here that is --threads",
     "call": "here that is --factory",
     "channel-timeout": "here that is --keep-alive, --body-timeout and --write-timeout",
-    "connection-limit": _BUSY,
     "daemon": (
         "the server stays in the foreground; let systemd run it as a service, see "
         "docs/operations.md#systemd"
@@ -40,7 +35,6 @@ _LONG: Final = {
     "header": "the application or the proxy adds header fields",
     "http": _HTTP,
     "ident": "the Server header can only be left out, with --no-server-header",
-    "limit-concurrency": _BUSY,
     "log-config": _LOGGING,
     "log-config-json": _LOGGING,
     "log-file": _ERRORS,
@@ -76,7 +70,9 @@ _LONG: Final = {
     "static-path-route": "here that is --static-route, or --static-path ROUTE=DIR",
     "use-colors": "messages have no colours; leave it out",
     "worker-class": _THREADS,
-    "worker-connections": _BUSY,
+    "worker-connections": (
+        "here that is --limit-connections; an idle or slow connection occupies no thread"
+    ),
     "worker-tmp-dir": "there are no worker processes; leave it out",
     "workers-kill-timeout": "here that is --graceful-timeout",
     "workers-max-rss": "here that is --max-rss, with a unit: --max-rss 512MiB",

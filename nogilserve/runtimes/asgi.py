@@ -12,7 +12,7 @@ from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.eventloops import loop_factory
 from nogilserve.runtimes.ledger import Row
 from nogilserve.runtimes.loops import LoopOptions, LoopRuntime, Mode, Scope
-from nogilserve.runtimes.proxies import proxies_of
+from nogilserve.runtimes.proxies import admission_of, proxies_of
 
 __all__ = ["event_loops"]
 
@@ -29,6 +29,7 @@ def event_loops(
     of loops; `row`: where a member of a crew counts its connections. Raises ConfigError for an
     event loop that cannot be had.
     """
+    proxies = proxies_of(config)
     settings = LoopSettings(
         limits=limits,
         keep_alive=config.keep_alive,
@@ -37,7 +38,9 @@ def event_loops(
         write_timeout=config.write_timeout,
         server_header=config.server_header,
         record=record,
-        proxies=proxies_of(config),
+        proxies=proxies,
+        limit_concurrency=config.limit_concurrency,
+        admission=admission_of(config, proxies),
         ws_max_size=config.ws_max_size,
         ws_ping_interval=config.ws_ping_interval,
         ws_ping_timeout=config.ws_ping_timeout,

@@ -11,7 +11,7 @@ from nogilserve.runtimes.choose import choose, facts_here
 from nogilserve.runtimes.contract import Runtime, Served, because, quantity
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.processes import load_processes
-from nogilserve.runtimes.proxies import proxies_of
+from nogilserve.runtimes.proxies import admission_of, proxies_of
 from nogilserve.runtimes.spec import specify
 from nogilserve.runtimes.subinterpreters import Unsuitable, load_subinterpreters
 from nogilserve.runtimes.threads import ThreadRuntime
@@ -71,6 +71,7 @@ def _threads(
 ) -> ThreadRuntime:
     cores = min(config.workers, config.threads)
     alone = row is None
+    proxies = proxies_of(config)
     settings = Settings(
         threads=config.threads,
         cores=cores,
@@ -83,7 +84,9 @@ def _threads(
         write_timeout=config.write_timeout,
         timeout=config.timeout,
         server_header=config.server_header,
-        proxies=proxies_of(config),
+        proxies=proxies,
+        limit_concurrency=config.limit_concurrency,
+        admission=admission_of(config, proxies),
         record=record,
     )
     how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"

@@ -21,6 +21,7 @@ from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import AsyncGateway, LoopCore, LoopSettings
 from nogilserve.engine.loop.direct import DirectSelector
 from nogilserve.engine.loop.dispatch import Dispatcher
+from nogilserve.engine.loop.limited import LimitedHttpConnection
 from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
@@ -126,6 +127,7 @@ class LoopRuntime:
         self._shares = Shares(count) if self._row is None else RowShares(count, self._row)
         for core in self._cores:
             core.shares = self._shares
+            core.crowd = tuple(self._cores)
         self._describe(count, note)
         gc.collect()
         gc.freeze()
@@ -251,13 +253,14 @@ class LoopRuntime:
             timeout=options.timeout,
             explain=explain_loop_error,
         )
+        kind = HttpConnection if options.settings.admission is None else LimitedHttpConnection
         core = LoopCore(
             index,
             loop,
             options.in_front(gateway),
             options.settings,
             self._shares,
-            HttpConnection,
+            kind,
             selector,
         )
         self._made.put(core)

@@ -4,7 +4,8 @@
 `scope` what the application is told of a connection, `calls` what these have in common.
 """
 
+from nogilserve.gateways.asgi.calls import leave_home
 from nogilserve.gateways.asgi.gateway import AsgiGateway
 from nogilserve.gateways.asgi.lifespan import Lifespan, StartupFailed
 
-__all__ = ["AsgiGateway", "Lifespan", "StartupFailed"]
+__all__ = ["AsgiGateway", "Lifespan", "StartupFailed", "leave_home"]

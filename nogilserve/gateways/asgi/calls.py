@@ -1,13 +1,20 @@
 """What the calls of an ASGI application have in common, whatever they are about."""
 
 import asyncio
+import contextlib
+import inspect
+import threading
 import traceback
+from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from http import HTTPStatus
 from sys import intern
 from typing import Any, Final
+from weakref import WeakSet
 
-from nogilserve.errors import ResponseError
+from nogilserve.errors import ClientDisconnected, ResponseError
 from nogilserve.messages import AsyncExchange, Headers
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     "Scope",
     "Send",
     "at_home",
+    "leave_home",
     "payload",
     "prepare_without_connection_fields",
     "response_headers",
@@ -96,8 +104,70 @@ def unexpected(message: Message, expected: str) -> ResponseError:
 async def at_home[T](
     loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, Any, T]]
 ) -> T:
-    """Run a coroutine on the loop that the connection belongs to, from another loop."""
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), loop))
+    """Run a coroutine on the loop that the connection belongs to, from another loop. Raises
+    ClientDisconnected when that has ended, or ends meanwhile."""
+    return await asyncio.wrap_future(_visits.begin(loop, call()))
+
+
+class _Visits:
+    """Calls on other event loops that are not done yet.
+
+    Any thread. No call waits for ever: it is noted after it was handed over, and a loop that ends
+    fails what is noted. A call that was handed over too late to be run is noted after that, and
+    finds the loop among those that have ended.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun: dict[AbstractEventLoop, dict[Future[Any], Coroutine[Any, Any, Any]]] = {}
+        self._ended: WeakSet[AbstractEventLoop] = WeakSet()
+
+    def begin[T](self, loop: AbstractEventLoop, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Hand a coroutine over to `loop`."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, loop)
+        except RuntimeError:  # closed
+            work.close()
+            raise _too_late() from None
+        with self._lock:
+            ended = loop in self._ended
+            if not ended:
+                self._begun.setdefault(loop, {})[future] = work
+        if ended:
+            _give_up(future, work)
+        else:
+            future.add_done_callback(partial(self._done, loop))
+        return future
+
+    def _done(self, loop: AbstractEventLoop, future: "Future[Any]") -> None:
+        with self._lock:
+            begun = self._begun.get(loop)
+            if begun is not None:
+                begun.pop(future, None)
+
+    def end(self, loop: AbstractEventLoop) -> None:
+        """The loop runs nothing any more: fail what waits for it."""
+        with self._lock:
+            self._ended.add(loop)
+            left = self._begun.pop(loop, {})
+        for future, work in left.items():
+            _give_up(future, work)
+
+
+_visits: Final = _Visits()
+leave_home: Final = _visits.end
+"""To be called when a loop has ended, before it is closed."""
+
+
+def _give_up(future: "Future[Any]", work: Coroutine[Any, Any, Any]) -> None:
+    if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+        work.close()
+    with contextlib.suppress(InvalidStateError):  # done or cancelled meanwhile
+        future.set_exception(_too_late())
+
+
+def _too_late() -> ClientDisconnected:
+    return ClientDisconnected("the event loop of the connection has ended")
 
 
 def waiting_in(task: asyncio.Task[None]) -> str:

@@ -57,6 +57,8 @@ class AsgiGateway:
                     if exchange.head_sent
                     else "the application returned without a response"
                 )
+        except GeneratorExit:
+            raise  # the loop has ended, and this with it
         except BaseException as exc:
             where = f"[{call.request_id}] {request.method} {request.target}"
             self._failed(call, where, exc)
@@ -115,6 +117,8 @@ class AsgiGateway:
         try:
             await self._app(scope, call.receive, call.send)
             call.returned()
+        except GeneratorExit:
+            raise  # the loop has ended, and this with it
         except BaseException as exc:
             where = f"[{call.request_id}] WebSocket {request.target}"
             if isinstance(exc, asyncio.CancelledError):

@@ -1,6 +1,7 @@
 """One request of an ASGI application: `receive` and `send`, and the order they are called in."""
 
 import asyncio
+import logging
 import os
 import stat
 from asyncio import get_running_loop
@@ -21,6 +22,8 @@ from nogilserve.gateways.asgi.calls import (
 from nogilserve.messages import AsyncExchange, Headers
 
 __all__ = ["HttpCall"]
+
+_log = logging.getLogger("nogilserve.error")
 
 # What the application has sent.
 _NOTHING: Final = 0
@@ -97,6 +100,7 @@ class HttpCall:
         kind = message["type"]
         if kind == "http.response.body" and self._state == 1:
             if message.get("more_body", False) or self._with_trailers:
+                payload(message)  # while its mistakes can be answered
                 self.exchange.send_head(None)
                 self._state = _BODY
                 return await self._send_body(message)
@@ -134,7 +138,9 @@ class HttpCall:
             if kind == "http.response.early_hint":
                 links = [("Link", link.decode("latin-1")) for link in message["links"]]
                 self.exchange.send_early_hints(links)
-            elif kind != "http.response.debug":
+            elif kind == "http.response.debug":
+                _log.debug("[%s] %s: %r", self.request_id, kind, message.get("info"))
+            else:
                 raise unexpected(message, "'http.response.start'")
         elif state == _TRAILERS:
             self._send_trailers(message)
@@ -182,11 +188,11 @@ class HttpCall:
         """A whole file, named by its path, as the body."""
         path = message["path"]
         try:
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            file = open(path, "rb", buffering=0, opener=_open_at_once)  # noqa: SIM115
         except (OSError, TypeError, ValueError) as exc:
             raise ResponseError(f"cannot send the file {path!r}: {exc}") from exc
-        with open(fd, "rb", buffering=0) as file:
-            status = os.fstat(fd)
+        with file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ResponseError(f"cannot send {path!r}: it is not a regular file")
             self.exchange.send_head(status.st_size)
@@ -201,7 +207,8 @@ class HttpCall:
             try:
                 # A descriptor of its own: the application may close its file meanwhile.
                 fd = os.dup(file if isinstance(file, int) else file.fileno())
-                own = stack.enter_context(open(fd, "rb", buffering=0))
+                stack.callback(os.close, fd)
+                own = stack.enter_context(open(fd, "rb", buffering=0, closefd=False))
                 offset = message.get("offset")
                 if offset is None:
                     offset = os.lseek(fd, 0, os.SEEK_CUR)
@@ -234,3 +241,8 @@ class HttpCall:
                 exchange.send_whole(body)
         except (ClientDisconnected, ResponseError):
             exchange.abort()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """As os.open; a pipe that nobody writes to is not waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -40,6 +40,8 @@ class Lifespan:
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._taken = False
         """The application has received lifespan.startup: from here on it is serious."""
+        self._ignorant = False
+        """It has answered as if this were a request, so it does not look at the kind of scope."""
         self._startup: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """"" when startup is complete, else why it failed."""
         self._shutdown: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -76,7 +78,7 @@ class Lifespan:
         """The application has ended without an answer to startup."""
         assert self._task is not None
         exc = None if self._task.cancelled() else self._task.exception()
-        if self._mode == "auto" and not self._taken:
+        if self._mode == "auto" and (self._ignorant or not self._taken):
             _log.debug("%s does not support lifespan", self._name, exc_info=exc)
             return
         if exc is None:
@@ -112,8 +114,10 @@ class Lifespan:
         assert self._task is not None
         await asyncio.wait({self._task}, timeout=1.0)
         self._task.cancel()
-        await asyncio.wait({self._task})
-        if not self._task.cancelled():
+        await asyncio.wait({self._task}, timeout=1.0)
+        if not self._task.done():
+            _log.error("%s: lifespan does not end", self._name)
+        elif not self._task.cancelled():
             self._task.exception()  # looked at: asyncio need not complain
 
     async def _receive(self) -> Message:
@@ -132,6 +136,7 @@ class Lifespan:
         elif kind == "lifespan.shutdown.failed" and not self._shutdown.done():
             self._shutdown.set_result(message.get("message", "") or "no reason given")
         else:
+            self._ignorant = str(kind).startswith(("http.", "websocket."))
             raise unexpected(message, "a lifespan message that is due")
 
 

@@ -1,7 +1,7 @@
 """What an application is told of a connection (ASGI 3, HTTP and WebSocket message format 2.5)."""
 
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from nogilserve.gateways.asgi.calls import Scope
 from nogilserve.messages import AsyncExchange, Request
@@ -27,10 +27,10 @@ class ScopeMaker:
     def __init__(self, root_path: str, state: dict[str, Any] | None, *, debug: bool) -> None:
         """`state`: what lifespan startup put there; None where lifespan is not supported."""
         self._root_path = root_path
-        self._raw_root = root_path.encode("latin-1", "replace")
+        self._raw_root = quote(root_path, safe="/!$&'()*+,;=:@%~").encode()
         self._state = state
         names = [*_HTTP_EXTENSIONS, *(["http.response.debug"] if debug else [])]
-        self._http_extensions: dict[str, dict[str, Any]] = {name: {} for name in names}
+        self._http_extensions = names
         self._names: dict[str, bytes] = {}
 
     def http(self, exchange: AsyncExchange) -> Scope:
@@ -45,7 +45,7 @@ class ScopeMaker:
         # Every scope has its own of what middleware may change.
         scope["asgi"] = scope["asgi"].copy()
         scope["headers"] = scope["headers"].copy()
-        scope["extensions"] = self._http_extensions.copy()
+        scope["extensions"] = {name: {} for name in self._http_extensions}
         scope["scheme"] = exchange.scheme
         scope["client"] = exchange.peer
         scope["server"] = exchange.local
@@ -70,7 +70,7 @@ class ScopeMaker:
         if "%" in path or not path.isascii():
             path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
         root = self._root_path
-        if root and not (path == root or path.startswith(f"{root}/")):
+        if root and path != "*" and not (path == root or path.startswith(f"{root}/")):
             # A proxy has taken it away; the path of a scope is the whole one.
             path = root + path
             raw_path = self._raw_root + raw_path

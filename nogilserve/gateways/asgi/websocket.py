@@ -142,6 +142,7 @@ class WebSocketCall:
             self._state = _OPEN
         elif kind == "websocket.close":
             self._connected = True
+            self._id = self.request_id  # while it is this request's
             self._state = _CLOSED
             exchange.http.prepare("403 Forbidden", [PLAIN])
             exchange.http.send_whole(b"Forbidden\n")
@@ -167,6 +168,7 @@ class WebSocketCall:
             if http.crowded:
                 await http.drain()
             return
+        self._id = self.request_id
         if not self._denial_sent:
             http.send_whole(body)
         else:

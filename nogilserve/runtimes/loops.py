@@ -7,7 +7,7 @@ import gc
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,7 @@ from nogilserve.engine.loop.limited import LimitedHttpConnection
 from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
-from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed
+from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed, leave_home
 from nogilserve.perloop import close_all
 from nogilserve.runtimes.contract import Served, quantity
 from nogilserve.runtimes.eventloops import Made
@@ -218,13 +218,14 @@ class LoopRuntime:
         executor = ThreadPoolExecutor(self._options.threads, f"loop-{index}-worker")
         loop.set_default_executor(executor)
         try:
-            loop.run_until_complete(self._serve(index, loop, selector))
-            loop.run_until_complete(_finish(loop))
+            _run(loop, self._serve(index, loop, selector))
+            _run(loop, _finish(loop))
         except BaseException as exc:
             _log.critical("event loop %d has failed", index, exc_info=True)
             self._made.put(exc)
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+            leave_home(loop)
             loop.close()
 
     async def _serve(
@@ -355,6 +356,25 @@ _REMEDY: Final = (
 def _joined(thread: threading.Thread, deadline: float) -> bool:
     thread.join(max(deadline - monotonic(), 0))
     return not thread.is_alive()
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end. What asks for the end of the process inside some task or callback of
+    the application ends that only: asyncio would let go of everything else on the loop.
+    """
+    main = loop.create_task(work)
+    while not main.done():
+        try:
+            loop.run_until_complete(main)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            if main.done():
+                raise
+            _log.error(
+                "%r was raised by a task or callback of the application; the server goes on. "
+                "To stop it, send SIGTERM.",
+                exc,
+                exc_info=exc,
+            )
 
 
 async def _finish(loop: asyncio.AbstractEventLoop) -> None:

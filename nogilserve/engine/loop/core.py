@@ -24,6 +24,9 @@ __all__ = ["Accepted", "AsyncGateway", "Client", "LoopCore", "LoopSettings"]
 
 _log = logging.getLogger("nogilserve.engine")
 
+_GIVE_UP: Final = 0.5
+"""Seconds after which cancelled requests are not waited for any longer."""
+
 BEAT: Final = 0.2
 """Seconds between two signs of life of a loop with requests in progress."""
 
@@ -229,8 +232,13 @@ class LoopCore:
 
     def _adopt(self, batch: Sequence[Accepted]) -> None:
         for accepted in batch:
-            # Wrapped here: an attribute whose value another thread has made is slow.
-            sock = socket.socket(accepted.family, socket.SOCK_STREAM, fileno=accepted.fd)
+            try:
+                # Wrapped here: an attribute whose value another thread has made is slow.
+                sock = socket.socket(accepted.family, socket.SOCK_STREAM, fileno=accepted.fd)
+            except OSError:
+                socket.close(accepted.fd)
+                self.shares.release(self.index)
+                continue
             try:
                 sock.setblocking(False)
                 if accepted.client is not None:
@@ -241,6 +249,9 @@ class LoopCore:
                 else:
                     DirectTransport(self.loop, self._selector, sock, client)
             except OSError:
+                self._not_connected(sock)
+            except Exception:  # one connection must not cost the others of the batch
+                _log.critical("internal error with a new connection", exc_info=True)
                 self._not_connected(sock)
 
     async def _connect(self, sock: socket.socket, client: asyncio.Protocol) -> None:
@@ -286,7 +297,7 @@ class LoopCore:
     def _beat(self) -> None:
         """A sign of life, for as long as something happens: an idle loop is left asleep."""
         self._last_beat = monotonic()
-        if self.active or self._touched:
+        if (self.active or self._touched) and not self.idle.is_set():
             self._touched = False
             self.beating = True
             self.loop.call_later(BEAT, self._beat)
@@ -308,7 +319,12 @@ class LoopCore:
     def check_idle(self) -> None:
         """Tell who waits for it when nothing is left to do."""
         if not self.clients and not self.tasks:
-            self.idle.set()
+            self._rest()
+
+    def _rest(self) -> None:
+        """The loop is not watched any more: it may end at any moment."""
+        self.idle.set()
+        self.beating = False
 
     def stop(self, *, patient: bool) -> None:
         """Serve what was begun and nothing else; see `idle` and `patient`."""
@@ -328,6 +344,8 @@ class LoopCore:
             client.cut()
         for task in list(self.tasks):
             task.cancel("the server stops")
+        # An application that does not end in spite of that must not cost the others' shutdown.
+        self.loop.call_later(_GIVE_UP, self._rest)
 
     def set_deadline(self, client: Client, seconds: float) -> None:
         """Call `client.on_deadline` when it is due, up to a second late."""

@@ -187,7 +187,11 @@ class DirectTransport(asyncio.Transport):
         """Somebody waits for the socket to take more."""
         selector.poller.register(self._fd, READ)
         selector.transports[self._fd] = self
-        protocol.connection_made(self)
+        try:
+            protocol.connection_made(self)
+        except Exception:
+            _log.critical("internal error in %r", protocol, exc_info=True)
+            self._lose(None)
 
     # ---- events
 

@@ -149,8 +149,17 @@ class Dispatcher:
             index = self._shares.assign(0, self._late_ones())
             batches.setdefault(index, []).append(Accepted(sock.detach(), family, client, server))
         for index, batch in batches.items():
-            self._cores[index].adopt_soon(batch)
+            self._hand_over(index, batch)
         return more
+
+    def _hand_over(self, index: int, batch: list[Accepted]) -> None:
+        try:
+            self._cores[index].adopt_soon(batch)
+        except RuntimeError as exc:  # it has failed, and is closed
+            _log.error("event loop %d takes no connections: %s", index, exc)
+            for accepted in batch:
+                socket.close(accepted.fd)
+                self._shares.release(index)
 
     def _late_ones(self) -> frozenset[int]:
         """Loops that are blocked, so that new connections would wait there."""

@@ -47,6 +47,8 @@ async def _copy(connection: "HttpExchange", file: BinaryIO, offset: int, count: 
         data = await asyncio.to_thread(_read, fd, min(count, _READ), offset)
         if not data:
             raise OSError("the file has become shorter")
+        if connection.transport.is_closing():  # while it was read
+            raise OSError("the connection is closed")
         connection.transport.write(data)
         offset += len(data)
         count -= len(data)

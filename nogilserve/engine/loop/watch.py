@@ -50,8 +50,9 @@ class LoopWatch:
                 return
             # A loop that begins to beat rings: it is looked at anew from then on.
             beating = any(core.beating for core in self._cores)
-            if not self._bell.wait(self._seconds if beating else None):
-                self.look()
+            self._bell.wait(self._seconds if beating else None)
+            # Also when it was rung: loops that begin again and again ring all the time.
+            self.look()
 
     def look(self) -> None:
         """Look at every loop once; report each occurrence once."""

@@ -16,6 +16,7 @@ __all__ = [
     "Limits",
     "Request",
     "RequestRecord",
+    "TimeLimits",
     "WebSocketExchange",
 ]
 
@@ -40,6 +41,29 @@ class Limits:
     """Bytes of a whole head (more is 431), trailer section or all chunk extensions (400)."""
     body: int = 0
     """Bytes of a request body after decoding; more is 413. 0: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """How long an application may take to begin its response. Immutable."""
+
+    default: float = 0.0
+    """Seconds; 0: no limit."""
+    routes: tuple[tuple[str, float], ...] = ()
+    """Path prefixes with limits of their own, which end at a "/" of the path or at its end."""
+
+    def __bool__(self) -> bool:
+        return self.default > 0 or any(seconds for _, seconds in self.routes)
+
+    def of(self, path: str) -> float:
+        """The limit for a path, still percent-encoded: that of the longest route it is below."""
+        found, longest = self.default, -1
+        for route, seconds in self.routes:
+            if len(route) > longest and (
+                path == route or path.startswith(route if route == "/" else f"{route}/")
+            ):
+                found, longest = seconds, len(route)
+        return found
 
 
 class Request:

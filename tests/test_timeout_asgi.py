@@ -43,7 +43,8 @@ def test_stuck_request(tmp_path: Path, loop: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     (tmp_path / "main.py").write_text(APP)
-    arguments = ("--timeout", "0.3", "--loops", "1", "--loop", loop)
+    routes = ("--timeout-route", "/stuck=0.3", "--timeout-route", "/stuck/for/long=60")
+    arguments = (*routes, "--loops", "1", "--loop", loop)
     with Server("main:app", *arguments, cwd=tmp_path) as server:
         with server.connect(timeout=SECONDS) as client:
             response = client.get("/stuck/1")

@@ -3,12 +3,13 @@
 import re
 from typing import Final
 
-from nogilserve.config.kinds import PREFIX_PATH, Kind
+from nogilserve.config.kinds import PREFIX_PATH, Kind, seconds
 
-__all__ = ["CACHE_CONTROL", "ROUTE", "ROUTED_FOLDER"]
+__all__ = ["CACHE_CONTROL", "ROUTE", "ROUTED_FOLDER", "ROUTED_SECONDS"]
 
 # RFC 9110 §5.5, without obs-text: what may stand in a field value.
 _FIELD_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?|")
+_LIMIT: Final = seconds(0, 86400)
 _OFF: Final = frozenset({"none", "off"})
 
 
@@ -41,6 +42,18 @@ def _parse_cache_control(value: str) -> str:
     return value
 
 
+def _parse_limit(value: str) -> tuple[str, float]:
+    route, equals, seconds = value.rpartition("=")
+    if not equals or not route.startswith("/"):
+        raise ValueError
+    return _parse_route(route), _LIMIT.parse(seconds)
+
+
+def _show_limit(value: tuple[str, float]) -> str:
+    return f"{value[0]}={_LIMIT.show(value[1])}"
+
+
+ROUTED_SECONDS: Final = Kind("ROUTE=SECONDS such as /upload=300", _parse_limit, _show_limit)
 ROUTE: Final = Kind("a path that starts with /, such as /static", _parse_route, str)
 ROUTED_FOLDER: Final = Kind(
     "a directory, or ROUTE=DIR such as /media=uploads", _parse_folder, _show_folder

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nogilserve.engine.admission import Admission
-from nogilserve.messages import Exchange, Limits, RequestRecord
+from nogilserve.messages import Exchange, Limits, RequestRecord, TimeLimits
 from nogilserve.protocols.proxy import ProxyRules
 
 __all__ = ["Gateway", "ProxyRules", "Settings"]
@@ -33,7 +33,7 @@ class Settings:
     """Between two pieces of a request body."""
     write_timeout: float = 60.0
     """Without the client taking a byte of the response."""
-    timeout: float = 0.0
+    timeout: TimeLimits = field(default_factory=TimeLimits)
     """Until the application begins its response; 0: for ever."""
     server_header: bool = True
     """Whether responses say `Server: nogilserve`."""

@@ -20,7 +20,7 @@ from nogilserve.apps.interpreter import frame_of
 from nogilserve.engine.body import BodyStore
 from nogilserve.engine.settings import Gateway
 from nogilserve.errors import ClientDisconnected
-from nogilserve.messages import Exchange, Headers
+from nogilserve.messages import Exchange, Headers, TimeLimits
 
 __all__ = ["Abandoned", "Turn", "Watch"]
 
@@ -62,10 +62,12 @@ class Turn:
     the lock sees either. Nothing that can block happens under it.
     """
 
-    def __init__(self, exchange: Tenant, until: float) -> None:
+    def __init__(self, exchange: Tenant, seconds: float) -> None:
+        """`seconds`: the limit."""
         self._exchange = exchange
         self.lock = threading.Lock()
-        self.until = until
+        self.seconds = seconds
+        self.until = monotonic() + seconds
         self.thread = threading.get_ident()
         self.begun = False
         """The application answers."""
@@ -197,11 +199,11 @@ class Watch:
     """
 
     def __init__(
-        self, timeout: float, replace: Callable[[Home], None], dismiss: Callable[[], None]
+        self, limits: TimeLimits, replace: Callable[[Home], None], dismiss: Callable[[], None]
     ) -> None:
-        """`timeout`: seconds. `replace` starts a thread that first drives the core if nobody
+        """`replace` starts a thread that first drives the core if nobody
         does, `dismiss` lets one go."""
-        self._timeout = timeout
+        self._limits = limits
         self._replace = replace
         self._dismiss = dismiss
         self._running: set[Turn] = set()
@@ -218,7 +220,11 @@ class Watch:
         return lambda: partial(self._call, make())
 
     def _call(self, gateway: Gateway, exchange: Exchange) -> None:
-        turn = Turn(cast(Tenant, exchange), monotonic() + self._timeout)
+        seconds = self._limits.of(exchange.request.path)
+        if not seconds:
+            gateway(exchange)
+            return
+        turn = Turn(cast(Tenant, exchange), seconds)
         self._running.add(turn)
         try:
             gateway(cast(Exchange, turn))
@@ -232,7 +238,9 @@ class Watch:
 
     def run(self) -> None:
         """Look, until `stop`."""
-        pause = min(max(self._timeout / _PART, _SHORTEST), _LONGEST)
+        limits = (self._limits.default, *(seconds for _, seconds in self._limits.routes))
+        shortest = min(seconds for seconds in limits if seconds)
+        pause = min(max(shortest / _PART, _SHORTEST), _LONGEST)
         while not self._stopping.wait(pause):
             now = monotonic()
             for turn in list(self._running):
@@ -264,6 +272,6 @@ class Watch:
             turn.request_id,
             turn.request.method,
             turn.request.target,
-            self._timeout,
+            turn.seconds,
             stack.rstrip(),
         )

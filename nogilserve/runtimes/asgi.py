@@ -7,7 +7,7 @@ from nogilserve.apps import LoadedApp, gil_is_on
 from nogilserve.apps.loopbound import application_modules, find_loop_bound
 from nogilserve.config import Config
 from nogilserve.engine.loop.core import AsyncGateway, LoopSettings
-from nogilserve.messages import Limits, RequestRecord
+from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.eventloops import loop_factory
 from nogilserve.runtimes.ledger import Row
@@ -64,7 +64,7 @@ def event_loops(
         lifespan_scope=cast(Scope, config.lifespan_scope),
         threads=config.threads,
         root_path=config.root_path,
-        timeout=config.timeout,
+        timeout=TimeLimits(config.timeout, config.timeout_routes),
         debug=config.debug,
         poller=config.poller,
         late=config.blocked_loop_timeout,

@@ -6,7 +6,7 @@ from nogilserve.apps import LoadedApp, load_app
 from nogilserve.config import Config
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
-from nogilserve.messages import Limits, RequestRecord
+from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.choose import choose, facts_here
 from nogilserve.runtimes.contract import Runtime, Served, because, quantity
 from nogilserve.runtimes.ledger import Row, RowShares
@@ -82,7 +82,7 @@ def _threads(
         head_timeout=config.header_timeout,
         body_timeout=config.body_timeout,
         write_timeout=config.write_timeout,
-        timeout=config.timeout,
+        timeout=TimeLimits(config.timeout, config.timeout_routes),
         server_header=config.server_header,
         proxies=proxies,
         limit_concurrency=config.limit_concurrency,

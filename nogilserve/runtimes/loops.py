@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from typing import Any, Final, Literal
@@ -26,6 +26,7 @@ from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
 from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed, leave_home
+from nogilserve.messages import TimeLimits
 from nogilserve.perloop import close_all
 from nogilserve.runtimes.contract import Served, quantity
 from nogilserve.runtimes.eventloops import Made
@@ -69,8 +70,8 @@ class LoopOptions:
     threads: int = 16
     """Threads for each loop's `asyncio.to_thread`."""
     root_path: str = ""
-    timeout: float = 0.0
-    """Seconds in which a response must begin; 0: no limit."""
+    timeout: TimeLimits = field(default_factory=TimeLimits)
+    """In which time a response must begin."""
     debug: bool = False
     poller: str = "auto"
     late: float = 0.25
@@ -368,7 +369,8 @@ def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> No
             loop.run_until_complete(main)
         except (SystemExit, KeyboardInterrupt) as exc:
             if main.done():
-                raise
+                main.result()
+                return
             _log.error(
                 "%r was raised by a task or callback of the application; the server goes on. "
                 "To stop it, send SIGTERM.",

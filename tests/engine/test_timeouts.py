@@ -9,7 +9,7 @@ import pytest
 from nogilserve.engine.body import BodyStore
 from nogilserve.engine.timeouts import Abandoned, Turn, Watch
 from nogilserve.errors import ClientDisconnected
-from nogilserve.messages import Request
+from nogilserve.messages import Request, TimeLimits
 from tests.engine.threads import Running
 from tests.support.waiting import wait_until
 
@@ -148,7 +148,7 @@ def test_watch_gives_up_and_takes_back(caplog: pytest.LogCaptureFixture) -> None
     exchange = FakeExchange()
     replaced: list[object] = []
     dismissed: list[str] = []
-    watch = Watch(0.05, replaced.append, lambda: dismissed.append("one"))
+    watch = Watch(TimeLimits(0.05), replaced.append, lambda: dismissed.append("one"))
     gate = threading.Event()
 
     def gateway(turn: Any) -> None:

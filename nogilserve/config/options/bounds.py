@@ -5,6 +5,7 @@ from typing import Final
 
 from nogilserve.config.declare import option
 from nogilserve.config.kinds import integer, seconds, size
+from nogilserve.config.routes import ROUTED_SECONDS
 
 __all__ = ["LIMITS", "TIMEOUTS", "Bounds"]
 
@@ -49,6 +50,16 @@ class _Timeouts:
         and another thread takes the place of the one that is stuck; 0 means no limit.""",
         section=TIMEOUTS,
         metavar="SECONDS",
+    )
+    timeout_routes: tuple[tuple[str, float], ...] = option(
+        (),
+        "--timeout-route",
+        ROUTED_SECONDS,
+        """Another --timeout for paths below a route: /upload=300. 0 means no limit there. The
+        longest route decides. Repeatable.""",
+        section=TIMEOUTS,
+        metavar="ROUTE=SECONDS",
+        many=True,
     )
     write_timeout: float = option(
         60.0,

@@ -11,7 +11,7 @@ from nogilserve.gateways.asgi.http import HttpCall
 from nogilserve.gateways.asgi.scope import ScopeMaker
 from nogilserve.gateways.asgi.websocket import WebSocketCall
 from nogilserve.gateways.failures import PLAIN, STATUS, failure_text, log_failure
-from nogilserve.messages import AsyncExchange, WebSocketExchange
+from nogilserve.messages import AsyncExchange, TimeLimits, WebSocketExchange
 
 __all__ = ["AsgiGateway"]
 
@@ -30,25 +30,25 @@ class AsgiGateway:
         root_path: str = "",
         state: dict[str, Any] | None = None,
         debug: bool = False,
-        timeout: float = 0.0,
+        timeout: TimeLimits = TimeLimits(),
         explain: Callable[[BaseException], str | None] = lambda _: None,
     ) -> None:
-        """`state`: what lifespan startup left for this loop; `timeout`: seconds in which a response
-        must begin, 0 for no limit; `explain` says more about errors that do not explain
+        """`state`: what lifespan startup left for this loop; `timeout`: in which time a response
+        must begin; `explain` says more about errors that do not explain
         themselves."""
         self._app = app
         self._name = name
         self._loop = loop
         self._scopes = ScopeMaker(root_path, state, debug=debug)
         self._debug = debug
-        self._timeout = timeout
+        self._limits = timeout or None
         self._explain = explain
 
     async def http(self, exchange: AsyncExchange) -> None:
         """Run the application for one request."""
         call = HttpCall(exchange, self._loop)
         request = exchange.request
-        limit = self._limit(call) if self._timeout else None
+        limit = None if self._limits is None else self._limit(call, self._limits)
         try:
             await self._app(self._scopes.http(exchange), call.receive, call.send)
             if not call.complete and not exchange.gone:
@@ -73,13 +73,15 @@ class AsgiGateway:
         if not call.complete:
             exchange.abort()
 
-    def _limit(self, call: HttpCall) -> asyncio.TimerHandle:
-        """Watch that the response begins in time."""
+    def _limit(self, call: HttpCall, limits: TimeLimits) -> asyncio.TimerHandle | None:
+        """Watch that the response begins in time, if there is a limit."""
+        seconds = limits.of(call.exchange.request.path)
         task = asyncio.current_task()
-        assert task is not None
-        return self._loop.call_later(self._timeout, self._time_out, call, task)
+        if not seconds or task is None:
+            return None
+        return self._loop.call_later(seconds, self._time_out, call, task, seconds)
 
-    def _time_out(self, call: HttpCall, task: asyncio.Task[None]) -> None:
+    def _time_out(self, call: HttpCall, task: asyncio.Task[None], seconds: float) -> None:
         """Answer instead of an application that has not begun to, and cancel it."""
         exchange = call.exchange
         if call.complete or exchange.head_sent or exchange.gone:
@@ -89,7 +91,7 @@ class AsgiGateway:
         _log.error(
             "%s: no response in %g s; answered 504. The application waits in:\n%s",
             where,
-            self._timeout,
+            seconds,
             waiting_in(task),
         )
         text = f"Gateway Timeout\nrequest {call.request_id}\n".encode()

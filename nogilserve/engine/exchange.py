@@ -183,6 +183,8 @@ class HttpExchange(Recorded):
 
     def send_data(self, data: bytes) -> None:
         """A piece of the body."""
+        if self.core.stopping:
+            self._end_event_stream()
         if len(data) > _LARGE:
             for part in self._send_parts(self._framed(data)):
                 self._write(part)
@@ -199,6 +201,16 @@ class HttpExchange(Recorded):
             self.head_sent = True
         if framed:
             self._write(framed)
+
+    def _end_event_stream(self) -> None:
+        """While the engine stops: end an event stream in order, so that its client connects anew.
+        Raises ClientDisconnected; does nothing for other responses."""
+        if b"text/event-stream" not in self._sent_head.lower() or self._head:
+            return
+        self.protocol.keep_alive = False
+        self._write(self.protocol.end())
+        self.broken = True
+        raise ClientDisconnected("the server stops; the event stream was ended")
 
     def _framed(self, data: bytes) -> list[memoryview]:
         """A large piece with the head and its framing around it, not copied: large temporary

@@ -30,7 +30,7 @@ class LimitedHttpConnection(HttpConnection):
 
     def _read_preamble(self, preamble: Preamble, data: bytes) -> bytes:
         """A load balancer may say whose connection it is."""
-        rest = HttpConnection._read_preamble(self, preamble, data)
+        rest = super()._read_preamble(preamble, data)
         if self._preamble is None and preamble.announced is not None:
             self._take(self._admission.announced(self, self.client))
         return rest if self.state == HEAD else b""

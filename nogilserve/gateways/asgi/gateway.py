@@ -30,7 +30,7 @@ class AsgiGateway:
         root_path: str = "",
         state: dict[str, Any] | None = None,
         debug: bool = False,
-        timeout: TimeLimits = TimeLimits(),
+        timeout: TimeLimits | None = None,
         explain: Callable[[BaseException], str | None] = lambda _: None,
     ) -> None:
         """`state`: what lifespan startup left for this loop; `timeout`: in which time a response

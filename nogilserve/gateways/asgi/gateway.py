@@ -57,9 +57,9 @@ class AsgiGateway:
                     if exchange.head_sent
                     else "the application returned without a response"
                 )
-        except GeneratorExit:
-            raise  # the loop has ended, and this with it
         except BaseException as exc:
+            if self._loop.is_closed():
+                raise  # this is thrown away with its loop: nobody can be answered any more
             where = f"[{call.request_id}] {request.method} {request.target}"
             self._failed(call, where, exc)
             # Frames, exception and exchange refer to each other: without this every failure
@@ -119,9 +119,9 @@ class AsgiGateway:
         try:
             await self._app(scope, call.receive, call.send)
             call.returned()
-        except GeneratorExit:
-            raise  # the loop has ended, and this with it
         except BaseException as exc:
+            if self._loop.is_closed():
+                raise  # this is thrown away with its loop: nobody can be answered any more
             where = f"[{call.request_id}] WebSocket {request.target}"
             if isinstance(exc, asyncio.CancelledError):
                 _log.warning("%s: cancelled", where)

@@ -444,7 +444,7 @@ def test_file_that_is_always_being_replaced(
 
 def check_version(answer: Response, versions: list[bytes], tags: dict[str, bytes]) -> None:
     """A whole version; the same tag never has another content."""
-    if answer.status == 503:  # replaced three times while it was looked at
+    if answer.status == 503:  # replaced again and again while it was looked at
         return
     assert answer.status == 200
     assert answer.body in versions

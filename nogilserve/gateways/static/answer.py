@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nogilserve.gateways.static.conditions import (
     FIELDS,
@@ -14,6 +14,9 @@ from nogilserve.gateways.static.conditions import (
 from nogilserve.gateways.static.lookup import Located
 from nogilserve.gateways.static.ranges import Span, content_range, parse_ranges
 from nogilserve.messages import Headers, Request
+
+if TYPE_CHECKING:
+    from nogilserve.gateways.static.recent import Entry
 
 __all__ = ["ALLOWED", "Answer", "Asked", "Facts", "answer_file", "asked", "plain"]
 
@@ -75,6 +78,8 @@ class Answer:
     """The file of `parts`, or the folder to list."""
     title: str = ""
     """Of the listing: the path of the folder as a client writes it."""
+    entry: "Entry | None" = None
+    """Where the content is to be kept once it was read."""
 
     @property
     def length(self) -> int:

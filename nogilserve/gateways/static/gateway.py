@@ -15,6 +15,7 @@ from nogilserve.errors import ClientDisconnected
 from nogilserve.gateways.failures import PLAIN, STATUS, failure_text, log_failure
 from nogilserve.gateways.static.answer import Answer, plain
 from nogilserve.gateways.static.lookup import Replaced
+from nogilserve.gateways.static.recent import SMALL
 from nogilserve.gateways.static.site import Site
 from nogilserve.messages import AsyncExchange, Exchange, Request, WebSocketExchange
 
@@ -22,10 +23,8 @@ __all__ = ["AsyncStaticGateway", "StaticGateway"]
 
 _log = logging.getLogger("nogilserve.error")
 
-_SMALL: Final = 16384
-"""Bytes of a file up to which it is read and sent with the head, in one system call."""
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-_TRIES: Final = 3
+_TRIES: Final = 5
 """Looks at a file that is being exchanged while it is looked at."""
 _UNSETTLED: Final = plain("503 Service Unavailable", ("Retry-After", "1"))
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "preadv") else 0
@@ -64,8 +63,10 @@ class StaticGateway:
             _send_without_file(exchange, answer, body)
             return
         with io.FileIO(fd, "rb") as file:
-            if answer.length <= _SMALL:
+            if answer.length <= SMALL:
                 body = _assembled(answer, file)
+                if answer.entry is not None:
+                    answer.entry.keep(body)
                 exchange.prepare(answer.status, answer.headers)
                 exchange.send_whole(body)
                 return
@@ -136,10 +137,12 @@ class AsyncStaticGateway:
             _send_without_file(exchange, answer, body)
             return
         with io.FileIO(fd, "rb") as file:
-            if answer.length <= _SMALL:
+            if answer.length <= SMALL:
                 whole = _in_memory(answer, fd)
                 if whole is None:
                     whole = await asyncio.to_thread(_assembled, answer, file)
+                if answer.entry is not None:
+                    answer.entry.keep(whole)
                 exchange.prepare(answer.status, answer.headers)
                 exchange.send_whole(whole)
                 return
@@ -157,9 +160,9 @@ class AsyncStaticGateway:
 
 def _look(site: Site, request: Request) -> tuple[Answer | None, int]:
     """What to answer, and a descriptor of the file to send or -1. None: the application is to."""
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         try:
-            answer = site.answer(request)
+            answer = site.answer(request, fresh=attempt > 0)
             if answer is None or not answer.parts or request.method == "HEAD":
                 return answer, -1
             assert answer.source is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["Folder", "Located", "Replaced", "by_name", "names_of"]
+__all__ = ["Folder", "Located", "Replaced", "by_name", "identity", "names_of"]
 
 _HANDLES: Final = hasattr(os, "O_PATH") and os.path.exists("/proc/self/fd")
 _LOOK: Final = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -97,19 +97,22 @@ class Located:
                 raise Replaced(exc.errno, "the file was removed", self.path) from exc
             raise
         now, before = os.fstat(fd), self.status
-        if _identity(now) != _identity(before):
+        if identity(now) != identity(before):
             os.close(fd)
             raise Replaced(errno.EAGAIN, "the file was changed", self.path)
         return fd
 
 
 class Replaced(OSError):
-    """Between looking at a file and opening it, it was changed: look again."""
+    """While a file was looked at, or before it was opened, it was changed: look again."""
 
 
-def _identity(status: os.stat_result) -> tuple[int, ...]:
+def identity(status: os.stat_result) -> tuple[int, ...]:
     """What is another for another file, and for another content."""
-    return status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
+    return (
+        *(status.st_dev, status.st_ino, status.st_mode, status.st_size),
+        *(status.st_mtime_ns, status.st_ctime_ns),
+    )
 
 
 class Folder:
@@ -130,7 +133,7 @@ class Folder:
 
         Raises OSError when the system has other reasons not to tell than that there is nothing.
         """
-        path = self._below + os.sep.join(names)
+        path = self.path_of(names)
         try:
             found = _by_handle(path) if _HANDLES else by_name(path)
         except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -140,6 +143,10 @@ class Folder:
                 return None
             raise
         return found if self.contains(found.path) else None
+
+    def path_of(self, names: list[str]) -> str:
+        """Where `names` lead to, links not followed."""
+        return self._below + os.sep.join(names)
 
     def contains(self, real: str) -> bool:
         """Whether a path without links in it may be served."""
@@ -155,7 +162,8 @@ def _by_handle(path: str) -> Located:
     finally:
         os.close(fd)
     if real.endswith(_DELETED) and not status.st_nlink:
-        raise FileNotFoundError(f"{path!r} was removed")
+        # Removed, or, more likely, another file was put in its place.
+        raise Replaced(errno.EAGAIN, "the file was removed while it was looked at", path)
     return Located(real, status)
 
 

@@ -23,6 +23,7 @@ from nogilserve.gateways.static.caching import CacheRules
 from nogilserve.gateways.static.listing import FIELDS, entries_of, listing
 from nogilserve.gateways.static.lookup import Folder, Located, names_of
 from nogilserve.gateways.static.media import media_type, worth_compressing
+from nogilserve.gateways.static.recent import SMALL, Recent
 from nogilserve.messages import Request
 
 __all__ = ["Site", "StaticRules"]
@@ -30,6 +31,8 @@ __all__ = ["Site", "StaticRules"]
 _SUFFIXES: Final = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
 """Precompressed siblings, by their coding; among equals the first is sent."""
 _CODINGS: Final = tuple(_SUFFIXES)
+_HARMLESS: Final = frozenset({"accept", "accept-encoding"})
+"""Fields of requests for the whole of a file."""
 _STALE_NS: Final = 2_000_000_000
 """How much older than its file a sibling may be: builds write the one after the other."""
 
@@ -65,10 +68,12 @@ class _Mount:
 
 
 class Site:
-    """Immutable; any thread."""
+    """Owner: a core; its threads may overlap. What it keeps has its own rules, see Recent;
+    nothing else changes."""
 
     def __init__(self, rules: StaticRules) -> None:
         self._rules = rules
+        self._recent = Recent()
         self._cache = CacheRules(rules.cache, rules.immutable)
         self._spa = rules.spa.strip("/").split("/") if rules.spa else []
         roots = {"", _wire(rules.root_path)}
@@ -82,8 +87,27 @@ class Site:
         self.prefixes = tuple(mount.prefix or "/" for mount in self._mounts)
         """What the path of a request begins with, if it may be ours."""
 
-    def answer(self, request: Request) -> Answer | None:
-        """What to answer; None: the application is to. Raises OSError."""
+    def answer(self, request: Request, *, fresh: bool = False) -> Answer | None:
+        """What to answer; None: the application is to. Raises OSError.
+
+        `fresh`: what was found before does not count.
+        """
+        path = request.path
+        question = asked(request)
+        fields = question.fields
+        key = f"{path} {fields.get('accept-encoding', '')}"
+        known = None if fresh else self._recent.find(key)
+        if known is None or question.method not in {"GET", "HEAD"}:
+            return self._search(question, request, key)
+        # A page may be the answer to some and not to others, but then it is not kept.
+        if fields.keys() <= _HARMLESS:
+            if known.whole is not None:
+                return known.whole
+            small = known.facts.size <= SMALL
+            return replace(known.answer, entry=known) if small else known.answer
+        return replace(answer_file(question, known.facts), source=known.answer.source)
+
+    def _search(self, question: Asked, request: Request, key: str) -> Answer | None:
         path = request.path
         for mount in self._mounts:
             prefix = mount.prefix
@@ -94,7 +118,6 @@ class Site:
         for excepted in self._excepted:
             if path.startswith(excepted) and path[len(excepted) : len(excepted) + 1] in {"", "/"}:
                 return None
-        question = asked(request)
         if question.method not in {"GET", "HEAD"}:
             return self._other_method(question.method)
         rest = path[len(prefix) + 1 :]
@@ -104,9 +127,9 @@ class Site:
         if found is not None and names is not None:
             if found.is_folder:
                 bare = not path.endswith("/")
-                answer = self._folder(question, request, mount, names, found, bare=bare)
+                answer = self._folder(question, request, mount, names, found, key, bare=bare)
             elif found.is_file:
-                answer = self._file(question, mount.folder, names, found)
+                answer = self._file(question, mount.folder, names, found, key)
         return answer or self._missing(question, mount.folder, rest)
 
     def _other_method(self, method: str) -> Answer | None:
@@ -132,6 +155,7 @@ class Site:
         mount: _Mount,
         names: list[str],
         found: Located,
+        key: str,
         *,
         bare: bool,
     ) -> Answer | None:
@@ -147,7 +171,7 @@ class Site:
             query = f"?{request.query}" if request.query else ""
             return plain("301 Moved Permanently", ("Location", place + query))
         if index is not None:
-            return self._file(question, mount.folder, [*inside, index[0]], index[1])
+            return self._file(question, mount.folder, [*inside, index[0]], index[1], key)
         title = request.path
         return Answer("200 OK", FIELDS, source=found, title=title)
 
@@ -159,8 +183,14 @@ class Site:
         return None
 
     def _file(
-        self, question: Asked, folder: Folder, names: Sequence[str], found: Located
+        self,
+        question: Asked,
+        folder: Folder,
+        names: Sequence[str],
+        found: Located,
+        key: str = "",
     ) -> Answer:
+        """A file. `key`: under which it is kept, if it is what the path names."""
         name = names[-1]
         kind = media_type(name)
         varies = self._rules.precompressed and worth_compressing(kind)
@@ -179,7 +209,12 @@ class Site:
             varies=varies,
             cache=self._cache.value("/".join(names)),
         )
-        return replace(answer_file(question, facts), source=source)
+        answer = replace(answer_file(question, facts), source=source)
+        if key and answer.parts and question.fields.keys() <= _HARMLESS:
+            path = folder.path_of([*names[:-1], name + _SUFFIXES.get(coding, "")])
+            entry = self._recent.put(key, path, source.status, facts, answer)
+            answer = replace(answer, entry=entry)
+        return answer
 
     def list(self, answer: Answer) -> bytes:
         """The page of an answer that is a listing. Reads a directory: may take its time, and raise

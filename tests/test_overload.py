@@ -269,7 +269,9 @@ def test_clients_that_a_load_balancer_names_are_limited(serve: Serve, app: str) 
 
 def test_websockets_count_as_connections_and_not_as_requests(serve: Serve) -> None:
     """An open WebSocket leaves the application free for requests, and its place free at its end."""
-    server = serve(APPS[1], "--limit-concurrency=1", "--limit-connections=2", "--keep-alive=30")
+    server = serve(
+        APPS[1], "--workers=1", "--limit-concurrency=1", "--limit-connections=2", "--keep-alive=30"
+    )
     address = ("127.0.0.1", server.port)
     with RawWebSocket(address) as first:
         first.open("/")

@@ -31,6 +31,8 @@ SPOOL_HIGH: Final = 1 << 28
 """Bytes of a streamed response kept in the spool; beyond them the application has to wait."""
 GRACE: Final = 0.1
 """Seconds the application's thread waits for the client to read on before it begins to spool."""
+BUSY_GRACE: Final = 0.005
+"""The same while no other thread is free; each one that is adds twice as much."""
 
 _LARGE: Final = 1 << 16
 """Bytes from which on a piece of a body is not copied any more."""
@@ -350,7 +352,10 @@ class HttpExchange(Recorded):
             # A client that reads at all gets the chance to: no disk for the ordinary case.
             outbox.put(data)
             while outbox.memory > MEMORY_HIGH // 2:
-                if not wait_for(self.sock.fileno(), WRITE, GRACE):
+                # Hundreds of clients that do not read must not hold all threads one after the other.
+                free = self.core.spares.parked()
+                grace = min(BUSY_GRACE * (1 + 2 * free), GRACE)
+                if not wait_for(self.sock.fileno(), WRITE, grace):
                     break
                 self._flush(outbox)
             if outbox.memory > MEMORY_HIGH:

@@ -1,0 +1,23 @@
+"""A small siege (`python -m stress.hostile` is the large one): clients that hold on to what they
+get, and an honest one that must be served all the same."""
+
+import pytest
+
+from stress.hostile import APPS, besiege
+from tests.apps.served import Served
+
+PER_CONNECTION = 1 << 20
+"""Bytes of memory: much less than the 8 MiB that each is sent."""
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_siege(app: str) -> None:
+    """The honest client gets every answer, memory stays bounded, and nothing is left behind."""
+    arguments = ["--workers=2", "--threads=8"]
+    with Served(APPS[app], *arguments) as server:
+        verdict = besiege(server, 48, 2.5)
+    assert verdict.opened >= 48
+    assert verdict.asked > 20
+    assert verdict.memory_most - verdict.memory_before < 48 * PER_CONNECTION
+    assert "Traceback" not in server.log
+    assert "internal error" not in server.log

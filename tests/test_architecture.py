@@ -75,6 +75,8 @@ HOMES = {
     "cryptography": ["tls.certs", "tls.acme"],
     "psutil": ["observe.status", "doctor", "supervise.recycle"],
     "uvloop": ["runtimes"],
+    "brotli": ["gateways.compression.codecs"],
+    "compression": ["gateways.compression.codecs"],  # of the standard library from 3.14 on
 }
 
 STANDARD = sys.stdlib_module_names

@@ -58,6 +58,8 @@ def fill(root: Path) -> None:
     (root / "old.css.gz").write_bytes(gzip.compress(b"old"))
     os.utime(root / "old.css.gz", (1_000_000_000, 1_000_000_000))
     os.utime(root / "hello.txt", (784111777, 784111777))
+    (root / "future.txt").write_text("from the future")
+    os.utime(root / "future.txt", (4e9, 4e9))
     (root / "module.mjs").write_text("export default 1")
     (root / "lib.wasm").write_bytes(b"\0asm")
     (root / "out").symlink_to("/etc/passwd")
@@ -147,7 +149,10 @@ def test_conditions(client: Client) -> None:
         assert (answer.get("ETag"), answer.get("Cache-Control")) == (tag, "no-cache")
         assert answer.get("Vary") == "Accept-Encoding"
         assert answer.get("Content-Type") == ""
-    assert client.get("/static/hello.txt", If_Match='"x"').status == 412
+    answer = client.get("/static/app.3f2a9c1b.js", If_Match='"x"')
+    assert (answer.status, answer.get("Cache-Control")) == (412, "")
+    answer = client.get("/static/future.txt")
+    assert "2096" not in answer.get("Last-Modified")
     assert client.get("/static/hello.txt", If_None_Match='"x"').status == 200
 
 

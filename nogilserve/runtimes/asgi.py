@@ -77,8 +77,20 @@ def event_loops(
 
 def _in_front(config: Config) -> Callable[[AsyncGateway], AsyncGateway]:
     """Adds to a loop's gateway what answers some requests before the application."""
-    if not config.static_paths:
-        return lambda gateway: gateway
-    from nogilserve.runtimes.statics import async_statics
+    front: list[Callable[[AsyncGateway], AsyncGateway]] = []
+    if config.compress != "off":
+        from nogilserve.runtimes.compressing import async_compressing, check_coding
 
-    return lambda gateway: async_statics(config, gateway)
+        check_coding(config.compress)
+        front.append(lambda gateway: async_compressing(config.compress, gateway))
+    if config.static_paths:
+        from nogilserve.runtimes.statics import async_statics
+
+        front.append(lambda gateway: async_statics(config, gateway))
+
+    def put(gateway: AsyncGateway) -> AsyncGateway:
+        for before in front:
+            gateway = before(gateway)
+        return gateway
+
+    return put

@@ -96,11 +96,17 @@ def _threads(
 
 def _in_front(config: Config, make: Callable[[], Gateway]) -> Callable[[], Gateway]:
     """`make`, with what answers some requests before the application."""
+    made = make
+    if config.compress != "off":
+        from nogilserve.runtimes.compressing import check_coding, compressing
+
+        check_coding(config.compress)
+        made = lambda: compressing(config.compress, make())  # noqa: E731
     if not config.static_paths:
-        return make
+        return made
     from nogilserve.runtimes.statics import statics
 
-    return lambda: statics(config, make())
+    return lambda: statics(config, made())
 
 
 def _wsgi_gateway(config: Config, loaded: LoadedApp, *, alone: bool) -> Gateway:

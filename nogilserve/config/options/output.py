@@ -24,6 +24,17 @@ class Output:
         "Send a Server header where the application sends none.",
         section=RESPONSES,
     )
+    compress: str = option(
+        "off",
+        "--compress",
+        choice("off", "auto", "zstd", "br", "gzip"),
+        """Compress what the application sends, for clients that take it: text of at least 512
+        bytes that is not compressed already. auto takes zstd (Python 3.14), br (the package
+        brotli; not on free-threaded builds) or gzip, as the client prefers. Read docs/static.md
+        about secrets first.""",
+        section=RESPONSES,
+        metavar="CODING",
+    )
     access_log: str = option(
         "",
         "--access-log --access-logs --access-logfile",

@@ -45,6 +45,8 @@ class Facts:
 
     size: int
     mtime_ns: int
+    modified: int
+    """Last-Modified in seconds since the epoch: never in the future (RFC 9110 §8.8.2.1)."""
     content_type: str
     coding: str = ""
     """Content-Encoding, "" for none."""
@@ -107,7 +109,7 @@ def answer_file(question: Asked, facts: Facts, boundary: str = "") -> Answer:
 
     `boundary` separates several ranges; by default it is made up.
     """
-    modified = facts.mtime_ns // 1_000_000_000
+    modified = facts.modified
     tag = entity_tag(facts.mtime_ns, facts.size, facts.coding)
     # RFC 9110 §15.4.5: these belong into a 304 just as into the 200.
     validators: Headers = [("ETag", tag), ("Last-Modified", http_date(modified))]
@@ -121,7 +123,7 @@ def answer_file(question: Asked, facts: Facts, boundary: str = "") -> Answer:
         if verdict == 304:
             return Answer("304 Not Modified", validators)
         if verdict == 412:
-            return plain("412 Precondition Failed", *validators)
+            return plain("412 Precondition Failed", validators[0])
     about = [_BYTES, _NO_SNIFFING]
     if facts.coding:
         about.append(("Content-Encoding", facts.coding))

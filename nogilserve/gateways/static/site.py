@@ -6,6 +6,7 @@ answers opens the file itself.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from time import time
 from typing import Final
 from urllib.parse import quote
 
@@ -204,6 +205,7 @@ class Site:
         facts = Facts(
             size=source.status.st_size,
             mtime_ns=source.status.st_mtime_ns,
+            modified=min(source.status.st_mtime_ns // 1_000_000_000, int(time())),
             content_type=kind,
             coding=coding,
             varies=varies,

@@ -1,6 +1,8 @@
 """A small siege (`python -m stress.hostile` is the large one): clients that hold on to what they
 get, and an honest one that must be served all the same."""
 
+import threading
+
 import pytest
 
 from stress.hostile import APPS, besiege
@@ -21,3 +23,27 @@ def test_siege(app: str) -> None:
     assert verdict.memory_most - verdict.memory_before < 48 * PER_CONNECTION
     assert "Traceback" not in server.log
     assert "internal error" not in server.log
+
+
+PIPELINED = 10_000
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_ten_thousand_pipelined_requests(app: str) -> None:
+    """Each is answered, in order, and somebody else is served meanwhile."""
+    requests = b"".join(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (n % 3, b"x" * (n % 3))
+        for n in range(PIPELINED)
+    )
+    with (
+        Served(APPS[app], "--workers=1", "--threads=2") as server,
+        server.raw() as client,
+        server.connect() as other,
+    ):
+        sender = threading.Thread(target=client.send, args=(requests,))
+        sender.start()
+        for number in range(PIPELINED):
+            assert client.response().body == b"%d" % (number % 3)
+            if not number % 1000:
+                assert other.get("/").status == 200
+        sender.join()

@@ -101,8 +101,8 @@ async def chat(socket: WebSocket, name: str = "somebody") -> None:
         while True:
             text = (await socket.receive_text())[:LONGEST]
             await ROOM.tell(message("said", name=name, loop=loop, text=text), keep=True)
-    except WebSocketDisconnect:
-        pass
+    except (WebSocketDisconnect, RuntimeError):
+        pass  # gone; RuntimeError where another member's message has found that out first
     finally:
         ROOM.leave(socket)
         await ROOM.tell(message("members", names=ROOM.names()))

@@ -34,8 +34,8 @@ class Visitor(threading.Thread):
         while not self.seen["refused"]:
             try:
                 client = self.server.connect()
-            except ConnectionRefusedError:
-                self.seen["refused"] += 1
+            except (ConnectionRefusedError, ConnectionResetError):
+                self.seen["refused"] += 1  # reset: it stood in the queue as that was closed
                 return
             with client:
                 self.visit(client)

@@ -134,6 +134,8 @@ class HttpExchange(Flow):
         """A complete response."""
         if self.state != RUNNING:
             self._check()
+        if self.request.body:
+            self._expect_end()
         if len(body) > _LARGE:
             self.send_head(len(body))
             self.send_data(body)
@@ -143,8 +145,6 @@ class HttpExchange(Flow):
         now = monotonic()
         if now >= core.next_second:
             core.refresh(now)
-        if self.request.body:
-            self._expect_end()
         data = self.protocol.whole(body, core.common)
         if core.record is not None:
             end = data.index(b"\r\n\r\n") + 4
@@ -155,7 +155,8 @@ class HttpExchange(Flow):
         self._responded(now)
 
     def _expect_end(self) -> None:
-        """Tell the client, in the head to come, when too much of its body will not be read."""
+        """Tell the client, in the head of a complete response, when too much of its body will not
+        be read; an application that streams may still read all of it."""
         if self.protocol.body_left > DRAIN_BYTES:
             self.protocol.keep_alive = False
 
@@ -167,7 +168,6 @@ class HttpExchange(Flow):
     def send_head(self, length: int | None) -> None:
         """Start a response; the head leaves with the first piece of the body."""
         self._check()
-        self._expect_end()
         self._head = self.protocol.head(length, self._common())
         self._sent_head = self._head
         self._payload = 0

@@ -9,8 +9,10 @@ from wsgiref.util import request_uri
 
 def wsgi(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """The variables about client, scheme and address, those that are missing left out."""
-    names = ("REMOTE_ADDR", "REMOTE_PORT", "SERVER_NAME", "SERVER_PORT", "HTTP_HOST")
-    names += ("SCRIPT_NAME", "PATH_INFO", "wsgi.url_scheme", "HTTP_X_FORWARDED_FOR")
+    names = (
+        *("REMOTE_ADDR", "REMOTE_PORT", "SERVER_NAME", "SERVER_PORT", "HTTP_HOST"),
+        *("SCRIPT_NAME", "PATH_INFO", "wsgi.url_scheme", "HTTP_X_FORWARDED_FOR"),
+    )
     seen = {name: environ[name] for name in names if name in environ}
     seen["url"] = request_uri(environ)
     environ["wsgi.input"].read()

@@ -29,7 +29,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     return [b"ok"]
 
 
-_places = [asyncio.Semaphore(4) for _ in range(64)]
+_places: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
 
 async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -39,7 +39,8 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if _COMPUTES:
         _compute()
     else:
-        async with _places[id(asyncio.get_running_loop()) // 64 % 64]:
+        loop = asyncio.get_running_loop()
+        async with _places.setdefault(loop, asyncio.Semaphore(4)):
             await asyncio.sleep(_SECONDS)
     head = [(b"content-length", b"2")]
     await send({"type": "http.response.start", "status": 200, "headers": head})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nogilserve import __version__
 from nogilserve.config import (
+    COMMANDS,
     Config,
     Resolved,
     help_text,
@@ -25,7 +26,6 @@ from nogilserve.errors import AppImportError, BindError, ConfigError, ControlErr
 
 __all__ = ["main"]
 
-_COMMANDS = ("reload", "status", "stop", "upgrade")
 """First words that are no application, like "doctor"; one of that name is written `reload:app`."""
 
 FAILED, MISCONFIGURED, NO_APP, INTERRUPTED = 1, 2, 3, 130
@@ -58,10 +58,10 @@ def _run(argv: Sequence[str]) -> int:
         from nogilserve import doctor
 
         return doctor.main(argv[1:], directory)
-    if argv and argv[0] in _COMMANDS:
+    if argv and argv[0] in COMMANDS:
         from nogilserve.supervise import client
 
-        return client.command(argv[0], resolve(argv[1:], os.environ, directory).config)
+        return client.command(argv[0], resolve(argv[1:], os.environ, directory))
     handover = os.environ.pop("_NOGILSERVE_HANDOVER", "")
     if handover:
         from nogilserve.supervise.handover import adopt_environment

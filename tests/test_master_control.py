@@ -127,7 +127,7 @@ def test_which_server_is_meant(
     third = serve("main:app", cwd=project, env=places)
     ended = command("status")
     assert ended.returncode == 1
-    assert "several servers are running: say --control-socket, one of" in ended.stderr
+    assert "several servers are running: say --bind" in ended.stderr
     for server, arguments in (
         (first, ("--bind", f"127.0.0.1:{first.port}")),
         (second, ("--control-socket", "own.sock")),
@@ -135,6 +135,50 @@ def test_which_server_is_meant(
     ):
         assert f"pid {server.pid}," in command("status", *arguments).stdout
     assert stat.S_IMODE((project / "own.sock").stat().st_mode) == 0o600
+
+
+def test_address_that_nobody_has(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """A command that names an address is for no other server, were it the only one."""
+    server = serve("main:app", cwd=project, env=places)
+    ended = command("stop", "--bind", "127.0.0.1:1")
+    assert ended.returncode == 1
+    assert "no running server of this user listens on 127.0.0.1:1" in ended.stderr
+    assert ask(server.addresses[0])[0] == "one"
+
+
+@pytest.mark.parametrize("name", ["status", "reload", "upgrade", "stop"])
+def test_help_of_a_command(
+    serve: Start, project: Path, command: Command, places: dict[str, str], name: str
+) -> None:
+    """It is explained, not carried out."""
+    server = serve("main:app", cwd=project, env=places)
+    ended = command(name, "--help")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith(f"usage: nogilserve {name} ")
+    assert len(server.generations()) == 1
+    assert ask(server.addresses[0])[0] == "one"
+
+
+@pytest.mark.parametrize("how", ["chdir", "shell"])
+def test_link_to_another_release(serve: Start, tmp_path: Path, how: str) -> None:
+    """A reload imports from where the link to the release points by then."""
+    for number in ("one", "two"):
+        (tmp_path / number).mkdir()
+        write(tmp_path / number, number)
+    current = tmp_path / "current"
+    current.symlink_to("one")
+    if how == "chdir":
+        server = serve("main:app", "--chdir", str(current), cwd=tmp_path)
+    else:
+        server = serve("main:app", cwd=current, env={"PWD": str(current)})
+    assert ask(server.addresses[0])[0] == "one"
+    current.unlink()
+    current.symlink_to("two")
+    server.signal(signal.SIGHUP)
+    server.wait_log("has taken over")
+    assert ask(server.addresses[0])[0] == "two"
 
 
 def test_nonsense_on_the_control_socket(serve: Start, project: Path) -> None:

@@ -9,8 +9,10 @@ from nogilserve.config.addresses import Bind
 from nogilserve.config.load import Resolved, load, require_app, resolve, to_argv
 from nogilserve.config.options import Config, Invocation, processors
 from nogilserve.config.render import help_text, options_document, settings_document
+from nogilserve.config.sources import COMMANDS
 
 __all__ = [
+    "COMMANDS",
     "Bind",
     "Config",
     "Invocation",

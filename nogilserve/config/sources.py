@@ -20,6 +20,7 @@ from nogilserve.config.peers import not_here
 from nogilserve.errors import ConfigError
 
 __all__ = [
+    "COMMANDS",
     "CONVENTIONAL",
     "PREFIX",
     "Layer",
@@ -80,13 +81,25 @@ _NEAR: Final = 0.75
 # ---- command line ----------------------------------------------------------------------------
 
 
+COMMANDS: Final = {
+    "status": "Say what the running server does.",
+    "reload": "Have it import the application anew, without losing a request.",
+    "upgrade": "Have it replaced by a new start of its own command, with the same sockets.",
+    "stop": "Have it finish what it has accepted, and end.",
+}
+"""Commands for a running server, and what they do."""
+_DOCTOR: Final = ("doctor", "Say what stands between APP and free threading.")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line; it collects texts and checks no value."""
     parser = argparse.ArgumentParser(
         prog="nogilserve",
-        usage="%(prog)s APP [options]",
-        description="Serve a WSGI or ASGI application on every core, in one process.",
-        epilog="Every option can also be set in nogilserve.toml, in [tool.nogilserve] of "
+        usage="%(prog)s APP [options]\n       %(prog)s COMMAND [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Serve a WSGI or ASGI application on every core, in one process.\n\ncommands:\n"
+        + "".join(f"  {name:<10}{what}\n" for name, what in (*COMMANDS.items(), _DOCTOR)),
+        epilog="Every option can also be set in nogilserve.toml, in [tool.nogilserve] of\n"
         f"pyproject.toml, and as an environment variable: --log-level is {PREFIX}LOG_LEVEL.",
         add_help=False,
         allow_abbrev=False,

@@ -352,7 +352,7 @@ class HttpExchange(Recorded):
             # A client that reads at all gets the chance to: no disk for the ordinary case.
             outbox.put(data)
             while outbox.memory > MEMORY_HIGH // 2:
-                # Hundreds of clients that do not read must not hold all threads one after the other.
+                # Hundreds of clients that do not read must not hold all threads in turn.
                 free = self.core.spares.parked()
                 grace = min(BUSY_GRACE * (1 + 2 * free), GRACE)
                 if not wait_for(self.sock.fileno(), WRITE, grace):

@@ -43,9 +43,15 @@ class Child:
     """
 
     def __init__(
-        self, number: int, label: str, identity: Identity, events: "queue.SimpleQueue[Event]"
+        self,
+        number: int,
+        label: str,
+        identity: Identity,
+        events: "queue.SimpleQueue[Event]",
+        directory: str | None = None,
     ) -> None:
-        """Start the process. Raises OSError. `label` is for those who list processes."""
+        """Start the process, in a directory of its own if one is given. Raises OSError. `label` is
+        for those who list processes."""
         self.number = number
         self.served: dict[str, Any] = {}
         """What it says it serves."""
@@ -62,7 +68,7 @@ class Child:
             theirs.close()
             raise
         try:
-            self._process = _start(theirs, self.board.descriptor, name, label, identity)
+            self._process = _start(theirs, self.board.descriptor, name, label, identity, directory)
         except BaseException:
             self.channel.close()
             self.board.close()
@@ -115,14 +121,21 @@ _KILL: Final = signal.SIGTERM if _WINDOWS else signal.SIGKILL
 
 
 def _start(
-    end: socket.socket, board: int, name: str, label: str, identity: Identity
+    end: socket.socket,
+    board: int,
+    name: str,
+    label: str,
+    identity: Identity,
+    directory: str | None,
 ) -> "subprocess.Popen[bytes]":
     # The same options of the interpreter (-X, -W, -O); multiprocessing finds them out so too.
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
     safe = [] if "-P" in flags or "-I" in flags else ["-P"]
     command = [sys.executable, *flags, *safe, "-c", _CODE, _ROOT, name]
     if _WINDOWS:
-        process = subprocess.Popen([*command, "stdin", str(board), label], stdin=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*command, "stdin", str(board), label], stdin=subprocess.PIPE, cwd=directory
+        )
         share: Any = getattr(end, "share")  # noqa: B009 - Windows only, unknown to others
         assert process.stdin is not None
         with process.stdin:
@@ -135,6 +148,7 @@ def _start(
         return subprocess.Popen(
             [*command, str(end.fileno()), str(board), label],
             close_fds=False,
+            cwd=directory,
             env={name: os.environ[name] for name in os.environ if name not in PASSED_BY_SYSTEMD},
             **identity.for_child(),
         )

@@ -2,21 +2,31 @@
 
 from typing import Any, Final
 
-from nogilserve.config import Config
+from nogilserve.config import COMMANDS, Resolved
 from nogilserve.errors import ControlError
 from nogilserve.supervise.control import ask, find
 
 __all__ = ["command"]
 
 _MARGIN: Final = 10.0
+_HELP: Final = """usage: nogilserve {name} [--bind ADDRESS | --control-socket PATH]
+
+{what}
+The server is the one that listens on ADDRESS, or whose control socket is at PATH; without
+either the only one of this user.
+"""
 
 
-def command(name: str, config: Config) -> int:
+def command(name: str, resolved: Resolved) -> int:
     """Give the command to the running server; print the answer; the exit status.
 
     Raises ControlError where it cannot be given or was not carried out.
     """
-    path = find(config.control_socket, config.binds)
+    if resolved.invocation.help:
+        print(_HELP.format(name=name, what=COMMANDS[name]), end="")
+        return 0
+    config = resolved.config
+    path = find(config.control_socket, config.binds, insist="binds" in resolved.origins)
     timeout = config.ready_timeout and config.ready_timeout + _MARGIN
     answer = ask(path, name, timeout)
     if not answer["ok"]:

@@ -189,10 +189,11 @@ def _name(address: str) -> str:
     return name if len(name) <= 30 else f"{crc32(name.encode()):08x}-{name[-20:]}"
 
 
-def find(given: str, binds: Sequence[Bind]) -> str:
+def find(given: str, binds: Sequence[Bind], *, insist: bool) -> str:
     """The control socket of the server that is meant. Raises ControlError.
 
-    `given`: `--control-socket`. Else that of a server on these addresses, else the only one.
+    `given`: `--control-socket`. Else that of a server on these addresses; else, unless these were
+    asked for (`insist`), the only one.
     """
     if given:
         return os.path.abspath(given)
@@ -205,15 +206,22 @@ def find(given: str, binds: Sequence[Bind]) -> str:
     ]
     wanted = {_name(f"unix:{os.path.abspath(b.path)}" if b.path else str(b)) for b in binds}
     named = [path for path in live if path.stem in wanted]
-    if len(named) == 1 or len(live) == 1:
+    if len(named) == 1 or (len(live) == 1 and not insist):
         return str((named or live)[0])
+    if insist and live and not named:
+        raise ControlError(
+            f"no running server of this user listens on {', '.join(map(str, binds))}"
+        )
     if not live:
         raise ControlError(
             "no running server of this user was found; say --control-socket PATH as the server was "
             "told"
         )
     known = ", ".join(str(path) for path in live)
-    raise ControlError(f"several servers are running: say --control-socket, one of {known}")
+    raise ControlError(
+        "several servers are running: say --bind, the address of the one that is meant, or "
+        f"--control-socket, one of {known}"
+    )
 
 
 def _is_live(path: Path) -> bool:

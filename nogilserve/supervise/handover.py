@@ -45,6 +45,16 @@ class Launch:
     handover: str = ""
     """What the master before this one has passed on: the value of VARIABLE."""
 
+    def base(self) -> str:
+        """The directory the command was started in, as the shell calls it: with its links. Ask at
+        the start, as long as these point there."""
+        name = self.environment.get("PWD", "")
+        try:
+            same = os.path.isabs(name) and os.path.samefile(name, self.directory)
+        except OSError:
+            same = False
+        return name if same else self.directory
+
     def environment_for_next(self) -> dict[str, str]:
         """Without what systemd has told another process."""
         own = str(os.getpid())

@@ -74,6 +74,7 @@ class Master:
         )
         self.children: dict[int, Child] = {}
         self.holdings = Holdings(config, launch.handover)
+        self._base = launch.base()
         self._succession = Succession(launch)
         self._desk = Desk()
         self._watcher: Any = None
@@ -280,10 +281,16 @@ class Master:
             case actions.Kill(number, gently):
                 self.children[number].kill(gently=gently)
 
+    def _directory(self) -> str | None:
+        """The working directory by the name the user gave it, so that a link that points to another
+        release by now counts; None where it is not known by that name."""
+        path = os.path.join(self._base, self.config.chdir)
+        return path if os.path.isdir(path) else None
+
     def _spawn(self, number: int, page: Failure | None) -> None:
         label = f"{self.config.app} generation {number}"
         try:
-            child = Child(number, label, self.holdings.identity, self.events)
+            child = Child(number, label, self.holdings.identity, self.events, self._directory())
         except OSError as error:
             failure = Failure(f"cannot start a process: {error}", "bind")
             self.machine.failed(number, failure, monotonic())

@@ -1,5 +1,6 @@
 """When a generation has served for long enough: requests, memory, age, stuck threads."""
 
+import logging
 import os
 import random
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from nogilserve.config import Config
 from nogilserve.errors import ConfigError
 
 __all__ = ["Limits", "resident"]
+
+_log = logging.getLogger("nogilserve")
 
 _AGAIN: Final = 30.0
 """Seconds after which a successor is asked for again, should it not have come."""
@@ -23,11 +26,14 @@ class Limits:
         self.requests = config.max_requests + more if config.max_requests else 0
         self.memory = config.max_rss
         self.lifetime = config.generation_lifetime
-        self.stuck = config.stuck_threads if config.timeout else 0
+        limited = config.timeout or config.timeout_routes
+        self.stuck = config.stuck_threads if limited else 0
         self.any = bool(self.requests or self.memory or self.lifetime or self.stuck)
         """Whether there is one."""
         self._since = monotonic()
         self._quiet_until = 0.0
+        self._base = 0
+        """Memory when it was looked at first: what the application needs anyway."""
         if self.memory:
             resident()  # refuse at the start what cannot be measured
 
@@ -43,11 +49,28 @@ class Limits:
             reason = f"it has served {requests} requests (--max-requests)"
         elif self.lifetime and now - self._since >= self.lifetime:
             reason = f"it has served for {now - self._since:.0f} s (--generation-lifetime)"
-        elif self.memory and (used := resident()) > self.memory:
+        elif self.memory and (used := self._memory_used()) > self.memory:
             reason = f"it uses {used >> 20} MiB of memory (--max-rss)"
         if reason:
             self._quiet_until = now + _AGAIN
         return reason
+
+    def _memory_used(self) -> int:
+        """Bytes in use. A limit below what the application needs to start is lifted: every
+        generation would exceed it at once."""
+        used = resident()
+        if not self._base:
+            self._base = used
+            if used > self.memory:
+                _log.warning(
+                    "--max-rss %d MiB is less than the %d MiB that the application needs to "
+                    "start: it has no effect",
+                    self.memory >> 20,
+                    used >> 20,
+                )
+                self.memory = 0
+                return 0
+        return used
 
 
 def resident() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nogilserve.errors import ClientDisconnected
-from nogilserve.gateways.asgi.calls import at_home, leave_home
+from nogilserve.gateways.asgi.calls import at_home, leave_home, only_gone
 from tests.engine.loop.rig import LoopRig, get, turn
 from tests.engine.threads import Running
 from tests.gateways.asgi_served import Application, answer, on_asgi, respond
@@ -303,3 +303,28 @@ def test_a_loop_that_has_ended_is_not_waited_for(when: str) -> None:
     visiting.result()
     if when != "closed before":
         home.close()
+
+
+def test_what_says_only_that_the_client_is_gone() -> None:
+    """Our exception, groups of it and what frameworks make of it; not an error in handling it."""
+
+    class ClientDisconnect(Exception):
+        """As Starlette names it."""
+
+    def raised(make: Any, cause: BaseException | None = None) -> BaseException:
+        try:
+            try:
+                raise ClientDisconnected("gone")
+            except OSError:
+                raise make from cause
+        except BaseException as exc:
+            return exc
+
+    gone = ClientDisconnected("gone")
+    assert only_gone(gone)
+    assert only_gone(raised(ClientDisconnect()))
+    assert only_gone(raised(RuntimeError("x"), gone))
+    assert only_gone(ExceptionGroup("tasks", [gone, raised(ClientDisconnect())]))
+    assert not only_gone(raised(ValueError("in the handler")))
+    assert not only_gone(ExceptionGroup("tasks", [gone, ValueError("x")]))
+    assert not only_gone(ClientDisconnect())

@@ -26,6 +26,7 @@ __all__ = [
     "Send",
     "at_home",
     "leave_home",
+    "only_gone",
     "payload",
     "prepare_without_connection_fields",
     "response_headers",
@@ -33,6 +34,9 @@ __all__ = [
     "unexpected",
     "waiting_in",
 ]
+
+_GONE: Final = frozenset(("ClientDisconnect", "WebSocketDisconnect", "WebSocketDisconnected"))
+"""Exceptions that frameworks raise in place of an OSError of `send`."""
 
 _CONNECTION_FIELDS: Final = frozenset(
     (
@@ -84,6 +88,19 @@ def prepare_without_connection_fields(
     exchange.prepare(status, kept)
     if any(name.lower() == "connection" and "close" in value.lower() for name, value in headers):
         exchange.end_after()
+
+
+def only_gone(exc: BaseException) -> bool:
+    """Whether an exception says no more than that the client is gone: ours, a group of such, or
+    what a framework has made of it (Starlette's ClientDisconnect)."""
+    if isinstance(exc, ClientDisconnected):
+        return True
+    if isinstance(exc, BaseExceptionGroup):
+        return all(only_gone(part) for part in exc.exceptions)
+    cause = exc.__cause__
+    if cause is None and type(exc).__name__ in _GONE:
+        cause = exc.__context__
+    return cause is not None and only_gone(cause)
 
 
 def payload(message: Message, key: str = "body") -> bytes:

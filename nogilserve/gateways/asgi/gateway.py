@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from nogilserve.errors import ClientDisconnected, ResponseError
-from nogilserve.gateways.asgi.calls import Application, waiting_in
+from nogilserve.errors import ResponseError
+from nogilserve.gateways.asgi.calls import Application, only_gone, waiting_in
 from nogilserve.gateways.asgi.http import HttpCall
 from nogilserve.gateways.asgi.scope import ScopeMaker
 from nogilserve.gateways.asgi.websocket import WebSocketCall
@@ -104,7 +104,7 @@ class AsgiGateway:
             _log.warning("%s: cancelled", where)
             call.fail(STATUS[500], [PLAIN], failure_text(call.request_id, ""))
             return
-        if isinstance(exc, ClientDisconnected) and (call.complete or call.exchange.gone):
+        if only_gone(exc) and (call.complete or call.exchange.gone):
             _log.debug("%s: %s", where, exc)
             return
         trace = log_failure(where, self._name, exc, self._explain(exc) or "")
@@ -126,7 +126,7 @@ class AsgiGateway:
             if isinstance(exc, asyncio.CancelledError):
                 _log.warning("%s: cancelled", where)
                 trace = ""
-            elif isinstance(exc, ClientDisconnected) and call.ended:
+            elif only_gone(exc) and call.ended:
                 _log.debug("%s: %s", where, exc)
                 trace = ""
             else:

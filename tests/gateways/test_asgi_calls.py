@@ -324,7 +324,7 @@ def test_what_says_only_that_the_client_is_gone() -> None:
     assert only_gone(gone)
     assert only_gone(raised(ClientDisconnect()))
     assert only_gone(raised(RuntimeError("x"), gone))
-    assert only_gone(ExceptionGroup("tasks", [gone, raised(ClientDisconnect())]))
+    assert only_gone(BaseExceptionGroup("tasks", [gone, raised(ClientDisconnect())]))
     assert not only_gone(raised(ValueError("in the handler")))
     assert not only_gone(ExceptionGroup("tasks", [gone, ValueError("x")]))
     assert not only_gone(ClientDisconnect())

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,11 +156,12 @@ def test_full_member_is_passed_over(stage: Stage) -> None:
     """When its queue is full the next one gets the connection, when all are it waits."""
     stage.open(0)
     clients = 0
-    # A queue takes some hundred messages.
-    while stage.feeder.accepted == sum(stage.given()) and clients < 5000:
-        stage.connect(50)
-        clients += 50
-        wait_until(lambda asked=clients: stage.feeder.accepted == asked or stage.holds(), 10)  # type: ignore[misc]
+    # A queue takes some hundred messages. What was accepted is given within moments, or not at all.
+    with suppress(TimeoutError):
+        while clients < 5000:
+            stage.connect(50)
+            clients += 50
+            wait_until(lambda asked=clients: sum(stage.given()) == asked, 1)  # type: ignore[misc]
     full = stage.seats[0].given
     assert full < clients
     stage.open(0, 1)

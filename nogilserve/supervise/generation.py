@@ -52,6 +52,8 @@ __all__ = ["main"]
 
 _LOOK: Final = 1.0
 """Seconds between looks at how this process is."""
+_IDLE_LOOK: Final = 3.0
+"""Seconds between looks while nothing happens: a server that idles is left asleep."""
 _GONE: Final[Message] = {"name": "gone"}
 
 
@@ -110,6 +112,8 @@ class Body:
         self._reader = threading.Thread(target=self._read, name="master", daemon=True)
         self._limits = Limits(self._config)
         self._next_look = 0.0
+        self._seen = -1
+        """Requests and connections at the last look."""
         self._watch_gil = False
 
     def run(self) -> int:
@@ -257,8 +261,10 @@ class Body:
     def _look(self, runtime: Runtime) -> None:
         """Write down how this process is; ask for a successor when a limit is reached."""
         now = monotonic()
-        self._next_look = now + _LOOK
         counters = runtime.snapshot()
+        working = counters["requests"] + counters["active"] + counters["connections"]
+        self._next_look = now + (_IDLE_LOOK if working == self._seen else _LOOK)
+        self._seen = working
         self._board.write({"beat": now, "running": runtime.running()[:50], "counters": counters})
         reason = self._limits.exceeded(counters, now)
         if reason:

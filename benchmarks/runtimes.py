@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import procs, report
 from benchmarks.machine import conditions
 from benchmarks.report import Summary, summarise
 from benchmarks.rounds import Plan, say
@@ -93,6 +93,23 @@ def _server(interpreter: Interpreter, runtime: str, cores: int) -> Server:
     return Server(name, (), argv, "the default settings, without a master")
 
 
+def master_line(interpreter: Interpreter) -> str:
+    """What the master costs that a server has by default, as a line of the report."""
+    app = "benchmarks.apps.plain:app"
+    command = [interpreter.path, "-m", "nogilserve", app, "--bind", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if b"Listening" in line:
+                    break
+            size = procs.pss_bytes([process.pid])
+        finally:
+            process.terminate()
+            process.stderr.read()
+    return f"The master, which a server has by default: {size / 2**20:.1f} MiB (PSS) more.\n"
+
+
 def _row(summary: Summary, first: Summary) -> list[str]:
     if not summary.trials:
         return [summary.server, *["-"] * 7, f"0 ({summary.invalid} invalid)"]
@@ -144,6 +161,7 @@ def run(options: argparse.Namespace) -> int:
     lines = [f"# Runtimes compared\n\n{report.footer(setting)}\n"]
     lines.append(f"{options.cores} cores, {options.threads} threads in all, ratios to the first.\n")
     lines += _tables(workloads, summaries)
+    lines.append(master_line(interpreters[0]))
     lines += [report.noise_line(trials), *plan.failures]
     text = "\n".join(lines)
     print(text)

@@ -1,7 +1,6 @@
 """Accepting: every core watches every listening socket; connections go to the least loaded core."""
 
 import errno
-import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -10,21 +9,15 @@ from typing import Any, Final, Protocol
 
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
+from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.limited import LimitedConnection
 from nogilserve.engine.preamble import begin
 from nogilserve.engine.wheel import NEVER
 
 __all__ = ["Acceptor", "ListeningSocket"]
 
-_log = logging.getLogger("nogilserve.engine")
-
 _AT_ONCE: Final = 32
 """Connections accepted before other events get their turn."""
-
-_PAUSE: Final = 1.0
-"""Seconds without accepting after the system refused, for example for want of descriptors."""
-
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class ListeningSocket(Protocol):
@@ -104,20 +97,13 @@ class Acceptor:
         return True
 
     def _refused(self, core: Core, exc: OSError) -> None:
-        core.counters.refuse(f"accept: {errno.errorcode.get(exc.errno or 0, 'error')}")
-        if exc.errno not in _EXHAUSTED:
-            _log.warning("cannot accept a connection: %s", exc)
+        core.counters.refuse(reason_for(exc))
+        if not report_refusal(exc):
             return
-        _log.error(
-            "cannot accept connections: %s; trying again in %g s. Raise the limit of open files "
-            "(ulimit -n, LimitNOFILE=) or lower the number of clients.",
-            exc,
-            _PAUSE,
-        )
         # The socket stays readable: without a pause the core would spin.
         if core.table.get(self._sock.fileno()) is self:
             core.poller.unregister(self._sock.fileno())
-            self.deadline = core.now + _PAUSE
+            self.deadline = core.now + PAUSE
             core.wheel.enter(self)
 
     def adopt_moved(self, fd: int, address: Any, core: Core) -> bool:
@@ -151,6 +137,6 @@ class Acceptor:
             else:
                 connection.start(core)
         except OSError as exc:  # the poller does not take it
-            core.counters.refuse(f"accept: {errno.errorcode.get(exc.errno or 0, 'error')}")
+            core.counters.refuse(reason_for(exc))
             connection.close(core)
         return True

@@ -9,7 +9,6 @@ import logging
 import os
 import stat
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, Final
@@ -17,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from nogilserve import __version__
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
+from nogilserve.gateways.failures import PLAIN, STATUS, failure_text, log_failure
 from nogilserve.gateways.prefix import below, wire_text
 from nogilserve.messages import CHUNKED, Exchange, Headers, Request
 
@@ -26,8 +26,6 @@ _log = logging.getLogger("nogilserve.error")
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-_PLAIN: Final = ("Content-Type", "text/plain; charset=utf-8")
 
 _UNUSUAL: Final = {
     # RFC 3875 §4.1.3 and §4.1.2: these two go without HTTP_.
@@ -332,20 +330,17 @@ class WsgiGateway:
                 _log.info("%s: %s", where, exc)
                 cause = exc.__cause__
                 status = cause.status if isinstance(cause, ProtocolError) else 400
-                answer, text = _STATUS.get(status, _STATUS[400]), f"{exc}\n"
+                answer = STATUS.get(status, STATUS[400])
+                body = f"{exc}\n".encode("utf-8", "replace")
             else:
-                kind = "illegal response" if isinstance(exc, ResponseError) else "exception"
-                trace = "".join(traceback.format_exception(exc))
-                _log.error("%s: %s in %s\n%s", where, kind, self._name, trace.rstrip())
-                answer = _STATUS[500]
-                text = f"Internal Server Error\nrequest {exchange.request_id}\n"
-                if self._debug:
-                    text += "\n" + trace
+                trace = log_failure(where, self._name, exc)
+                answer = STATUS[500]
+                body = failure_text(exchange.request_id, trace if self._debug else "")
             if exchange.head_sent:
                 exchange.abort()
             else:
-                exchange.prepare(answer, [_PLAIN])
-                exchange.send_whole(text.encode("utf-8", "replace"))
+                exchange.prepare(answer, [PLAIN])
+                exchange.send_whole(body)
         except ClientDisconnected:
             exchange.abort()
         finally:
@@ -420,11 +415,3 @@ def _describe(result: object) -> str:
     frame = getattr(result, "gi_frame", None)
     line = frame.f_lineno if frame is not None else code.co_firstlineno
     return f"generator {code.co_qualname}, {code.co_filename}:{line}"
-
-
-_STATUS: Final = {
-    400: "400 Bad Request",
-    408: "408 Request Timeout",
-    413: "413 Content Too Large",
-    500: "500 Internal Server Error",
-}

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final
 
 from nogilserve.engine.acceptor import ListeningSocket
+from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.poller import READ, make_poller
 from nogilserve.runtimes.intake import Sender
 from nogilserve.runtimes.ledger import Ledger
@@ -28,9 +29,6 @@ _SLOW: Final = 0.25
 """Seconds in which a member that works takes at least one of the connections handed to it."""
 _FULL: Final = 0.02
 """Seconds until a connection is offered again that no member could take."""
-_PAUSE: Final = 1.0
-"""Seconds without accepting after the system refused, for example for want of descriptors."""
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Seat:
@@ -212,16 +210,9 @@ class Feeder:
         return False
 
     def _refuse(self, exc: OSError) -> None:
-        reason = f"accept: {errno.errorcode.get(exc.errno or 0, 'error')}"
+        reason = reason_for(exc)
         self.refused[reason] = self.refused.get(reason, 0) + 1
-        if exc.errno not in _EXHAUSTED:
-            _log.warning("cannot accept a connection: %s", exc)
+        if not report_refusal(exc):
             return
-        _log.error(
-            "cannot accept connections: %s; trying again in %g s. Raise the limit of open files "
-            "(ulimit -n, LimitNOFILE=) or lower the number of clients.",
-            exc,
-            _PAUSE,
-        )
         # The socket stays readable: without a pause this would spin.
-        self._resume_at = monotonic() + _PAUSE
+        self._resume_at = monotonic() + PAUSE

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Final
 
 from nogilserve.engine.acceptor import ListeningSocket
+from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.loop.core import Accepted, LoopCore
 from nogilserve.engine.poller import READ, make_poller
 from nogilserve.engine.scheduler import Shares
@@ -26,9 +27,6 @@ _log = logging.getLogger("nogilserve.engine")
 
 _AT_ONCE: Final = 64
 """Connections accepted before they are handed over."""
-_PAUSE: Final = 1.0
-"""Seconds without accepting after the system refused, for example for want of descriptors."""
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Dispatcher:
@@ -124,7 +122,7 @@ class Dispatcher:
     def _pause(self) -> None:
         """Accept nothing for a while: the sockets stay readable, this would spin."""
         if not self._pausing:
-            self._resume_at = monotonic() + _PAUSE
+            self._resume_at = monotonic() + PAUSE
             for fd in self._listeners:
                 self._poller.unregister(fd)
 
@@ -168,15 +166,8 @@ class Dispatcher:
         return frozenset(core.index for core in self._cores if core.is_late(self._late))
 
     def _refused(self, exc: OSError) -> None:
-        reason = f"accept: {errno.errorcode.get(exc.errno or 0, 'error')}"
+        reason = reason_for(exc)
         self.refused[reason] = self.refused.get(reason, 0) + 1
-        if exc.errno not in _EXHAUSTED:
-            _log.warning("cannot accept a connection: %s", exc)
+        if not report_refusal(exc):
             return
-        _log.error(
-            "cannot accept connections: %s; trying again in %g s. Raise the limit of open files "
-            "(ulimit -n, LimitNOFILE=) or lower the number of clients.",
-            exc,
-            _PAUSE,
-        )
         self._pause()

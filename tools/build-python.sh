@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Build CPython from the upstream source tarball and install it for ./dev.
 #
-#   tools/build-python.sh [--gil] [--plain] [--version 3.14|3.13] [--prefix DIR]
+#   tools/build-python.sh [--gil] [--plain] [--tsan] [--version 3.14|3.13] [--prefix DIR] [--jobs N]
 #
 # Without --gil the build is free-threaded. With --plain it is not guided by profiles: made in half
-# the time, and slower; for interpreters that only run tests. The releases and their SHA-256 are in
+# the time, and slower; for interpreters that only run tests. With --tsan it is plain, and made by
+# clang with ThreadSanitizer, for tools/tsan.sh. The releases and their SHA-256 are in
 # tools/python-source.txt; the first that can be had is taken. The tarball comes from
 # $NOGILSERVE_PYTHON_SOURCE, from an earlier run, or from the Debian mirror that apt is configured
 # with, by apt's own downloader (and so through its proxies). It appears under the user's cache
@@ -29,12 +30,16 @@ test_struct test_tuple test_wsgiref test_zlib"
 
 GIL=no
 PLAIN=no
+TSAN=no
 ONLY=
 PREFIX=
+JOBS=
 while [ $# -gt 0 ]; do
     case $1 in
         --gil) GIL=yes ;;
         --plain) PLAIN=yes ;;
+        --tsan) TSAN=yes PLAIN=yes PACKAGES="$PACKAGES clang-19 libclang-rt-19-dev" ;;
+        --jobs) JOBS=${2:?} && shift ;;
         --version) ONLY=${2:?} && shift ;;
         --prefix) PREFIX=${2:?} && shift ;;
         *) die "unknown argument: $1 (see the head of $0)" ;;
@@ -170,6 +175,7 @@ build() {
     local flags="--disable-test-modules --without-static-libpython"
     local compiling="compiling (3 to 5 minutes on 2 processors)"
     [ "$GIL" = no ] || kind=gil
+    [ "$TSAN" = no ] || kind=tsan
     while read -r version path digest; do
         if made "$version" "$kind"; then return; fi
     done <<<"$(releases)"
@@ -194,8 +200,14 @@ build() {
         flags="$flags --enable-optimizations"
         compiling="compiling, twice, with a training run in between (6 to 10 minutes on 2 processors)"
     fi
+    if [ "$TSAN" = yes ]; then
+        flags="$flags --with-thread-sanitizer"
+        compiling="compiling with ThreadSanitizer (5 to 10 minutes on 2 processors)"
+        export CC=clang-19 CXX=clang++-19
+        export TSAN_OPTIONS="report_bugs=0" # what runs while it is built is not what is looked at
+    fi
     [ -n "$PREFIX" ] || PREFIX="$CACHE/python/$version-$kind"
-    jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+    jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
     say "building Python $version ($kind) on $jobs processors for $PREFIX; this is done once"
     unset PYTHONHOME PYTHONPATH MAKEFLAGS
     xz -dc "$TARBALL" | tar -xf - -C "$WORK/source" --strip-components=1
@@ -206,6 +218,10 @@ build() {
     phase "$compiling" make -s -j"$jobs" PROFILE_TASK="$TRAINING"
     phase "installing (about half a minute)" make -s install DESTDIR="$WORK/root"
 
+    if [ "$TSAN" = yes ]; then # CPython's own list of what it knows about
+        mkdir -p "$WORK/root$PREFIX/share/tsan"
+        cp "$WORK"/source/Tools/tsan/suppressions*.txt "$WORK/root$PREFIX/share/tsan"
+    fi
     printf '%s %s %s\n' "$kind" "$version" "$digest" >"$WORK/root$PREFIX/.complete"
     mkdir -p "$(dirname "$PREFIX")"
     rm -rf "$PREFIX"

@@ -1,12 +1,13 @@
-"""A WSGI application whose every answer can be checked against its request."""
+"""A WSGI and an ASGI application whose every answer can be checked against its request."""
 
+import asyncio
 import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-__all__ = ["BLOCK", "application", "block", "meeting"]
+__all__ = ["BLOCK", "application", "asgi", "block", "meeting"]
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
@@ -82,3 +83,67 @@ def trickle(nonce: str, amount: int) -> Iterator[bytes]:
     for number in range(amount):
         yield block(nonce, number)
         time.sleep(0.001)
+
+
+async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """The same with ASGI, and an echo for WebSocket connections."""
+    if scope["type"] == "websocket":
+        await echo(receive, send)
+    elif scope["type"] == "http":
+        kind, nonce, number = scope["path"][1:].split("/")
+        await answer(kind, nonce, int(number), receive, send)
+
+
+async def answer(kind: str, nonce: str, amount: int, receive: Any, send: Any) -> None:
+    """One response."""
+    pieces = amount if kind in ("stream", "trickle", "big") else 0
+    body = nonce.encode()
+    if kind == "upload":
+        received = await read(receive)
+        body = f"{nonce} {len(received)} {hashlib.sha256(received).hexdigest()}".encode()
+    elif kind == "big":
+        pieces, body = 0, b"".join(block(nonce, n) for n in range(amount))
+    elif kind == "slow":
+        await asyncio.sleep(amount / 1000)
+    elif kind == "cpu":
+        for _ in range(amount):
+            hashlib.sha256(b"x" * 1000).digest()
+    elif kind == "error":
+        raise RuntimeError("on purpose")
+    fields = [(b"x-nonce", nonce.encode())]
+    if kind not in ("stream", "trickle"):
+        length = 1000 if kind == "broken" else len(body)
+        fields.append((b"content-length", b"%d" % length))
+    else:
+        body = b""
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    for place in range(pieces):
+        piece = {"type": "http.response.body", "body": block(nonce, place), "more_body": True}
+        await send(piece)
+        if kind == "trickle":
+            await asyncio.sleep(0.001)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def read(receive: Any) -> bytes:
+    """The body; empty where the client has left."""
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(pieces)
+
+
+async def echo(receive: Any, send: Any) -> None:
+    """What comes goes back."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        text = message.get("text")
+        if text is not None:
+            await send({"type": "websocket.send", "text": text})
+        else:
+            await send({"type": "websocket.send", "bytes": message["bytes"]})

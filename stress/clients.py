@@ -13,13 +13,45 @@ from typing import Final
 from stress.application import block
 from tests.support.wire import Client, Response
 
-__all__ = ["TEMPERS", "Mistake", "Tally", "Visitor"]
+__all__ = ["TEMPERS", "Caller", "Mistake", "Tally", "Visitor"]
 
 SECONDS: Final = 20.0
 
 
 class Mistake(AssertionError):
     """The server answered something else than it should have."""
+
+
+class Caller(Client):
+    """A connection that connects anew where the server has said that it ends. Owner: its thread."""
+
+    def __init__(self, visitor: "Visitor", receive_buffer: int) -> None:
+        self._visitor = visitor
+        self._receive_buffer = receive_buffer
+        self._connect()
+
+    def _connect(self) -> None:
+        self.over = False
+        """The last answer said so: nothing more will be answered here."""
+        Client.__init__(self, self._visitor.address, SECONDS)
+        if self._receive_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        self._visitor.tally.add("connections")
+
+    def request(
+        self, method: str, target: str, headers: dict[str, str] | None = None, body: bytes = b""
+    ) -> Response:
+        """Ask, on a new connection if this one is over."""
+        if self.over:
+            self.close()
+            self._connect()
+        return super().request(method, target, headers, body)
+
+    def receive(self, method: str = "GET") -> Response:
+        """The next final response."""
+        response = super().receive(method)
+        self.over = response.get("Connection").lower() == "close"
+        return response
 
 
 class Tally:
@@ -45,13 +77,9 @@ class Visitor:
         self._numbers = itertools.count()
         self._name = seed.replace(" ", "-")
 
-    def connect(self, receive_buffer: int = 0) -> Client:
+    def connect(self, receive_buffer: int = 0) -> Caller:
         """A new connection, counted."""
-        client = Client(self.address, SECONDS)
-        if receive_buffer:
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.tally.add("connections")
-        return client
+        return Caller(self, receive_buffer)
 
     def nonce(self) -> str:
         """A name that no other request has."""
@@ -88,6 +116,8 @@ class Visitor:
             )
             for _, nonce in batch:
                 self.expect(client.receive(), nonce, nonce.encode())
+                if client.over:
+                    return  # a server that stops answers one more, and says so
 
     def slow(self) -> None:
         """The application sleeps."""
@@ -179,6 +209,8 @@ class Visitor:
             bad = self.random.choice([b"\x00\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET /\r\n\r\n"])
             client.send(f"GET /fast/{nonce}/0 HTTP/1.1\r\nHost: x\r\n\r\n".encode() + bad)
             self.expect(client.receive(), nonce, nonce.encode())
+            if client.over:
+                return
             answer = client.receive()
             if answer.status != 400:
                 raise Mistake(f"{bad!r} was answered with {answer.status}")

@@ -16,7 +16,7 @@ from nogilserve.runtimes.spec import specify
 from nogilserve.runtimes.subinterpreters import Unsuitable, load_subinterpreters
 from nogilserve.runtimes.threads import ThreadRuntime
 
-__all__ = ["load_here", "load_runtime"]
+__all__ = ["load_here", "load_runtime", "runtime_here"]
 
 Record = Callable[[RequestRecord], None]
 
@@ -57,6 +57,18 @@ def load_here(
     loaded = load_app(
         config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
     )
+    return runtime_here(config, loaded, record, row, reason=reason)
+
+
+def runtime_here(
+    config: Config,
+    loaded: LoadedApp,
+    record: Record | None,
+    row: Row | None = None,
+    *,
+    reason: str = "",
+) -> Runtime:
+    """What serves an application that this interpreter has imported; see `load_here`."""
     if loaded.interface == "asgi":
         # asyncio and WebSockets take time and memory, which a WSGI application need not pay.
         from nogilserve.runtimes.asgi import event_loops

@@ -175,6 +175,7 @@ class Connection(HttpExchange):
             self._in_head = False
             if core.record is not None:
                 self._begin_record()
+                self.ready = core.now
                 self._wire = 0
             if request.body and not self._begin_body(core):
                 return True
@@ -261,6 +262,7 @@ class Connection(HttpExchange):
                 if not piece:
                     self.state = HEAD
                     self.received = store.size
+                    self.ready = core.now
                     return True
                 store.write(piece)
         except ProtocolError as exc:

@@ -19,6 +19,7 @@ from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
 from nogilserve.engine.giveway import Waiting
 from nogilserve.engine.poller import READ, Events, make_poller
+from nogilserve.engine.records import recorder
 from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares, Task
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.engine.wheel import NEVER, Wheel
@@ -178,7 +179,8 @@ class Core:
         self.head_timeout = settings.head_timeout
         self.body_timeout = settings.body_timeout
         self.write_timeout = settings.write_timeout
-        self.record = settings.record
+        self.record = recorder(settings.record, settings.observe)
+        """Takes note of finished requests; None where nobody wants to know."""
         self.admission = settings.admission
         self.limit = settings.limit_concurrency
         """Requests that all cores together may have with the application, waiting ones included; 0:
@@ -245,6 +247,8 @@ class Core:
         """
         if self.gateway is None:
             self.gateway = self._make_gateway()
+            if self.record is not None and self.record.meter is not None:
+                self.gateway = self.record.meter.around(self.gateway)
             self.tables = Tables()
             self.origins = self.proxies.reader()
         self.driver = threading.get_native_id()

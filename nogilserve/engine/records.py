@@ -1,13 +1,34 @@
-"""What a connection notes of each request for the access log."""
+"""What a connection notes of each request for the access log, and for whoever counts."""
 
 import os
 from collections.abc import Callable
 from time import monotonic, time
 
+from nogilserve.engine.meter import Meter, Observe
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Headers, Request, RequestRecord
 
-__all__ = ["Recorded"]
+__all__ = ["Recorded", "Recorder", "recorder"]
+
+
+class Recorder:
+    """What takes note of the finished requests of one core. Owner: as of the core."""
+
+    __slots__ = ("meter", "put")
+
+    def __init__(self, put: Callable[[RequestRecord], None] | None, meter: Meter | None) -> None:
+        """`put` takes records for the access log; any thread, must not block."""
+        self.put = put
+        self.meter = meter
+
+
+def recorder(
+    put: Callable[[RequestRecord], None] | None, observe: Observe | None
+) -> Recorder | None:
+    """That of a new core; None where nobody wants to know of requests."""
+    if put is None and observe is None:
+        return None
+    return Recorder(put, None if observe is None else Meter(observe))
 
 
 class Recorded:
@@ -19,7 +40,9 @@ class Recorded:
         "_sent_head",
         "_started",
         "_wall",
+        "called",
         "client",
+        "ready",
         "received",
         "request",
     )
@@ -38,6 +61,10 @@ class Recorded:
         self._started = 0.0
         """When the head was complete, monotonic; 0.0 while there is nothing to record."""
         self._wall = 0.0
+        self.ready = 0.0
+        """When there was nothing left to wait for but the application, monotonic."""
+        self.called = 0.0
+        """When the application was called, where somebody looks."""
 
     @property
     def request_id(self) -> str:
@@ -52,7 +79,7 @@ class Recorded:
         return self._id
 
     def _begin_record(self) -> None:
-        self._started = monotonic()
+        self._started = self.ready = monotonic()
         self._wall = time()
         self._sent_head = b""
         self._payload = 0
@@ -64,7 +91,7 @@ class Recorded:
 
     def _record_refusal(
         self,
-        record: Callable[[RequestRecord], None],
+        record: Recorder,
         answer: bytes,
         refusal: ProtocolError,
         line: str,
@@ -82,7 +109,7 @@ class Recorded:
 
     def _write_record(
         self,
-        record: Callable[[RequestRecord], None],
+        record: Recorder,
         sent: int,
         *,
         complete: bool,
@@ -90,25 +117,30 @@ class Recorded:
     ) -> None:
         """Pass the finished request on; `sent`: bytes of the body handed to the system."""
         request = self.request
-        status, headers = _parse_head(self._sent_head)
-        record(
-            RequestRecord(
-                request_id=self.request_id,
-                client=self.client[0] if self.client else "",
-                method=request.method,
-                target=request.target,
-                minor=request.minor,
-                headers=request.headers,
-                status=status,
-                response_headers=headers,
-                sent=sent,
-                received=self.received,
-                started=self._wall,
-                seconds=monotonic() - self._started,
-                complete=complete,
-                refusal=refusal,
+        seconds = monotonic() - self._started
+        if record.meter is not None:
+            status = int(self._sent_head[9:12]) if self._sent_head else 0
+            record.meter.count(request, status, seconds, max(self.called - self.ready, 0.0))
+        if record.put is not None:
+            status, headers = _parse_head(self._sent_head)
+            record.put(
+                RequestRecord(
+                    request_id=self.request_id,
+                    client=self.client[0] if self.client else "",
+                    method=request.method,
+                    target=request.target,
+                    minor=request.minor,
+                    headers=request.headers,
+                    status=status,
+                    response_headers=headers,
+                    sent=sent,
+                    received=self.received,
+                    started=self._wall,
+                    seconds=seconds,
+                    complete=complete,
+                    refusal=refusal,
+                )
             )
-        )
         self._started = 0.0
 
 

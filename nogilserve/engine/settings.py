@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nogilserve.engine.admission import Admission
+from nogilserve.engine.meter import Observe
 from nogilserve.messages import Exchange, Limits, RequestRecord, TimeLimits
 from nogilserve.protocols.proxy import ProxyRules
 
@@ -45,3 +46,5 @@ class Settings:
     """Counts connections where their number is limited."""
     record: Callable[[RequestRecord], None] | None = None
     """Takes finished requests for the access log; any thread, must not block."""
+    observe: Observe | None = None
+    """What is counted of requests, where somebody looks."""

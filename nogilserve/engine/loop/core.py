@@ -14,6 +14,9 @@ from nogilserve.engine.admission import Admission
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
 from nogilserve.engine.loop.direct import DirectSelector, DirectTransport
+from nogilserve.engine.loop.observed import Observed
+from nogilserve.engine.meter import Observe
+from nogilserve.engine.records import recorder
 from nogilserve.engine.scheduler import Shares
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.messages import AsyncExchange, Limits, RequestRecord, WebSocketExchange
@@ -72,6 +75,8 @@ class LoopSettings:
     """From a ping to its pong; 0: it is waited for without end."""
     ws_deflate: bool = True
     """Whether permessage-deflate is agreed to (RFC 7692)."""
+    observe: Observe | None = None
+    """What is counted of requests, where somebody looks."""
 
 
 class Client(Protocol):
@@ -130,6 +135,7 @@ class LoopCore:
         "idle",
         "index",
         "keep_alive",
+        "lag",
         "limit",
         "limits",
         "loop",
@@ -137,6 +143,7 @@ class LoopCore:
         "on_beating",
         "origins",
         "patient",
+        "pinged",
         "proxies",
         "record",
         "settings",
@@ -193,6 +200,10 @@ class LoopCore:
         """Called when signs of life begin. Set by the watch, before the first connection."""
         self.blocked = 0
         """Times the loop was found blocked. Written by the watch."""
+        self.lag = 0.0
+        """Seconds the last `ping` took. Written by the loop, read by any thread."""
+        self.pinged = 0.0
+        """When the ping that is on its way was sent, monotonic; 0: none is."""
         self.common = b""
         """The Date and Server field lines of responses."""
         self._server_line = b"Server: nogilserve\r\n" if settings.server_header else b""
@@ -203,7 +214,10 @@ class LoopCore:
         self.head_timeout = settings.head_timeout
         self.body_timeout = settings.body_timeout
         self.write_timeout = settings.write_timeout
-        self.record = settings.record
+        self.record = recorder(settings.record, settings.observe)
+        """Takes note of finished requests; None where nobody wants to know."""
+        if self.record is not None and self.record.meter is not None:
+            self.gateway = Observed(gateway, self.record.meter)
         self.limit = settings.limit_concurrency
         self.crowd: Sequence[LoopCore] = (self,)
         """All cores that the limit is for. Set before the first connection."""
@@ -228,7 +242,24 @@ class LoopCore:
         """Seconds since the loop should have turned, at most 0 when it has."""
         return monotonic() - self._last_beat - BEAT
 
+    def ping(self) -> float:
+        """Seconds until the loop takes up what it is given: of the last time, or so far. Whoever
+        looks calls this, one thread at a time; an idle loop is woken by it."""
+        now = monotonic()
+        if self.pinged:
+            return max(self.lag, now - self.pinged)
+        self.pinged = now
+        try:
+            self.submit(self._pong)
+        except RuntimeError:  # closed
+            self.pinged = 0.0
+        return self.lag
+
     # ---- the loop
+
+    def _pong(self) -> None:
+        self.lag = monotonic() - self.pinged
+        self.pinged = 0.0
 
     def _adopt(self, batch: Sequence[Accepted]) -> None:
         for accepted in batch:

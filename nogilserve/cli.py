@@ -78,6 +78,8 @@ def _run(argv: Sequence[str]) -> int:
         print(settings_document(resolved), end="")
     else:
         require_app(resolved)
+        if invocation.check_config or not resolved.config.master:
+            _become_interpreter(resolved.config, directory, argv)
         _enter(resolved)
         if invocation.check_config:
             return _check(resolved.config)
@@ -119,6 +121,16 @@ def _enter(resolved: Resolved) -> None:
     os.environ.update(resolved.environment)
     if resolved.config.chdir:
         os.chdir(resolved.config.chdir)
+
+
+def _become_interpreter(config: Config, directory: Path, argv: Sequence[str]) -> None:
+    """Go on as the Python of --venv or --python; a master starts its generations with it."""
+    if config.venv or config.python:
+        from nogilserve.supervise.interpreter import find_interpreter, run_instead
+
+        other = find_interpreter(config.python, config.venv, str(directory / config.chdir))
+        if other is not None:
+            run_instead(other, argv)
 
 
 def _check(config: Config) -> int:

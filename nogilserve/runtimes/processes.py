@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import nogilserve
+from nogilserve.lend import lines_to_borrow
 from nogilserve.runtimes.channel import Channel
 from nogilserve.runtimes.crew import Crew
 from nogilserve.runtimes.ledger import Ledger
@@ -21,7 +22,7 @@ __all__ = ["load_processes"]
 
 _ROOT: Final = str(Path(nogilserve.__file__).resolve().parents[1])
 _BODY: Final = (
-    "import sys; sys.path.append({root!r}); "
+    "import sys; sys.path.append({root!r}); {lent}"
     "from nogilserve.supervise.worker import main; sys.exit(main({reference!r}))"
 )
 """What a child runs. The rest of the path to import from comes with the specification."""
@@ -118,7 +119,7 @@ def _command(reference: int | None) -> list[str]:
     for flag, letter in (("ignore_environment", "E"), ("no_user_site", "s"), ("isolated", "I")):
         if getattr(sys.flags, flag):
             options.append(f"-{letter}")
-    body = _BODY.format(root=_ROOT, reference=reference)
+    body = _BODY.format(root=_ROOT, reference=reference, lent=lines_to_borrow())
     return [sys.executable, *options, "-c", body]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import nogilserve
+from nogilserve.lend import lines_to_borrow
 from nogilserve.runtimes.channel import Channel
 from nogilserve.runtimes.crew import Crew
 from nogilserve.runtimes.ledger import Ledger
@@ -24,8 +25,10 @@ import socket
 end = socket.socket(fileno={fd})
 import sys
 sys.path[:] = {path!r}
-if {root!r} not in sys.path:
-    sys.path.append({root!r})
+sys.path.append({root!r})
+import nogilserve
+del sys.path[-1]
+{lent}
 from nogilserve.supervise.worker import serve_member
 serve_member(end, process=False)
 """
@@ -95,7 +98,9 @@ def interpreter_launcher(spec: Spec) -> Launch:
     def launch(index: int, ledger: Ledger) -> tuple[InterpreterHandle, Channel]:
         ours, theirs = socket.socketpair()
         channel = Channel(ours, os.getpid())
-        body = _BODY.format(path=list(spec.path), root=_ROOT, fd=theirs.dup().detach())
+        body = _BODY.format(
+            path=list(spec.path), root=_ROOT, fd=theirs.dup().detach(), lent=lines_to_borrow()
+        )
         handle = InterpreterHandle(index, theirs, body)
         channel.send("spec", spec.for_member(index, ledger.reference))
         return handle, channel

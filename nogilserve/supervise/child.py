@@ -19,6 +19,7 @@ from nogilserve.sockets.listen import PASSED_BY_SYSTEMD, Listener
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel
 from nogilserve.supervise.identity import Identity
+from nogilserve.supervise.interpreter import Interpreter
 
 __all__ = ["Child", "Event", "how_it_ended"]
 
@@ -28,12 +29,12 @@ Event = tuple[str, int, Any]
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 # This very package, and nothing of the current directory before the application is imported.
 # Ctrl-C until then needs no traceback.
-_CODE: Final = (
+_QUIET: Final = (
     "import signal, sys; "
     "signal.getsignal(2) is signal.SIG_IGN or signal.signal(2, signal.SIG_DFL); "
-    "sys.path.insert(0, sys.argv[1]); import nogilserve; del sys.path[0]; "
-    "from nogilserve.supervise.generation import main; sys.exit(main())"
 )
+_PACKAGE: Final = "sys.path.insert(0, sys.argv[1]); import nogilserve; del sys.path[0]; "
+_MAIN: Final = "from nogilserve.supervise.generation import main; sys.exit(main())"
 _WINDOWS: Final = os.name == "nt"
 
 
@@ -49,9 +50,10 @@ class Child:
         identity: Identity,
         events: "queue.SimpleQueue[Event]",
         directory: str | None = None,
+        interpreter: Interpreter | None = None,
     ) -> None:
-        """Start the process, in a directory of its own if one is given. Raises OSError. `label` is
-        for those who list processes."""
+        """Start the process, in a directory and with a Python of its own if they are given. Raises
+        OSError. `label` is for those who list processes."""
         self.number = number
         self.served: dict[str, Any] = {}
         """What it says it serves."""
@@ -68,7 +70,9 @@ class Child:
             theirs.close()
             raise
         try:
-            self._process = _start(theirs, self.board.descriptor, name, label, identity, directory)
+            self._process = _start(
+                theirs, self.board.descriptor, name, label, identity, directory, interpreter
+            )
         except BaseException:
             self.channel.close()
             self.board.close()
@@ -127,11 +131,17 @@ def _start(
     label: str,
     identity: Identity,
     directory: str | None,
+    interpreter: Interpreter | None,
 ) -> "subprocess.Popen[bytes]":
     # The same options of the interpreter (-X, -W, -O); multiprocessing finds them out so too.
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
     safe = [] if "-P" in flags or "-I" in flags else ["-P"]
-    command = [sys.executable, *flags, *safe, "-c", _CODE, _ROOT, name]
+    command = [sys.executable, *flags, *safe, "-c", _QUIET + _PACKAGE + _MAIN, _ROOT, name]
+    variables = {name: os.environ[name] for name in os.environ if name not in PASSED_BY_SYSTEMD}
+    if interpreter is not None:
+        code = _QUIET + interpreter.code(_MAIN)
+        command = [interpreter.executable, *interpreter.flags(flags), *safe, "-c", code, "-", name]
+        variables = interpreter.environment(variables)
     if _WINDOWS:
         process = subprocess.Popen(
             [*command, "stdin", str(board), label], stdin=subprocess.PIPE, cwd=directory
@@ -149,7 +159,7 @@ def _start(
             [*command, str(end.fileno()), str(board), label],
             close_fds=False,
             cwd=directory,
-            env={name: os.environ[name] for name in os.environ if name not in PASSED_BY_SYSTEMD},
+            env=variables,
             **identity.for_child(),
         )
     finally:

@@ -67,7 +67,8 @@ def main() -> int:
         spec = channel.receive()
         if spec is None:
             return 0
-        sys.path[:] = spec["path"]
+        if spec["path"] is not None:  # else another Python, which has its own
+            sys.path[:] = spec["path"]
         sys.argv[:] = spec["arguments"]
         return Body(channel, board, spec).run()
     finally:

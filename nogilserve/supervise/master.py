@@ -23,6 +23,7 @@ from nogilserve.supervise.control import Request
 from nogilserve.supervise.desk import Desk, report
 from nogilserve.supervise.handover import Launch, Succession
 from nogilserve.supervise.holdings import Holdings
+from nogilserve.supervise.interpreter import find_interpreter
 from nogilserve.supervise.interrupts import wakeful
 from nogilserve.supervise.spec import plain
 from nogilserve.supervise.states import Machine
@@ -288,19 +289,23 @@ class Master:
         return path if os.path.isdir(path) else None
 
     def _spawn(self, number: int, page: Failure | None) -> None:
-        label = f"{self.config.app} generation {number}"
+        config, directory = self.config, self._directory()
+        label = f"{config.app} generation {number}"
         try:
-            child = Child(number, label, self.holdings.identity, self.events, self._directory())
-        except OSError as error:
+            other = find_interpreter(config.python, config.venv, directory or "")
+            child = Child(number, label, self.holdings.identity, self.events, directory, other)
+        except (OSError, ConfigError) as error:
             failure = Failure(f"cannot start a process: {error}", "bind")
+            if isinstance(error, ConfigError):
+                failure = Failure(str(error), "config")
             self.machine.failed(number, failure, monotonic())
             self._act(self.machine.exited(number, "", monotonic()))
             return
         self.children[number] = child
         child.send(
             "serve",
-            config=plain(self.config),
-            path=sys.path,
+            config=plain(config),
+            path=sys.path if other is None else None,
             arguments=sys.argv,
             page=page and {"message": page.message, "detail": page.detail},
         )

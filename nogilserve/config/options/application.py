@@ -69,12 +69,34 @@ class Application:
         metavar="DIR",
         default_text="the working directory",
     )
+    venv: str = option(
+        "",
+        "--venv",
+        TEXT,
+        """Run APP with the Python and the packages of this virtual environment. nogilserve need not
+        be installed in it.""",
+        section=APPLICATION,
+        metavar="DIR",
+        default_text="the Python that runs nogilserve",
+    )
+    python: str = option(
+        "",
+        "--python --python-path",
+        TEXT,
+        """Run APP with this Python (CPython 3.13 or later); nogilserve need not be installed for it.
+        Beside --venv, whose packages are then used.""",
+        section=APPLICATION,
+        metavar="FILE",
+        default_text="that of --venv, else the one that runs nogilserve",
+        scope="no env",
+    )
     env_files: tuple[str, ...] = option(
         (),
         "--env-file",
         TEXT,
         """Set environment variables from a file of NAME=VALUE lines before APP is imported.
-        Variables that exist already win. Repeatable, the last file wins.""",
+        Variables that exist already win. Repeatable, the last file wins. A file may not set what
+        decides how programs are loaded, such as LD_PRELOAD and PYTHONHOME.""",
         section=APPLICATION,
         metavar="FILE",
         many=True,

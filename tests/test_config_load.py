@@ -240,7 +240,7 @@ def test_origins_are_known(file: Callable[[str], Path]) -> None:
         "threads": "the command line",
         "debug": "the command line",
         "keep_alive": "NOGILSERVE_KEEP_ALIVE",
-        "backlog": f"{cwd / 'nogilserve.toml'}, key backlog",
+        "backlog": f"{cwd / 'nogilserve.toml'}, line 1, key backlog",
         "workers": "WEB_CONCURRENCY",
         "binds": "PORT",
         "log_level": "--debug",

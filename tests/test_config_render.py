@@ -57,7 +57,7 @@ def test_settings_show_their_origin(tmp_path: Path) -> None:
     assert 'app = "m:a"  # the command line' in lines
     assert "threads = 3  # the command line" in lines
     assert "body-timeout = 1  # NOGILSERVE_BODY_TIMEOUT" in lines
-    assert f"backlog = 9  # {tmp_path / 'nogilserve.toml'}, key backlog" in lines
+    assert f"backlog = 9  # {tmp_path / 'nogilserve.toml'}, line 1, key backlog" in lines
     assert "keep-alive = 5  # default" in lines
     assert "# env: TOKEN (values are not shown)  # the command line" in lines
     assert "hunter2" not in document

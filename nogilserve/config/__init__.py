@@ -9,6 +9,7 @@ from nogilserve.config.addresses import Bind
 from nogilserve.config.load import Resolved, load, require_app, resolve, to_argv
 from nogilserve.config.options import Config, Invocation, processors
 from nogilserve.config.render import help_text, options_document, settings_document
+from nogilserve.config.site import Site, all_sites
 from nogilserve.config.sources import COMMANDS
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Config",
     "Invocation",
     "Resolved",
+    "Site",
+    "all_sites",
     "help_text",
     "load",
     "options_document",

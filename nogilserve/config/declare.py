@@ -35,7 +35,7 @@ class Option:
     bare: str
     """The value when the flag is given without one; "" if it needs one."""
     scope: str
-    """ "all"; "argv": command line only; "no env": command line and file."""
+    """ "all"; "argv": command line only; "no env": command line and file; "site": [[site]]."""
 
     @property
     def name(self) -> str:
@@ -46,6 +46,11 @@ class Option:
     def flag(self) -> str:
         """The first long flag, by which messages call the option."""
         return next(flag for flag in self.flags if flag.startswith("--"))
+
+    @property
+    def called(self) -> str:
+        """What messages call it."""
+        return self.name if self.scope == "site" else self.flag
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,4 +131,5 @@ def option[T](
 
 def options_of(owner: Any) -> tuple[Option, ...]:
     """The options declared in a dataclass, in order."""
-    return tuple(Option(field=f.name, default=f.default, **f.metadata) for f in fields(owner))
+    declared = [f for f in fields(owner) if f.metadata]
+    return tuple(Option(field=f.name, default=f.default, **f.metadata) for f in declared)

@@ -6,15 +6,17 @@ no variable, changes no directory. `cli.main` carries out what is decided here.
 
 import os
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from nogilserve.config.addresses import DEFAULT_HOST, DEFAULT_PORT, Bind
-from nogilserve.config.declare import Option
 from nogilserve.config.envfile import parse_env_file
 from nogilserve.config.options import OPTIONS, SETTINGS, Config, Invocation, processors
+from nogilserve.config.reserved import why_reserved
+from nogilserve.config.site import all_sites
+from nogilserve.config.siteread import read_sites
 from nogilserve.config.sources import (
     CONVENTIONAL,
     PREFIX,
@@ -26,6 +28,7 @@ from nogilserve.config.sources import (
     from_file,
     from_systemd,
 )
+from nogilserve.config.values import all_mistakes, parse
 from nogilserve.errors import ConfigError
 
 __all__ = ["Resolved", "load", "resolve", "to_argv"]
@@ -69,7 +72,7 @@ def resolve(
     command = from_argv(argv)
     invocation = Invocation(
         **{
-            option.field: _parse(option, command[option.name])
+            option.field: parse(option, command[option.name])
             for option in OPTIONS
             if option.scope == "argv" and option.name in command
         }
@@ -79,7 +82,8 @@ def resolve(
     variables = from_environment(environ)
     directory = _directory((command, variables), cwd)
     given = _first((command, variables), "config")
-    file = from_file(_parse(_BY_NAME["config"], given) if given else "", cwd, directory)
+    source = from_file(parse(_BY_NAME["config"], given) if given else "", cwd, directory)
+    file = source.layer
     if "chdir" in file and not given:
         # It would have to be known to find the file that says it.
         raise ConfigError(f"option --chdir cannot stand in {file['chdir'].origin}")
@@ -93,19 +97,28 @@ def resolve(
         from_systemd(environ, os.getpid()),
         from_conventions(merged),
     )
-    config, origins = _settle(layers, cores or processors())
+    mistakes = list(source.mistakes)
+    values, origins = _settle(layers, cores or processors(), mistakes)
+    sites = read_sites(source, mistakes)
+    if mistakes:
+        raise all_mistakes(mistakes)
+    config = Config(**values, sites=sites)
     if config.app_dir and not (directory / config.app_dir).is_dir():
         raise ConfigError(
             f"option --app-dir: {config.app_dir!r} from {origins['app_dir']} is not a directory"
         )
     _check_together(config)
-    _check_files(config, origins, directory)
+    _check_files(config, origins.get("static_paths", ""), directory, mistakes)
+    for site in sites:
+        _check_files(site.config(config), site.origin, directory, mistakes)
+    if mistakes:
+        raise all_mistakes(mistakes)
     return Resolved(config, invocation, origins, environment)
 
 
 def require_app(resolved: Resolved) -> None:
     """Raise ConfigError where no application is named."""
-    if resolved.config.app:
+    if resolved.config.app or all_sites(resolved.config):
         return
     hint = ""
     log = resolved.config.access_log
@@ -133,37 +146,11 @@ def _first(layers: Sequence[Layer], name: str) -> Written | None:
     return next((layer[name] for layer in layers if name in layer), None)
 
 
-def _parse(option: Option, written: Written) -> Any:
-    if option.many:
-        texts = written.value if isinstance(written.value, tuple) else (written.value,)
-        if option.commas:
-            texts = tuple(part.strip() for text in texts for part in text.split(","))
-        return tuple(_parse_one(option, text, written.origin) for text in texts)
-    text = written.value if isinstance(written.value, str) else ",".join(written.value)
-    return _parse_one(option, text, written.origin)
-
-
-def _parse_one(option: Option, text: str, origin: str) -> Any:
-    try:
-        return option.kind.parse(text)
-    except ValueError as error:
-        more = f"{error}; " if str(error) else ""
-        if option.field != "env":
-            shown = repr(text)
-        else:
-            name, equals, _ = text.partition("=")
-            shown = repr(f"{name}=…") if equals else "a text without = (it may be secret)"
-        raise ConfigError(
-            f"option {option.flag}: {shown} from {origin} is not valid: "
-            f"{more}expected {option.kind.allowed}"
-        ) from None
-
-
 def _directory(layers: Sequence[Layer], cwd: Path) -> Path:
     written = _first(layers, "chdir")
     if written is None:
         return cwd
-    name: str = _parse(_BY_NAME["chdir"], written)
+    name: str = parse(_BY_NAME["chdir"], written)
     if not (cwd / name).is_dir():
         raise ConfigError(f"option --chdir: {name!r} from {written.origin} is not a directory")
     return cwd / name
@@ -176,7 +163,7 @@ def _environment(
     result: dict[str, str] = {}
     if (files := _first(layers, "env-file")) is not None:
         option = _BY_NAME["env-file"]
-        for name in _parse(option, files):
+        for name in parse(option, files):
             try:
                 text = (directory / name).read_bytes().decode()
                 found = dict(parse_env_file(text))
@@ -189,27 +176,50 @@ def _environment(
                     raise ConfigError(
                         f"{min(early)} cannot stand in {name}: it is needed to find that file"
                     )
+                _refuse_reserved(found, name)
                 result |= {key: value for key, value in found.items() if key not in environ}
                 continue
             raise ConfigError(
                 f"option --env-file: {name!r} from {files.origin} cannot be used: {reason}"
             )
     if (given := _first(layers, "env")) is not None:
-        result |= dict(_parse(_BY_NAME["env"], given))
+        variables = dict(parse(_BY_NAME["env"], given))
+        if given.origin != "the command line":
+            _refuse_reserved(variables, given.origin)
+        result |= variables
     return result
 
 
-def _settle(layers: Sequence[Layer], cores: int) -> tuple[Config, dict[str, str]]:
+def _refuse_reserved(names: Iterable[str], origin: str) -> None:
+    """Raise ConfigError for a variable that a file may not set."""
+    for name in names:
+        if why := why_reserved(name):
+            raise ConfigError(
+                f"{name} cannot stand in {origin}: {why}; where it is meant, set it in the "
+                "environment nogilserve is started in"
+            )
+
+
+def _settle(
+    layers: Sequence[Layer], cores: int, mistakes: list[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings by field, and where each comes from; what is wrong goes to `mistakes`."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for option in SETTINGS:
         written = _first(layers, option.name)
         if option.name == "bind" or written is None:
             continue
-        values[option.field] = _parse(option, written)
+        try:
+            values[option.field] = parse(option, written)
+        except ConfigError as error:
+            mistakes.append(str(error))
         origins[option.field] = written.origin
-    found, origin = _binds(layers)
-    values["binds"] = found
+    try:
+        values["binds"], origin = _binds(layers)
+    except ConfigError as error:
+        mistakes.append(str(error))
+        origin = ""
     if origin:
         origins["binds"] = origin
     if "threads" not in values:
@@ -217,13 +227,13 @@ def _settle(layers: Sequence[Layer], cores: int) -> tuple[Config, dict[str, str]
     threads = values["threads"]
     if "workers" not in values:
         values["workers"] = min(cores, threads)
-    elif origins["workers"] in CONVENTIONAL:
+    elif origins.get("workers") in CONVENTIONAL:
         # A platform's guess for servers of processes bows to what was said about threads.
         values["workers"] = min(values["workers"], threads)
     if values.get("debug") and "log_level" not in values:
         values["log_level"] = "debug"
         origins["log_level"] = "--debug"
-    return Config(**values), origins
+    return values, origins
 
 
 def _binds(layers: Sequence[Layer]) -> tuple[tuple[Bind, ...], str]:
@@ -242,13 +252,13 @@ def _binds(layers: Sequence[Layer]) -> tuple[tuple[Bind, ...], str]:
                 f"option --bind cannot stand beside --host or --port (from {origin}): "
                 f"write --bind HOST:PORT"
             )
-        found = list(_parse(_BY_NAME["bind"], layer["bind"])) if "bind" in used else []
+        found = list(parse(_BY_NAME["bind"], layer["bind"])) if "bind" in used else []
         if pair:
             found.append(_host_and_port(layers[index:]))
         if "uds" in used:
-            found.append(Bind("unix", path=_parse(_BY_NAME["uds"], layer["uds"])))
+            found.append(Bind("unix", path=parse(_BY_NAME["uds"], layer["uds"])))
         if "fd" in used:
-            found.append(Bind("fd", fd=_parse(_BY_NAME["fd"], layer["fd"])))
+            found.append(Bind("fd", fd=parse(_BY_NAME["fd"], layer["fd"])))
         for bind in found:
             if found.count(bind) > 1 and not (bind.kind == "tcp" and bind.port == 0):
                 raise ConfigError(f"option --bind: {bind} from {origin} stands there twice")
@@ -259,9 +269,9 @@ def _binds(layers: Sequence[Layer]) -> tuple[tuple[Bind, ...], str]:
 
 def _host_and_port(layers: Sequence[Layer]) -> Bind:
     host, port = _first(layers, "host"), _first(layers, "port")
-    number = DEFAULT_PORT if port is None else _parse(_BY_NAME["port"], port)
+    number = DEFAULT_PORT if port is None else parse(_BY_NAME["port"], port)
     if host is not None:
-        return Bind("tcp", _parse(_BY_NAME["host"], host), number)
+        return Bind("tcp", parse(_BY_NAME["host"], host), number)
     # A platform that sets PORT connects from outside.
     return Bind("tcp", "0.0.0.0" if port and port.origin == "PORT" else DEFAULT_HOST, number)
 
@@ -290,16 +300,15 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"option --poller: this system has no {config.poller}")
 
 
-def _check_files(config: Config, origins: Mapping[str, str], directory: Path) -> None:
+def _check_files(config: Config, origin: str, directory: Path, mistakes: list[str]) -> None:
     """Every directory of static files is there, and has its route for itself."""
     routes: dict[str, str] = {}
     for own, path in config.static_paths:
-        origin = origins["static_paths"]
         if not (directory / path).is_dir():
-            raise ConfigError(f"option --static-path: {path!r} from {origin} is not a directory")
+            mistakes.append(f"option --static-path: {path!r} from {origin} is not a directory")
         route = own or config.static_route
         if route in routes:
-            raise ConfigError(
+            mistakes.append(
                 f"option --static-path: {routes[route]!r} and {path!r} from {origin} are both at "
                 f"{route}; write --static-path ROUTE=DIR"
             )

@@ -32,7 +32,6 @@ _LONG: Final = {
     "error-logfile": _ERRORS,
     "forwarder-headers": "fields with an underscore never reach the application; see --root-path",
     "header-map": "fields with an underscore never reach the application; leave it out",
-    "header": "the application or the proxy adds header fields",
     "http": _HTTP,
     "ident": "the Server header can only be left out, with --no-server-header",
     "log-config": _LOGGING,

@@ -10,19 +10,21 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from nogilserve.config.declare import Option
 from nogilserve.config.options import OPTIONS, SECTIONS
 from nogilserve.config.peers import not_here
+from nogilserve.config.tomllines import Place, lines_of
 from nogilserve.errors import ConfigError
 
 __all__ = [
     "COMMANDS",
     "CONVENTIONAL",
     "PREFIX",
+    "FileLayer",
     "Layer",
     "Written",
     "from_argv",
@@ -31,6 +33,7 @@ __all__ = [
     "from_file",
     "from_systemd",
     "make_parser",
+    "read_table",
 ]
 
 PREFIX: Final = "NOGILSERVE_"
@@ -250,7 +253,33 @@ def from_conventions(environ: Mapping[str, str]) -> Layer:
 # ---- files -----------------------------------------------------------------------------------
 
 
-def from_file(given: str, cwd: Path, directory: Path) -> Layer:
+@dataclass(frozen=True, slots=True)
+class FileLayer:
+    """What a configuration file says. Immutable, as far as anybody is concerned."""
+
+    layer: Layer
+    sites: Any
+    """The value of the key `site`, () where there is none."""
+    path: Path
+    """The file; its lines are found with `where`."""
+    lines: Mapping[Place, int]
+    inside: Place
+    """The table of the document that is ours."""
+    mistakes: tuple[str, ...] = ()
+    """Keys that cannot be read; their values are no part of the layer."""
+
+    def where(self, *place: str | int) -> str:
+        """The file and the line of a key, and the key, for messages."""
+        line = self.lines.get((*self.inside, *place))
+        at = f", line {line}" if line else ""
+        key = place[-1] if place else 0
+        return f"{self.path}{at}, key {key}" if isinstance(key, str) else f"{self.path}{at}"
+
+
+_NOTHING: Final = FileLayer({}, (), Path(), {}, ())
+
+
+def from_file(given: str, cwd: Path, directory: Path) -> FileLayer:
     """Read the configuration file.
 
     `given` is the file of `--config`, relative to `cwd`. Without it `directory` is searched:
@@ -260,67 +289,91 @@ def from_file(given: str, cwd: Path, directory: Path) -> Layer:
         path = cwd / given
         if path.suffix == ".py":
             raise ConfigError(f"option --config: {given!r} is Python; allowed is a TOML file")
-        return _layer(_read_toml(path, "option --config: "), path)
+        return _layer(*_read_toml(path, "option --config: "), path)
     for name in ("nogilserve.toml", "pyproject.toml"):
         path = directory / name
         if path.is_file():
-            table = _read_toml(path, "")
+            table, text = _read_toml(path, "")
             if name == "nogilserve.toml" or table:
-                return _layer(table, path)
-    return {}
+                return _layer(table, text, path)
+    return _NOTHING
 
 
-def _read_toml(path: Path, prefix: str) -> dict[str, Any]:
+def _read_toml(path: Path, prefix: str) -> tuple[dict[str, Any], str]:
+    """Our table of the document, and its text."""
     try:
-        document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        document = tomllib.loads(text)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"{prefix}cannot read {path}: {reason}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{prefix}{path} is not valid TOML: {error}") from None
     if path.name != "pyproject.toml":
-        return document
+        return document, text
     table = document.get("tool", {}).get("nogilserve", {})
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: tool.nogilserve is not a table")
-    return table
+    return table, text
 
 
-def _layer(table: dict[str, Any], path: Path) -> Layer:
+def _layer(table: dict[str, Any], text: str, path: Path) -> FileLayer:
+    inside = ("tool", "nogilserve") if path.name == "pyproject.toml" else ()
+    file = FileLayer({}, table.get("site", ()), path, lines_of(text), inside)
     known = {
         name: option
         for option in OPTIONS
         if option.scope in ("all", "no env")
         for name in option.names
     }
+    content = {key: value for key, value in table.items() if key != "site"}
+    layer, mistakes = read_table(content, known, file, ())
+    return replace(file, layer=layer, mistakes=mistakes)
+
+
+def read_table(
+    table: Mapping[str, Any], known: Mapping[str, Option], file: FileLayer, place: Place
+) -> tuple[Layer, tuple[str, ...]]:
+    """The options of a table that stands at `place`, by the options `known` there; its mistakes."""
     layer: Layer = {}
+    mistakes: list[str] = []
     for key, value in table.items():
+        where = file.where(*place, key)
         option = known.get(key.replace("_", "-"))
-        if option is None:
-            names = {name: name for name in known}
-            raise _unknown("key", f"{key!r} in {path}", key.replace("_", "-"), names)
-        if option.name in layer:
-            raise ConfigError(f"{path} sets {option.flag} twice, the second time as {key!r}")
-        layer[option.name] = Written(_toml_value(option, key, value, path), f"{path}, key {key}")
-    return layer
+        try:
+            if option is None:
+                names = {name: name for name in known}
+                at = where.removesuffix(f", key {key}")
+                raise _unknown("key", f"{key!r} in {at}", key.replace("_", "-"), names)
+            if option.name in layer:
+                raise ConfigError(f"{where} sets {option.called} twice")
+            layer[option.name] = Written(_toml_value(option, value, where), where)
+        except ConfigError as error:
+            mistakes.append(str(error))
+    return layer, tuple(mistakes)
 
 
-def _toml_value(option: Option, key: str, value: Any, path: Path) -> str | tuple[str, ...]:
+def _toml_value(option: Option, value: Any, where: str) -> str | tuple[str, ...]:
     if option.many:
-        if isinstance(value, dict) and option.name == "env":
-            value = [f"{name}={content}" for name, content in value.items()]
+        if isinstance(value, dict) and option.name in _TABLES:
+            between = _TABLES[option.name]
+            value = [f"{name}{between}{content}" for name, content in value.items()]
         items = value if isinstance(value, list) else [value]
-        return tuple(_toml_text(option, key, item, path) for item in items)
-    return _toml_text(option, key, value, path)
+        return tuple(_toml_text(option, item, where) for item in items)
+    return _toml_text(option, value, where)
 
 
-def _toml_text(option: Option, key: str, value: Any, path: Path) -> str:
+_TABLES: Final = {"env": "=", "mount": "=", "static-path": "=", "header": ": "}
+"""Lists of pairs that may be written as a table, and what stands between the two."""
+
+
+def _toml_text(option: Option, value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
     # bool is an int to Python, not to the user.
     if type(value) in option.kind.native:
         return str(value).lower()
     raise ConfigError(
-        f"option {option.flag}: {json.dumps(value, default=str)} from {path}, key {key}, "
+        f"option {option.called}: {json.dumps(value, default=str)} from {where}, "
         f"is not valid: expected {option.kind.allowed}"
     )

@@ -1,21 +1,28 @@
 """What a generation is told to serve: the configuration as plain data, and back."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
-from nogilserve.config import Config
+from nogilserve.config import Config, Site
 
 __all__ = ["config_of", "plain"]
 
 
 def plain(config: Config) -> dict[str, Any]:
     """All settings but the addresses, which a generation gets as sockets."""
-    return {f.name: getattr(config, f.name) for f in fields(config) if f.name != "binds"}
+    data = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "binds"}
+    data["sites"] = [asdict(site) for site in config.sites]
+    return data
 
 
 def config_of(data: dict[str, Any]) -> Config:
     """The settings again, from what has been JSON meanwhile."""
-    return Config(**{name: _frozen(value) for name, value in data.items()})
+    settings = {name: _frozen(value) for name, value in data.items() if name != "sites"}
+    return Config(**settings, sites=tuple(_site(row) for row in data["sites"]))
+
+
+def _site(row: dict[str, Any]) -> Site:
+    return Site(**{name: _frozen(value) for name, value in row.items()})
 
 
 def _frozen(value: Any) -> Any:

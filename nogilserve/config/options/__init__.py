@@ -10,9 +10,11 @@ from nogilserve.config.options.bounds import LIMITS, TIMEOUTS, Bounds
 from nogilserve.config.options.files import FILES, Files
 from nogilserve.config.options.invocation import INVOCATION, Invocation
 from nogilserve.config.options.listening import LISTENING, Listening, Shorthand
+from nogilserve.config.options.observing import OBSERVING, Observing
 from nogilserve.config.options.output import LOGGING, RESPONSES, Output
 from nogilserve.config.options.process import GENERATIONS, PROCESS, RELOADING, Process
 from nogilserve.config.options.proxies import PROXIES, Proxies
+from nogilserve.config.options.sites import SITES, Sites
 from nogilserve.config.options.work import WORK, Work, processors
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
 
 SECTIONS: Final = (
     APPLICATION,
+    SITES,
     LISTENING,
     PROXIES,
     WORK,
@@ -39,13 +42,16 @@ SECTIONS: Final = (
     RESPONSES,
     FILES,
     LOGGING,
+    OBSERVING,
     INVOCATION,
 )
 """In the order of the help and of docs/options.md."""
 
 
 @dataclass(frozen=True)
-class Config(Files, Output, Bounds, Process, Asgi, Work, Proxies, Listening, Application):
+class Config(
+    Observing, Sites, Files, Output, Bounds, Process, Asgi, Work, Proxies, Listening, Application
+):
     """Every setting in force, checked. Immutable: share it freely.
 
     `load` makes it. Durations are seconds, sizes are bytes.

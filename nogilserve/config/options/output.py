@@ -6,6 +6,7 @@ from typing import Final
 from nogilserve.config.declare import option
 from nogilserve.config.formats import ACCESS_FORMAT
 from nogilserve.config.kinds import FLAG, LOG_FILE, choice
+from nogilserve.config.routes import FIELD_EDIT
 
 __all__ = ["LOGGING", "RESPONSES", "Output"]
 
@@ -34,6 +35,17 @@ class Output:
         about secrets first.""",
         section=RESPONSES,
         metavar="CODING",
+    )
+    headers: tuple[str, ...] = option(
+        (),
+        "--header",
+        FIELD_EDIT,
+        """Change the header of responses: "X-Frame-Options: DENY" sets a field, "+Link: …" adds
+        one, "?Cache-Control: no-store" sets it where it is missing, "-X-Powered-By" removes it.
+        Repeatable.""",
+        section=RESPONSES,
+        metavar="FIELD",
+        many=True,
     )
     access_log: str = option(
         "",

@@ -4,6 +4,7 @@ NogilserveError
 ├── ConfigError          an option, a variable or a file is wrong: exit status 2, nothing bound
 ├── BindError            an address cannot be listened on: exit status 1
 ├── ControlError         a running server cannot be told something: exit status 1
+├── StorageError         where certificates are kept cannot be read or written; may be tried again
 ├── AppImportError       the application cannot be found or imported: exit status 3
 ├── ProtocolError        the peer broke the protocol; carries the status to answer with
 ├── TruncatedBody        the peer went away in the middle of a request body
@@ -22,6 +23,7 @@ __all__ = [
     "NogilserveError",
     "ProtocolError",
     "ResponseError",
+    "StorageError",
     "TruncatedBody",
 ]
 
@@ -43,6 +45,10 @@ class BindError(NogilserveError):
 
 class ControlError(NogilserveError):
     """A command for a running server cannot be given or was not carried out; says why."""
+
+
+class StorageError(NogilserveError):
+    """Where certificates are kept cannot be read or written now; the message says where and why."""
 
 
 class AppImportError(NogilserveError):

@@ -1,0 +1,166 @@
+"""The `acme` library's way to the authority, with what it lacks, and its errors in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import requests
+from acme import challenges, errors, messages
+from acme.client import ClientNetwork
+from josepy.errors import Error as JoseError
+from josepy.jwa import ES256
+from josepy.jwk import JWK
+
+from nogilserve import __version__
+
+__all__ = ["TLSALPN01", "AuthorityError", "Network", "in_our_words", "problem_text", "seconds_of"]
+
+_TIMEOUT: Final = 30
+"""Seconds for each step of a request."""
+_NONCES: Final = 8
+"""Times a request is repeated because its nonce was refused (RFC 8555 §6.5)."""
+
+
+class AuthorityError(Exception):
+    """No certificate this time; says why. `code`: the part of an ACME error type behind
+    "urn:ietf:params:acme:error:" (RFC 8555 §6.7), "" for other failures. `reached`: the authority
+    has answered. `retry_after`: seconds it asks to wait, None if it does not."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        reached: bool = True,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reached = reached
+        self.retry_after = retry_after
+
+
+@challenges.ChallengeResponse.register
+class TLSALPN01Response(challenges.KeyAuthorizationChallengeResponse):
+    """The library knows this challenge no more since its version 5."""
+
+    typ = "tls-alpn-01"
+
+
+@challenges.Challenge.register
+class TLSALPN01(challenges.KeyAuthorizationChallenge):
+    """TLS-ALPN-01 (RFC 8737)."""
+
+    response_cls = TLSALPN01Response
+    typ = response_cls.typ
+
+    def validation(self, account_key: JWK, **_: Any) -> str:
+        """What the certificate has to prove."""
+        return str(self.key_authorization(account_key))
+
+
+class Network(ClientNetwork):
+    """Owner: one thread. Remembers what the authority last said about waiting."""
+
+    def __init__(self, key: JWK | None, ca_bundle: str) -> None:
+        super().__init__(key, alg=ES256, timeout=_TIMEOUT)
+        self.user_agent = f"nogilserve/{__version__} {self.session.headers['User-Agent']}"
+        if ca_bundle:
+            # The library's type is a switch; what it does is to hand it on to requests.
+            self.verify_ssl = ca_bundle  # type: ignore[assignment]
+        self.retry_after: float | None = None
+
+    def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        self.retry_after = None
+        response = super()._send_request(method, url, *args, **kwargs)
+        self.retry_after = seconds_of(response.headers.get("Retry-After", ""))
+        if not response.ok and self.REPLAY_NONCE_HEADER in response.headers:
+            self._add_nonce(response)  # the library only learns from success
+        return response
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As of the library, which repeats it once."""
+        for _ in range(_NONCES):
+            try:
+                return self._post_once(*args, **kwargs)
+            except messages.Error as error:
+                if error.code != "badNonce":
+                    raise
+        return self._post_once(*args, **kwargs)
+
+
+def seconds_of(retry_after: str) -> float | None:
+    """A Retry-After field (RFC 9110 §10.2.3) as seconds from now; None if there is none."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after[:12])
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except (ValueError, TypeError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def problem_text(problem: messages.Error | None) -> str:
+    """An error of the authority (RFC 7807) as the end of a sentence."""
+    if problem is None:
+        return "it gives no reason"
+    code = str(problem.code or problem.typ)
+    text = f"{code}: {problem.detail}" if problem.detail else code
+    for more in problem.subproblems or ():
+        text += f"; {problem_text(more)}"
+    return text
+
+
+@contextmanager
+def in_our_words(network: Network, directory: str) -> Iterator[None]:
+    """Turn everything that the libraries raise inside into AuthorityError."""
+    try:
+        yield
+    except messages.Error as error:
+        raise AuthorityError(
+            f"{directory} refuses: {problem_text(error)}",
+            code=str(error.code or ""),
+            retry_after=network.retry_after,
+        ) from error
+    except requests.exceptions.SSLError as error:
+        raise AuthorityError(
+            f"{directory} has a certificate that is not trusted ({_innermost(error)}); "
+            "--acme-ca-bundle names the file of an authority of your own",
+            reached=False,
+        ) from error
+    except requests.exceptions.RequestException as error:
+        raise AuthorityError(
+            f"{directory} cannot be reached: {_innermost(error)}", reached=False
+        ) from error
+    except errors.ClientError as error:
+        raise AuthorityError(
+            f"{directory} does not answer as an ACME server does: {_short(error)}",
+            retry_after=network.retry_after,
+        ) from error
+    except (errors.Error, JoseError, ValueError) as error:
+        raise AuthorityError(f"{directory}: {_short(error)}") from error
+
+
+def _innermost(error: BaseException) -> str:
+    """requests wraps what it means into several layers."""
+    inner: Any = error
+    while True:
+        reason = getattr(inner, "reason", None)
+        if isinstance(reason, BaseException):
+            inner = reason
+        elif inner.args and isinstance(inner.args[0], BaseException):
+            inner = inner.args[0]
+        else:
+            break
+    return str(inner).partition(": ")[2] or str(inner) or type(inner).__name__
+
+
+def _short(error: BaseException) -> str:
+    first = error.args[0] if error.args else None
+    if isinstance(first, requests.Response):
+        return f"status {first.status_code}"
+    return (str(error) or type(error).__name__)[:300]

@@ -233,6 +233,9 @@ def _settle(
     if values.get("debug") and "log_level" not in values:
         values["log_level"] = "debug"
         origins["log_level"] = "--debug"
+    if values.get("log_format") == "json" and "access_log_format" not in values:
+        values["access_log_format"] = "json"
+        origins["access_log_format"] = "--log-format"
     return values, origins
 
 
@@ -296,6 +299,8 @@ def _check_together(config: Config) -> None:
             f"option --max-requests-jitter: {config.max_requests_jitter} means nothing without "
             f"--max-requests"
         )
+    if contradiction := config.contradiction():
+        raise ConfigError(contradiction)
     if config.poller != "auto" and not hasattr(select, config.poller):
         raise ConfigError(f"option --poller: this system has no {config.poller}")
 

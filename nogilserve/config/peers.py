@@ -17,7 +17,7 @@ _LOGGING: Final = (
     "not needed: messages are those of the logger 'nogilserve', which the application may configure"
 )
 _ERRORS: Final = "messages go to standard error: redirect that, or leave it to the service manager"
-_METRICS: Final = "metrics are planned"
+_METRICS: Final = "here Prometheus finds /metrics at the --admin address"
 
 _LONG: Final = {
     "blocking-threads": "here that is --threads",
@@ -57,6 +57,10 @@ _LONG: Final = {
     "respawn-failed-workers": "a generation that fails is replaced anyway; leave it out",
     "runtime-blocking-threads": "here that is --threads",
     "runtime-mode": _THREADS,
+    "metrics": _METRICS,
+    "metrics-address": _METRICS,
+    "metrics-port": _METRICS,
+    "metrics-scrape-interval": "Prometheus decides that; leave it out",
     "runtime-threads": "here that is --workers",
     "task-impl": "requests are tasks of asyncio; leave it out",
     "url-path-prefix": "here that is --root-path",
@@ -81,9 +85,7 @@ _LONG: Final = {
 }
 _BEGINNINGS: Final = {
     "h11-": _HTTP,
-    "metrics-": _METRICS,
     "ssl-": _TLS,
-    "statsd-": _METRICS,
 }
 _LONG_TLS: Final = frozenset(
     {"certfile", "keyfile", "keyfile-password", "ca-certs", "cert-reqs", "ciphers", "verify-mode"}
@@ -107,8 +109,6 @@ def not_here(name: str) -> str:
     bare = name.removeprefix("--").removeprefix("no-")
     if bare in _LONG_TLS:
         return _TLS
-    if bare == "metrics":
-        bare += "-"
     for beginning, answer in _BEGINNINGS.items():
         if bare.startswith(beginning):
             return answer

@@ -8,6 +8,7 @@ from nogilserve.config.options.application import APPLICATION, Application
 from nogilserve.config.options.asgi import ASGI, Asgi
 from nogilserve.config.options.bounds import LIMITS, TIMEOUTS, Bounds
 from nogilserve.config.options.files import FILES, Files
+from nogilserve.config.options.https import AUTOMATIC_HTTPS, AutomaticHttps
 from nogilserve.config.options.invocation import INVOCATION, Invocation
 from nogilserve.config.options.listening import LISTENING, Listening, Shorthand
 from nogilserve.config.options.observing import OBSERVING, Observing
@@ -31,6 +32,7 @@ SECTIONS: Final = (
     APPLICATION,
     SITES,
     LISTENING,
+    AUTOMATIC_HTTPS,
     PROXIES,
     WORK,
     ASGI,
@@ -50,7 +52,18 @@ SECTIONS: Final = (
 
 @dataclass(frozen=True)
 class Config(
-    Observing, Sites, Files, Output, Bounds, Process, Asgi, Work, Proxies, Listening, Application
+    Observing,
+    Sites,
+    Files,
+    Output,
+    Bounds,
+    Process,
+    Asgi,
+    Work,
+    Proxies,
+    AutomaticHttps,
+    Listening,
+    Application,
 ):
     """Every setting in force, checked. Immutable: share it freely.
 

@@ -1,0 +1,5 @@
+"""The first message of a TLS client, read without answering it: who is wanted, and what is spoken."""
+
+from nogilserve.protocols.tls.hello import HANDSHAKE, HELLO_MOST, Hello, read_hello
+
+__all__ = ["HANDSHAKE", "HELLO_MOST", "Hello", "read_hello"]

@@ -24,8 +24,11 @@ from nogilserve.protocols.http1.tables import (
 
 __all__ = [
     "Fields",
+    "check_fields",
+    "check_trailers",
     "compose_fields",
     "error_body",
+    "final_status",
     "interim_line",
     "status_line",
     "trailer_fields",
@@ -42,11 +45,13 @@ _INTERIM: Final = {100: "Continue", 102: "Processing", 103: "Early Hints"}
 class Fields:
     """The header section of a response, checked. Owner: the thread that runs the request."""
 
-    __slots__ = ("date", "length", "server", "text")
+    __slots__ = ("date", "length", "lines", "server", "text")
 
     def __init__(self) -> None:
+        self.lines: Headers = []
+        """The fields without Content-Length, as they were given."""
         self.text = ""
-        """Field lines with their CRLFs, without Content-Length."""
+        """They as field lines with their CRLFs, where HTTP/1 is spoken."""
         self.length: int | None = None
         """Content-Length as the application gave it."""
         self.date = False
@@ -67,17 +72,33 @@ class Fields:
 
 def status_line(status: object) -> tuple[str, int]:
     """Status line and code for a final status as PEP 3333 has it, "200 OK" (RFC 9110 §15)."""
+    code, reason = final_status(status)
+    return f"HTTP/1.1 {code} {reason}\r\n", int(code)
+
+
+def final_status(status: object) -> tuple[str, str]:
+    """Code and reason of a final status as PEP 3333 has it."""
     match = _STATUS.fullmatch(status) if isinstance(status, str) else None
     if match is None:
         raise ResponseError(f"illegal status {status!r}: it must be like '200 OK', from 200 to 599")
-    return f"HTTP/1.1 {match[1]} {match[2]}\r\n", int(match[1])
+    return match[1], match[2]
 
 
 def compose_fields(headers: Headers, kinds: Mapping[str, int]) -> Fields:
     """Check the fields of a response head and write them out."""
-    fields = Fields()
+    fields = check_fields(headers, kinds)
     # Joined, not formatted: a subclass of str may format as something that was not checked.
-    lines: list[str] = []
+    parts: list[str] = []
+    for name, value in fields.lines:
+        parts += (name, ": ", value, "\r\n")
+    fields.text = "".join(parts)
+    return fields
+
+
+def check_fields(headers: Headers, kinds: Mapping[str, int]) -> Fields:
+    """Check the fields of a response head, whichever version of HTTP they are for."""
+    fields = Fields()
+    lines = fields.lines
     for name, value in _pairs(headers):
         kind = kinds.get(name)
         if kind is None:
@@ -94,21 +115,28 @@ def compose_fields(headers: Headers, kinds: Mapping[str, int]) -> Fields:
             fields.date = True
         elif kind == SERVER:
             fields.server = True
-        lines += (name, ": ", value, "\r\n")
-    fields.text = "".join(lines)
+        lines.append((name, value))
     return fields
 
 
 def trailer_fields(trailers: Sequence[tuple[str, str]]) -> str:
-    """Check the trailer fields of a response and write them out (RFC 9110 §6.5.1)."""
+    """Check the trailer fields of a response and write them out."""
     lines: list[str] = []
+    for name, value in check_trailers(trailers):
+        lines += (name, ": ", value, "\r\n")
+    return "".join(lines)
+
+
+def check_trailers(trailers: Sequence[tuple[str, str]]) -> Headers:
+    """Check the trailer fields of a response (RFC 9110 §6.5.1)."""
+    fields: Headers = []
     for name, value in _pairs(trailers):
         _kind(name)
         _check_value(name, value)
         if name.lower() in rules.FORBIDDEN_TRAILERS:
             raise ResponseError(f"field {name!r} is not allowed in trailers (RFC 9110 §6.5.1)")
-        lines += (name, ": ", value, "\r\n")
-    return "".join(lines)
+        fields.append((name, value))
+    return fields
 
 
 def _pairs(headers: object) -> Iterable[tuple[str, str]]:

@@ -30,6 +30,7 @@ from nogilserve.tls.acme.network import (
     problem_text,
     seconds_of,
 )
+from nogilserve.tls.acme.settings import Settings
 from nogilserve.tls.storage.contract import Storage
 from nogilserve.tls.storage.records import (
     Account,
@@ -39,7 +40,7 @@ from nogilserve.tls.storage.records import (
     tls_answer_key,
 )
 
-__all__ = ["Authority", "RenewalWindow", "Settings"]
+__all__ = ["Authority", "RenewalWindow"]
 
 _log = logging.getLogger("nogilserve")
 
@@ -54,21 +55,6 @@ _NO_ACCOUNT: Final = ("accountDoesNotExist", "unauthorized")
 """What an authority says that has forgotten an account, or has deactivated it."""
 _RENEWAL_ASK: Final = 6 * 3600.0
 """Seconds until the next question where the authority does not say (RFC 9773 §4.3.3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Which authority, and who we are there. Immutable."""
-
-    directory: str
-    email: str = ""
-    ca_bundle: str = ""
-    eab_kid: str = ""
-    eab_hmac_key: str = ""
-    challenges: tuple[str, ...] = ("tls-alpn-01", "http-01")
-    """Kinds that can be answered, the preferred one first."""
-    key_type: str = "p256"
-    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)

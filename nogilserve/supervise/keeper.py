@@ -1,0 +1,173 @@
+"""The keeper process, as the one that starts it sees it: the master, or a server without one.
+
+Imports nothing of it: the ACME client, cryptography and Redis are in that process only. It has
+nothing that others need while it is away, so it is simply started again when it ends.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from nogilserve.config import Config
+from nogilserve.errors import ConfigError
+from nogilserve.supervise.identity import Identity
+from nogilserve.supervise.spec import plain
+from nogilserve.supervise.words import log
+from nogilserve.tls.inquiry import ENVIRONMENT
+from nogilserve.tls.storage.places import is_remote
+
+__all__ = ["KeeperProcess", "check_keeper", "keeper_for"]
+
+_ROOT: Final = str(Path(__file__).resolve().parents[2])
+_CODE: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import nogilserve; del sys.path[0]; "
+    "from nogilserve.supervise.keeping import main; sys.exit(main())"
+)
+_FIRST_DELAY: Final = 1.0
+_LONGEST_DELAY: Final = 30.0
+_LONG: Final = 60.0
+"""Seconds after which a process that ends had been well."""
+_ENDING: Final = 4.0
+"""Seconds for it to end when it is told to."""
+
+
+def check_keeper(config: Config) -> None:
+    """Raise ConfigError where automatic HTTPS cannot work here."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConfigError("option --domain: automatic HTTPS needs unix sockets, which are not here")
+    needed = {"acme": "acme", "cryptography": "acme"}
+    if is_remote(config.storage):
+        needed["redis"] = "redis"
+    for module, extra in needed.items():
+        if importlib.util.find_spec(module) is None:
+            what = "--storage" if extra == "redis" else "--domain"
+            raise ConfigError(f"option {what} needs {module}: pip install 'nogilserve[{extra}]'")
+
+
+def keeper_for(config: Config, identity: Identity) -> "KeeperProcess | None":
+    """The keeper that a configuration asks for, not started yet. Raises ConfigError, OSError."""
+    if not config.automatic_https:
+        return None
+    check_keeper(config)
+    return KeeperProcess(config, identity)
+
+
+class KeeperProcess:
+    """Owner: the main thread. A thread of its own starts the process, waits for its end and starts
+    it again; `_process` belongs to the lock."""
+
+    def __init__(self, config: Config, identity: Identity) -> None:
+        """Open the socket, and name it to processes started from now on. Raises OSError."""
+        self._config = config
+        self._folder = Path(tempfile.mkdtemp(prefix="nogilserve-keeper-", dir=_folder(identity)))
+        path = str(self._folder / "socket")
+        self._listener = socket.socket(socket.AF_UNIX)
+        try:
+            self._listener.bind(path)
+            os.chmod(path, 0o600)
+            self._listener.listen(128)
+            for file in (path, str(self._folder)):
+                identity.give(file)
+        except BaseException:
+            self._remove()
+            raise
+        os.environ[ENVIRONMENT] = path
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the process, now that challenges can be answered. Once."""
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it and leave nothing behind; may be repeated."""
+        self._ended.set()
+        with self._lock:
+            if self._process is not None:
+                _hang_up(self._process)
+        if self._thread is not None:
+            self._thread.join(_ENDING)
+            with self._lock:
+                if self._process is not None:
+                    self._process.kill()
+            self._thread.join()
+            self._thread = None
+        self._remove()
+        os.environ.pop(ENVIRONMENT, None)
+
+    def _remove(self) -> None:
+        self._listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self) -> None:
+        delay = _FIRST_DELAY
+        while not self._ended.is_set():
+            started = monotonic()
+            try:
+                status = self._once()
+            except OSError as error:
+                log.error("The keeper of certificates cannot be started: %s", error)
+                status = 1
+            if self._ended.is_set():
+                return
+            delay = _FIRST_DELAY if monotonic() - started > _LONG else delay
+            log.error(
+                "The keeper of certificates has ended (%s); starting it again in %g s",
+                f"status {status}" if status >= 0 else f"signal {-status}",
+                delay,
+            )
+            self._ended.wait(delay)
+            delay = min(delay * 2, _LONGEST_DELAY)
+
+    def _once(self) -> int:
+        """Run the process to its end; its status."""
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+        safe = [] if "-P" in flags or "-I" in flags else ["-P"]
+        descriptor = self._listener.fileno()
+        process = subprocess.Popen(
+            [sys.executable, *flags, *safe, "-c", _CODE, _ROOT, str(descriptor), "keeper"],
+            stdin=subprocess.PIPE,
+            pass_fds=(descriptor,),
+        )
+        with self._lock:
+            self._process = process
+            if self._ended.is_set():
+                _hang_up(process)
+        try:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError, ValueError):
+                process.stdin.write(json.dumps(plain(self._config)).encode() + b"\n")
+                process.stdin.flush()
+            return process.wait()
+        finally:
+            with self._lock:
+                self._process = None
+            _hang_up(process)
+
+
+def _hang_up(process: "subprocess.Popen[bytes]") -> None:
+    """It ends when its standard input does."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+
+
+def _folder(identity: Identity) -> str | None:
+    """Where to make the folder of the socket; None: among temporary files."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    # That of another user is of no use to who we become.
+    usable = os.path.isabs(runtime) and os.access(runtime, os.W_OK | os.X_OK)
+    return runtime if usable and not identity.changes else None

@@ -1,0 +1,322 @@
+"""The keeper: has a certificate for every name in time, and answers what serving processes ask.
+
+    main thread      looks what is due, starts a thread for each step; looks at the storage
+    step threads     one name each (`jobs`), a few at a time
+    asking threads   one connection of a serving process each (`questions`)
+
+A remote storage that is away stops nothing: certificates are copied into a local folder, from which
+serving processes read them, and what was obtained meanwhile is written when it is back.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from nogilserve.errors import StorageError
+from nogilserve.tls.acme.jobs import Jobs, Outcome, Stopped, find_certificate, store
+from nogilserve.tls.acme.permission import Gate
+from nogilserve.tls.storage.contract import Storage
+from nogilserve.tls.storage.folder import FolderStorage
+from nogilserve.tls.storage.records import (
+    CHANGES,
+    Certificate,
+    Plan,
+    certificate_key,
+    http_answer_key,
+    plan_key,
+    tls_answer_key,
+)
+
+__all__ = ["Keeper"]
+
+_log = logging.getLogger("nogilserve")
+
+_SYNC: Final = 5.0
+"""Seconds between looks whether somebody else has changed a certificate."""
+_AT_ONCE: Final = 4
+"""Names worked on at the same time."""
+_WAITING: Final = 64
+"""Names that only clients have named and that wait for their turn; more are refused."""
+_AWAY: Final = 5.0
+"""Seconds after which a storage that is away is tried again."""
+_PATIENCE: Final = 90.0
+"""Seconds for which somebody who asks for a certificate is made to wait, at most."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """A name that has, or is to have, a certificate. Owner: whoever holds `Keeper._changed`."""
+
+    name: str
+    due: float
+    on_demand: bool = False
+    running: bool = False
+    done: int = 0
+    """Steps that have come to an end."""
+    error: str = ""
+
+
+class Keeper:
+    """Any thread: what changes belongs to `_changed`, a condition, which is held for no system
+    call. One thread calls `run`."""
+
+    def __init__(
+        self,
+        domains: Iterable[str],
+        jobs: Callable[[Callable[[float], None], Callable[[str, Certificate], None]], Jobs],
+        storage: Storage,
+        local: FolderStorage,
+        gate: Gate | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`jobs` is made with a way to wait and one to save. `local` is `storage` itself, or the
+        folder with copies. `gate`: for names that only clients name; None: there are no such."""
+        self._storage = storage
+        self._local = local
+        self._gate = gate
+        self._clock = clock
+        self._ended = threading.Event()
+        self._jobs = jobs(self._wait, self._save)
+        self._changed = threading.Condition()
+        self._names = {name: _Job(name, 0.0) for name in domains}
+        self._working = 0
+        self._version = 1
+        self._unsaved: dict[str, Certificate] = {}
+        self._seen: bytes | None = None
+        """The mark of the last change that was looked at. Owner: the thread of `run`."""
+        self._looked = False
+        self._next_look = 0.0
+        self._away = False
+
+    # ---- the main thread
+
+    def run(self) -> None:
+        """Keep certificates until `stop` is called."""
+        while not self._ended.is_set():
+            now = self._clock()
+            if now >= self._next_look:
+                self._look()
+                self._next_look = self._clock() + _SYNC
+            with self._changed:
+                started = self._begin(self._clock())
+                if not started:
+                    self._changed.wait(max(0.01, min(self._due(), self._next_look) - self._clock()))
+            for thread in started:
+                thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Give up what is in progress, which takes `timeout` seconds at most. Any thread."""
+        self._ended.set()
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            self._changed.notify_all()
+            while self._working and time.monotonic() < deadline:
+                self._changed.wait(deadline - time.monotonic())
+
+    @property
+    def ended(self) -> bool:
+        """Whether `stop` was called."""
+        return self._ended.is_set()
+
+    def _begin(self, now: float) -> list[threading.Thread]:
+        """Take what is due, as far as there is room; under the condition."""
+        threads = []
+        for job in self._names.values():
+            if self._working >= _AT_ONCE:
+                break
+            if not job.running and job.due <= now:
+                job.running = True
+                self._working += 1
+                threads.append(
+                    threading.Thread(
+                        target=self._step, args=(job,), name=f"work-{job.name}", daemon=True
+                    )
+                )
+        return threads
+
+    def _due(self) -> float:
+        """When the next is due; under the condition."""
+        if self._working >= _AT_ONCE:
+            return self._next_look
+        return min(
+            (job.due for job in self._names.values() if not job.running),
+            default=self._next_look,
+        )
+
+    def _look(self) -> None:
+        """Look what others have changed, and bring the copies up to date."""
+        try:
+            self._save_again()
+            mark = self._storage.read(CHANGES)
+            if self._looked and mark == self._seen:
+                return
+            kept = self._copy()
+            self._seen, self._looked = mark, True
+        except StorageError as error:
+            if not self._away:
+                _log.error("%s; serving what is there, and trying again", error)
+            self._away = True
+            return
+        if self._away:
+            _log.info("%s is back", self._storage.where)
+        self._away = False
+        now = self._clock()
+        with self._changed:
+            for name in kept if self._gate is not None else ():
+                self._names.setdefault(name, _Job(name, now, on_demand=True))
+            for job in self._names.values():
+                job.due = min(job.due, now)
+            self._version += 1
+            self._changed.notify_all()
+
+    def _copy(self) -> list[str]:
+        """Have the folder hold what the storage holds; names obtained because clients asked."""
+        keys = self._storage.keys("certificates")
+        on_demand: list[str] = []
+        for key in keys:
+            value = self._storage.read(key)
+            certificate = Certificate.decode(value)
+            if value is None or certificate is None:
+                continue
+            if self._local is not self._storage and self._local.read(key) != value:
+                self._local.write(key, value)
+            if certificate.on_demand:
+                on_demand += certificate.names[:1]
+        if self._local is not self._storage:
+            with self._changed:
+                unsaved = {certificate_key(name) for name in self._unsaved}
+            for key in set(self._local.keys("certificates")) - set(keys) - unsaved:
+                self._local.remove(key)
+        return on_demand
+
+    # ---- steps
+
+    def _wait(self, seconds: float) -> None:
+        if self._ended.wait(seconds):
+            raise Stopped
+
+    def _step(self, job: _Job) -> None:
+        try:
+            outcome = self._run_step(job)
+        except Stopped:
+            outcome = Outcome(self._clock() + _AWAY, "the server is stopping")
+        except StorageError as error:
+            outcome = Outcome(self._clock() + _AWAY, str(error))
+        except Exception as error:  # an error of ours must not end the others
+            _log.critical("internal error in the keeper, about %s", job.name, exc_info=True)
+            outcome = Outcome(self._clock() + 600, f"internal error: {error!r}")
+        # What is not obtained for a client is not tried again by itself: another client will ask.
+        forget = job.on_demand and outcome.error and not self._valid(job.name)
+        with self._changed:
+            if forget:
+                self._names.pop(job.name, None)
+            job.due = outcome.due
+            job.error = outcome.error
+            job.running = False
+            job.done += not outcome.elsewhere
+            self._working -= 1
+            self._version += outcome.changed
+            self._changed.notify_all()
+
+    def _run_step(self, job: _Job) -> Outcome:
+        if job.on_demand and self._gate is not None:
+            refusal = self._gate.refusal(job.name)
+            if refusal:
+                return Outcome(self._clock() + 3600, refusal)
+        return self._jobs.step(job.name, on_demand=job.on_demand)
+
+    def _save(self, name: str, certificate: Certificate) -> None:
+        """Keep a new certificate. It is served whatever happens to the storage."""
+        if self._local is not self._storage:
+            try:
+                store(self._local, name, certificate)
+            except StorageError as error:
+                _log.error("%s", error)
+        try:
+            store(self._storage, name, certificate)
+        except StorageError as error:
+            _log.error("%s; the new certificate of %s is written when it works again", error, name)
+            with self._changed:
+                self._unsaved[name] = certificate
+
+    def _save_again(self) -> None:
+        with self._changed:
+            unsaved = dict(self._unsaved)
+        for name, certificate in unsaved.items():
+            store(self._storage, name, certificate)
+            with self._changed:
+                if self._unsaved.get(name) is certificate:
+                    del self._unsaved[name]
+
+    # ---- what serving processes ask
+
+    def wait_for_change(self, seen: int, timeout: float) -> int:
+        """The number of the newest change of certificates, once it is another than `seen`, or
+        after `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != seen or self.ended, timeout)
+            return self._version
+
+    def http_answer(self, token: str) -> str | None:
+        """The answer to HTTP-01 for a token; None if nobody knows it. Raises StorageError."""
+        try:
+            found = self._storage.read(http_answer_key(token))
+        except ValueError:
+            return None
+        return None if found is None else found.decode("ascii", "replace")
+
+    def tls_answer(self, name: str) -> str | None:
+        """The certificate, behind its key, that answers TLS-ALPN-01 for a name; None if there is
+        none. Raises StorageError."""
+        try:
+            found = self._storage.read(tls_answer_key(name))
+        except ValueError:
+            return None
+        return None if found is None else found.decode("ascii", "replace")
+
+    def want(self, name: str) -> str:
+        """Have a certificate for a name, and wait for it; "" once it is there to be served, else
+        why there is none. Raises StorageError."""
+        if self._valid(name):
+            return ""
+        with self._changed:
+            job = self._names.get(name)
+        if job is None:
+            refusal = self._refusal(name)
+            if refusal:
+                return refusal
+            with self._changed:
+                waiting = sum(1 for j in self._names.values() if j.on_demand and not j.done)
+                if waiting >= _WAITING:
+                    return f"{waiting} other names are waiting already"
+                job = self._names.setdefault(name, _Job(name, 0.0, on_demand=True))
+                self._changed.notify_all()
+        with self._changed:
+            done = job.done
+            failing = done and job.error and job.due > self._clock() and not job.running
+            if not failing:
+                self._changed.wait_for(lambda: job.done != done or self.ended, _PATIENCE)
+            error = job.error
+        if self._valid(name):
+            return ""
+        return error or "it is not there yet"
+
+    def _refusal(self, name: str) -> str:
+        """Why no certificate is obtained for an unknown name; also one that failed elsewhere."""
+        if self._gate is None:
+            return "no certificates are obtained on demand"
+        refusal = self._gate.refusal(name)
+        if refusal:
+            return refusal
+        plan = Plan.decode(self._storage.read(plan_key(name)))
+        return plan.error if plan.failures and plan.retry_at > self._clock() else ""
+
+    def _valid(self, name: str) -> bool:
+        try:
+            found = find_certificate(self._local, name)
+        except ValueError:
+            return False
+        return found is not None and self._clock() < found.not_after

@@ -51,7 +51,8 @@ def _child(
     with tempfile.TemporaryDirectory(prefix="nogilserve-doctor-") as folder:
         question, answer = Path(folder, "request"), Path(folder, "result")
         question.write_text(json.dumps(request))
-        command = [sys.executable, *options, "-m", "nogilserve.doctor.probe"]
+        # -P: a glob.py of the user's would else stand in for the standard library's.
+        command = [sys.executable, *options, "-P", "-m", "nogilserve.doctor.probe"]
         try:
             ended = subprocess.run(
                 [*command, str(question), str(answer)],

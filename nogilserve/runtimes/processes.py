@@ -119,6 +119,8 @@ def _command(reference: int | None) -> list[str]:
     for flag, letter in (("ignore_environment", "E"), ("no_user_site", "s"), ("isolated", "I")):
         if getattr(sys.flags, flag):
             options.append(f"-{letter}")
+    if not sys.flags.isolated:
+        options.append("-P")  # a glob.py of the user's would else stand in for the standard one
     body = _BODY.format(root=_ROOT, reference=reference, lent=lines_to_borrow())
     return [sys.executable, *options, "-c", body]
 

@@ -1,12 +1,14 @@
 """`nogilserve doctor` as it is called: real applications, real extension modules."""
 
+import os
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-from tests.doctor.patients import WSGI, diagnosis, doctor
+from tests.doctor.patients import ROOT, WSGI, diagnosis, doctor
 from tests.support.extension import compile_extension
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -226,3 +228,22 @@ def test_wrong_command_lines(tmp_path: Path, arguments: list[str], status: int, 
     ended = doctor(tmp_path, *arguments)
     assert ended.returncode == status
     assert words in " ".join((ended.stdout + ended.stderr).split())
+
+
+@pytest.mark.parametrize("command", [["doctor", "main:app"], ["main:app", "--check-config"]])
+def test_files_named_like_standard_modules(tmp_path: Path, command: list[str]) -> None:
+    """A file of the user's is not imported in place of a standard module by any child process."""
+    (tmp_path / "main.py").write_text(WSGI)
+    for name in ("glob", "tempfile", "fnmatch", "queue"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "nogilserve", *command, "--runtime", "processes"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "the wrong one" not in ended.stdout + ended.stderr
+    assert ended.returncode == 0

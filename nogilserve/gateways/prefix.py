@@ -5,7 +5,7 @@ a slash behind `proxy_pass http://…`, Caddy's `handle_path`, Traefik's StripPr
 without another option: a prefix that is there is recognised, one that is not is not missed.
 """
 
-__all__ = ["below", "wire_text"]
+__all__ = ["below", "raw_rest", "wire_text"]
 
 
 def wire_text(root_path: str) -> str:
@@ -23,3 +23,11 @@ def below(prefix: str, path: str) -> str:
         if not rest or rest[0] == "/":
             return rest
     return path
+
+
+def raw_rest(path: str, count: int) -> str:
+    """What is left of a path that is still percent-encoded, without its first `count` bytes."""
+    at = 0
+    for _ in range(count):
+        at += 3 if path[at : at + 1] == "%" else 1
+    return path[at:]

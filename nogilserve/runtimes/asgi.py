@@ -6,10 +6,11 @@ from typing import Any, cast
 from nogilserve.apps import LoadedApp, gil_is_on
 from nogilserve.apps.loopbound import application_modules, find_loop_bound
 from nogilserve.config import Config
-from nogilserve.engine.loop.core import AsyncGateway, LoopSettings
+from nogilserve.engine.loop.core import LoopSettings
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.eventloops import loop_factory
+from nogilserve.runtimes.front import async_in_front
 from nogilserve.runtimes.ledger import Row
 from nogilserve.runtimes.loops import LoopOptions, LoopRuntime, Mode, Scope
 from nogilserve.runtimes.proxies import admission_of, proxies_of
@@ -69,28 +70,7 @@ def event_loops(
         poller=config.poller,
         late=config.blocked_loop_timeout,
         graceful=config.graceful_timeout,
-        in_front=_in_front(config),
+        in_front=async_in_front(config),
     )
     served = Served(loaded.name, "asgi", how, loaded.gil_enabled_by)
     return LoopRuntime(loaded.app, served, options, row)
-
-
-def _in_front(config: Config) -> Callable[[AsyncGateway], AsyncGateway]:
-    """Adds to a loop's gateway what answers some requests before the application."""
-    front: list[Callable[[AsyncGateway], AsyncGateway]] = []
-    if config.compress != "off":
-        from nogilserve.runtimes.compressing import async_compressing, check_coding
-
-        check_coding(config.compress)
-        front.append(lambda gateway: async_compressing(config.compress, gateway))
-    if config.static_paths:
-        from nogilserve.runtimes.statics import async_statics
-
-        front.append(lambda gateway: async_statics(config, gateway))
-
-    def put(gateway: AsyncGateway) -> AsyncGateway:
-        for before in front:
-            gateway = before(gateway)
-        return gateway
-
-    return put

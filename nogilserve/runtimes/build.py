@@ -9,6 +9,7 @@ from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.choose import choose, facts_here
 from nogilserve.runtimes.contract import Runtime, Served, because, quantity
+from nogilserve.runtimes.front import in_front
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.processes import load_processes
 from nogilserve.runtimes.proxies import admission_of, proxies_of
@@ -87,7 +88,7 @@ def _threads(
     settings = Settings(
         threads=config.threads,
         cores=cores,
-        gateway=_in_front(config, lambda: _wsgi_gateway(config, loaded, alone=alone)),
+        gateway=in_front(config, lambda: _wsgi_gateway(config, loaded, alone=alone)),
         limits=limits_of(config),
         poller=config.poller,
         keep_alive=config.keep_alive,
@@ -104,21 +105,6 @@ def _threads(
     how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"
     served = Served(loaded.name, "wsgi", because(how, reason), loaded.gil_enabled_by)
     return ThreadRuntime(settings, served, None if row is None else RowShares(cores, row))
-
-
-def _in_front(config: Config, make: Callable[[], Gateway]) -> Callable[[], Gateway]:
-    """`make`, with what answers some requests before the application."""
-    made = make
-    if config.compress != "off":
-        from nogilserve.runtimes.compressing import check_coding, compressing
-
-        check_coding(config.compress)
-        made = lambda: compressing(config.compress, make())  # noqa: E731
-    if not config.static_paths:
-        return made
-    from nogilserve.runtimes.statics import statics
-
-    return lambda: statics(config, made())
 
 
 def _wsgi_gateway(config: Config, loaded: LoadedApp, *, alone: bool) -> Gateway:

@@ -8,18 +8,18 @@ from nogilserve.gateways.static import AsyncStaticGateway, Site, StaticGateway, 
 __all__ = ["async_statics", "statics"]
 
 
-def statics(config: Config, gateway: Gateway) -> Gateway:
+def statics(config: Config, gateway: Gateway, below: str = "") -> Gateway:
     """`gateway` of one core, with the files in front of it. Call it in the core's thread: what
-    only one thread touches is quicker."""
-    return StaticGateway(_site(config), gateway).run
+    only one thread touches is quicker. `below`: the path at which their routes begin."""
+    return StaticGateway(_site(config, below), gateway).run
 
 
-def async_statics(config: Config, gateway: AsyncGateway) -> AsyncGateway:
+def async_statics(config: Config, gateway: AsyncGateway, below: str = "") -> AsyncGateway:
     """As `statics`, for the gateway of an event loop."""
-    return AsyncStaticGateway(_site(config), gateway)
+    return AsyncStaticGateway(_site(config, below), gateway)
 
 
-def _site(config: Config) -> Site:
+def _site(config: Config, below: str) -> Site:
     rules = StaticRules(
         folders=tuple((route or config.static_route, path) for route, path in config.static_paths),
         excepted=config.static_except,
@@ -32,5 +32,6 @@ def _site(config: Config) -> Site:
         precompressed=config.static_precompressed,
         follow=config.static_symlinks,
         root_path=config.root_path,
+        below=below.rstrip("/"),
     )
     return Site(rules)

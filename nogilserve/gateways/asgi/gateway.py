@@ -32,14 +32,15 @@ class AsgiGateway:
         debug: bool = False,
         timeout: TimeLimits | None = None,
         explain: Callable[[BaseException], str | None] = lambda _: None,
+        scopes: ScopeMaker | None = None,
     ) -> None:
         """`state`: what lifespan startup left for this loop; `timeout`: in which time a response
-        must begin; `explain` says more about errors that do not explain
-        themselves."""
+        must begin; `explain` says more about errors that do not explain themselves; `scopes`
+        counts in place of `root_path` and `state`."""
         self._app = app
         self._name = name
         self._loop = loop
-        self._scopes = ScopeMaker(root_path, state, debug=debug)
+        self._scopes = scopes or ScopeMaker(root_path, state, debug=debug)
         self._debug = debug
         self._limits = timeout or None
         self._explain = explain

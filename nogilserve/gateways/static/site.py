@@ -59,6 +59,8 @@ class StaticRules:
     """Symbolic links may lead out of the directory."""
     root_path: str = ""
     """The prefix that a proxy may leave in front of the routes."""
+    below: str = ""
+    """The path at which the routes begin, "" or like "/shop"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Site:
         self._recent = Recent()
         self._cache = CacheRules(rules.cache, rules.immutable)
         self._spa = rules.spa.strip("/").split("/") if rules.spa else []
-        roots = {"", _wire(rules.root_path)}
+        roots = {_wire(rules.below), _wire(rules.root_path + rules.below)}
         self._excepted = tuple(root + _wire(path) for root in roots for path in rules.excepted)
         folders = [
             (_wire(route), Folder(path, follow=rules.follow)) for route, path in rules.folders

@@ -1,1 +1,1 @@
-"""Races on the whole engine: `python -m stress --seconds 30`. See README.md."""
+"""Races on the whole engine: `python -m stress`. See README.md."""

@@ -1,207 +1,194 @@
-"""`python -m stress [--seconds N] [--seed S] [--clients N]`: rounds of chaos, then invariants."""
+"""`python -m stress [--minutes N] [--seed S] [--scenario NAME]`: looks for races. See README.md."""
 
 import argparse
-import json
 import random
 import subprocess
 import sys
-import threading
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from itertools import count
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from nogilserve.engine.poller import POLLERS
-from stress.clients import TEMPERS, Mistake, Tally, Visitor
-from tests.support.waiting import wait_until
-from tests.support.wire import Client
+from stress import mixed, rounds
+from stress.clients import Mistake
+from stress.explore import Found, Replay, Roll, attempt, parse, shrink
+from stress.scenes import SCENES, Scene
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-SECONDS: Final = 20.0
-ROUND: Final = 3.0
-"""Seconds of chaos in one round; each has a server of its own."""
+SLICE: Final = 1.0
+"""Seconds for one scene until it is the next one's turn."""
+TOGETHER: Final = 30.0
+"""Seconds from which on mixed traffic runs beside everything else."""
+ALL: Final = (*SCENES, "rounds", "mixed")
 
-
-class Server:
-    """A `stress.server` process. Owner: the main thread."""
-
-    def __init__(self, shape: list[str]) -> None:
-        command = [sys.executable, "-m", "stress.server", *shape]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.at_start = self._answer()
-        self.address = ("127.0.0.1", int(self.at_start["port"]))
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise Mistake(f"the server died with status {self.process.wait(SECONDS)}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def tell(self, command: str) -> dict[str, Any]:
-        """Send a command; its answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def stacks(self) -> None:
-        """Have it write the stacks of all its threads to standard error."""
-        with suppress(Mistake, OSError, ValueError):
-            print("state of the server:", self.tell("stacks"), flush=True)
+Counts = dict[str, int]
 
 
-def visit(visitor: Visitor, until: float, mistakes: list[str], stopping: threading.Event) -> None:
-    """The body of a client thread: one temper after the other until the time is over."""
-    names = list(TEMPERS)
-    weights = [weight for _, weight in TEMPERS.values()]
-    while monotonic() < until and not mistakes:
-        [name] = visitor.random.choices(names, weights)
-        try:
-            TEMPERS[name][0](visitor)
-        except Exception as exc:
-            if stopping.is_set() and not isinstance(exc, (Mistake, TimeoutError)):
-                return  # the server ends, and with it idle connections
-            mistakes.append(f"{name}: {type(exc).__name__}: {exc}")
-            return
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, flush=True)
 
 
-def meet(server: Server, threads: int) -> None:
-    """As many requests as there are threads wait for each other: none was lost."""
-    with ExitStack() as stack:
-        group = [stack.enter_context(Client(server.address, SECONDS)) for _ in range(threads)]
-        for client in group:
-            head = f"GET /meet/m/{threads} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-            client.send(head.encode())
-        answers = [client.receive().status for client in group]
-    if answers != [200] * threads:
-        raise Mistake(f"{threads} requests did not meet inside the application: {answers}")
+class Explorer:
+    """Executions of one scene, one after the other. Owner: the main thread."""
+
+    def __init__(self, scene: Scene, seed: str) -> None:
+        self._scene = scene
+        self._seed = f"{seed} {scene.name}"
+        self._number = 0
+        self._length = 0
+        self.points: set[str] = set()
+
+    def run(self, seconds: float) -> int:
+        """Executions in about that time. Raises Mistake with the shortest schedule."""
+        until, done = monotonic() + seconds, 0
+        while not done or monotonic() < until:
+            chooser = (
+                Roll(f"{self._seed} {self._number}", self._scene.focus, self._length)
+                if self._length
+                else Replay()
+            )
+            world, found = attempt(self._scene.play, chooser)
+            self.points |= world.points
+            if found is not None:
+                raise Mistake(self._report(found))
+            self._length = self._length or world.steps
+            self._number += 1
+            done += 1
+        return done
+
+    def _report(self, found: Found) -> str:
+        say(f"{self._scene.name}: execution {self._number} fails, looking for its shortest form")
+        return describe(self._scene, shrink(self._scene.play, found))
 
 
-def check_idle(server: Server, tally: Tally, threads: int) -> None:
-    """What must be so when all clients have gone."""
-    seen: dict[str, Any] = {}
-
-    def idle() -> bool:
-        seen.update(server.tell("state"))
-        return bool(seen["connections"] == 0 and seen["active"] == 0)
-
-    try:
-        wait_until(idle, SECONDS)
-        wait_until(lambda: idle() and seen["descriptors"] == server.at_start["descriptors"], 2.0)
-    except TimeoutError:
-        raise Mistake(f"connections or descriptors stay: {seen}") from None
-    opened, answered = tally.counts["connections"], tally.counts.get("answered", 0)
-    wrong = [
-        name
-        for name, right in {
-            "every accepted connection is closed": seen["accepted"] == seen["closed"],
-            "no more accepted than opened": seen["accepted"] <= opened,
-            "at least what was answered was run": seen["requests"] >= answered,
-            "no thread came or went": seen["threads"] == server.at_start["threads"],
-            "bad requests were counted": sum(seen["refused"].values())
-            >= tally.counts.get("refused", 0),
-        }.items()
-        if not right
-    ]
-    if wrong:
-        raise Mistake(f"not so: {'; '.join(wrong)}: {seen}, clients {tally.counts}")
-    meet(server, threads)
-
-
-def play(number: int, seed: str, seconds: float, clients: int) -> dict[str, int]:
-    """One round; what the clients counted. Raises Mistake."""
-    dice = random.Random(f"{seed} {number}")
-    threads = dice.choice([1, 2, 3, 4, 8, 16])
-    cores = dice.randint(1, min(threads, 3))
-    poller = dice.choice(list(POLLERS))
-    keep_alive = dice.choice([5.0, 30.0])
-    under_load = dice.random() < 0.4
-    print(
-        f"round {number}: {threads} threads on {cores} cores, {poller}, "
-        f"keep-alive {keep_alive:g} s, {'stopped under load' if under_load else 'left in peace'}",
-        flush=True,
+def describe(scene: Scene, found: Found) -> str:
+    """A failure, and how to see it again."""
+    return (
+        f"{scene.name}: {found.failure}\n"
+        f"{len(found.switches)} interruptions:\n{found.story()}\n"
+        f"again: python -m stress --scenario {scene.name} --schedule {found.schedule}"
     )
-    server = Server([str(threads), str(cores), poller, str(keep_alive)])
-    tally, mistakes, stopping = Tally(), list[str](), threading.Event()
-    until = monotonic() + seconds
-    running = [
-        threading.Thread(
-            target=visit,
-            args=(
-                Visitor(server.address, f"{seed} {number} {index}", tally),
-                until + 5 * under_load,
-                mistakes,
-                stopping,
-            ),
-            daemon=True,
-        )
-        for index in range(clients)
-    ]
+
+
+def again(scene: Scene, schedule: str) -> int:
+    """Repeat one execution; its exit status."""
+    world, found = attempt(scene.play, Replay(parse(schedule)))
+    say(describe(scene, found) if found else f"{scene.name}: fine, {world.steps} points")
+    return 1 if found else 0
+
+
+def scenes(names: list[str], seed: str) -> Iterator[Callable[[float], Counts]]:
+    """The scenes of these names in turn, for ever."""
+    explorers = [(name, Explorer(SCENES[name], seed)) for name in names]
+    while True:
+        for name, explorer in explorers:
+
+            def step(left: float, name: str = name, explorer: Explorer = explorer) -> Counts:
+                return {f"times {name}": explorer.run(min(SLICE, left))}
+
+            yield step
+
+
+def chaos(seed: str, first: int) -> Iterator[Callable[[float], Counts]]:
+    """One round after the other, for ever."""
+    for number in count(first):
+
+        def step(left: float, number: int = number) -> Counts:
+            return rounds.play(number, seed, min(rounds.ROUND, left))
+
+        yield step
+
+
+def take_turns(
+    names: list[str], seed: str, seconds: float, first: int, beside: subprocess.Popen[bytes] | None
+) -> Counts:
+    """Scenes and rounds, half of the time each, until it is over. Raises Mistake."""
+    turns: list[tuple[Iterator[Callable[[float], Counts]], float]] = []
+    if scenic := [name for name in names if name in SCENES]:
+        turns.append((scenes(scenic, seed), rounds.ROUND))
+    if "rounds" in names:
+        turns.append((chaos(seed, first), 0.0))
+    total: Counts = {}
+    began = monotonic()
+    until, next_word = began + seconds, began + 10.0
+    while monotonic() < until:
+        for steps, at_least in turns:
+            turn = monotonic()
+            while (left := until - monotonic()) > 0:
+                for name, number in next(steps)(left).items():
+                    total[name] = total.get(name, 0) + number
+                if monotonic() - turn >= at_least:
+                    break
+        if beside is not None and beside.poll():
+            raise Mistake("the mixed traffic beside has failed (above)")
+        if monotonic() >= next_word:
+            next_word = monotonic() + 10.0
+            times = sum(number for name, number in total.items() if name.startswith("times "))
+            say(
+                f"{monotonic() - began:5.0f} s  {times} executions of scenes, "
+                f"{total.get('answered', 0)} answers in rounds"
+            )
+    return total
+
+
+def run(options: argparse.Namespace, names: list[str], seconds: float) -> Counts:
+    """Everything that was asked for. Raises Mistake."""
+    if names == ["mixed"]:
+        with mixed.Mixed(options.seed, options.rate, say) as traffic:
+            return traffic.run(seconds)
+    beside = None
+    if "mixed" in names and seconds >= TOGETHER:
+        more = [f"--seconds={seconds}", f"--seed={options.seed}", f"--rate={options.rate}"]
+        command = [sys.executable, "-m", "stress", "--scenario=mixed", *more]
+        beside = subprocess.Popen(command)
     try:
-        for thread in running:
-            thread.start()
-        if under_load:
-            threading.Event().wait(seconds)
-            stopping.set()
-        else:
-            for thread in running:
-                thread.join(seconds + SECONDS)
-            check_mistakes(mistakes, running)
-            check_idle(server, tally, threads)
-        end = server.tell("stop")
-        for thread in running:
-            thread.join(SECONDS)
-        check_mistakes(mistakes, running)
-        if not end["ended"] or end["connections"]:
-            raise Mistake(f"the server did not come to an end: {end}")
-        if server.process.wait(SECONDS):
-            raise Mistake(f"the server ended with status {server.process.returncode}")
-    except BaseException:
-        server.stacks()
-        raise
+        total = take_turns(names, options.seed, seconds, options.round, beside)
+        if beside is not None and beside.wait(600):
+            raise Mistake("the mixed traffic beside has failed (above)")
     finally:
-        server.process.kill()
-        server.process.wait(SECONDS)
-        for pipe in (server.process.stdin, server.process.stdout):
-            if pipe is not None:
-                pipe.close()
-    return tally.counts
+        if beside is not None and beside.poll() is None:
+            beside.kill()
+            beside.wait()
+    return total
 
 
-def check_mistakes(mistakes: list[str], running: list[threading.Thread]) -> None:
-    """Raise what the clients have found."""
-    if mistakes:
-        raise Mistake("\n".join(mistakes))
-    if any(thread.is_alive() for thread in running):
-        raise Mistake("a client waits for ever")
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m stress", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=0.5, help="about so long in all")
+    parser.add_argument("--seconds", type=float, default=0.0, help="instead of --minutes")
+    parser.add_argument("--seed", default=f"{random.randrange(10**6)}", help="repeats the dice")
+    parser.add_argument("--scenario", action="append", choices=ALL, help="only this; repeatable")
+    parser.add_argument("--schedule", help="repeat this execution of the one --scenario")
+    parser.add_argument("--round", type=int, default=0, help="begin with this round")
+    parser.add_argument("--rate", type=float, default=mixed.RATE, help="mixed: visits per second")
+    parser.add_argument("--list", action="store_true", help="say what the scenarios are about")
+    return parser
 
 
 def main() -> int:
-    """Rounds until the time is over; exit status 1 with the first mistake."""
-    parser = argparse.ArgumentParser(prog="python -m stress", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=30.0, help="about so long in all")
-    parser.add_argument("--seed", default=f"{random.randrange(10**6)}", help="repeats the dice")
-    parser.add_argument("--clients", type=int, default=12, help="client threads")
-    parser.add_argument("--round", type=int, default=0, help="begin with this round")
+    """Look until the time is over; exit status 1 with the first mistake."""
+    parser = arguments()
     options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    until = monotonic() + options.seconds
-    number = options.round
-    total: dict[str, int] = {}
-    while (left := until - monotonic()) > 0:
-        try:
-            counts = play(number, options.seed, min(ROUND, left), options.clients)
-        except Mistake as exc:
-            print(f"MISTAKE in round {number}, --seed {options.seed}: {exc}", flush=True)
-            return 1
-        for name, count in counts.items():
-            total[name] = total.get(name, 0) + count
-        number += 1
-    print("fine:", ", ".join(f"{count} {name}" for name, count in sorted(total.items())))
+    if options.list:
+        for scene in SCENES.values():
+            say(f"{scene.name:14} {scene.about}")
+        say(f"{'rounds':14} {rounds.__doc__}\n{'mixed':14} {(mixed.__doc__ or '').split('\n')[0]}")
+        return 0
+    names = options.scenario or list(ALL)
+    if options.schedule is not None:
+        if len(names) != 1 or names[0] not in SCENES:
+            parser.error("--schedule belongs to one --scenario that is a scene (see --list)")
+        return again(SCENES[names[0]], options.schedule)
+    seconds = options.seconds or options.minutes * 60
+    gil = "" if getattr(sys, "_is_gil_enabled", lambda: True)() else "out"
+    say(f"seed {options.seed}, {seconds:g} s, Python {sys.version.split()[0]} with{gil} the GIL")
+    try:
+        total = run(options, names, seconds)
+    except Mistake as exc:
+        say(f"MISTAKE, --seed {options.seed}: {exc}")
+        return 1
+    say("fine: " + ", ".join(f"{number} {name}" for name, number in sorted(total.items())))
     return 0
 
 

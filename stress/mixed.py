@@ -5,7 +5,6 @@ reloaded under them. Every so often all of them pause, and then nothing may be l
 connection, no descriptor, no thread, no memory.
 """
 
-import random
 import re
 import tempfile
 import threading
@@ -315,17 +314,3 @@ class Mixed:
             for house in self.houses:
                 print(f"{house.name} said:\n{house.server.log[-3000:]}", flush=True)
         self._stack.close()
-
-
-def traffic(seed: str, seconds: float, rate: float = RATE) -> dict[str, int]:
-    """Run it, printing each look."""
-
-    def say(text: str) -> None:
-        print(text, flush=True)
-
-    with Mixed(seed, rate, say) as mixed:
-        return mixed.run(seconds)
-
-
-if __name__ == "__main__":
-    print(traffic(str(random.randrange(10**6)), 20.0))

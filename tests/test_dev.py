@@ -35,7 +35,7 @@ def test_help_names_every_command() -> None:
     """Without arguments it says what there is, and succeeds."""
     result = dev()
     assert result.returncode == 0
-    for command in ("serve", "run", "test", "check", "bench", "lock"):
+    for command in ("serve", "run", "test", "check", "stress", "bench", "lock"):
         assert f"\n  {command} " in result.stdout
 
 

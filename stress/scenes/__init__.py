@@ -1,0 +1,9 @@
+"""Scenes: small plays of the engine, each about one bad interleaving."""
+
+from stress.scenes.scene import Scene
+from stress.scenes.threads import SCENES as THREADS
+
+__all__ = ["SCENES", "Scene"]
+
+SCENES: dict[str, Scene] = {scene.name: scene for scene in THREADS}
+"""All of them, by name."""

@@ -1,4 +1,5 @@
-"""What the master holds for all generations: listening sockets, pid file, control socket.
+"""What the master holds for all generations: listening sockets, pid file, control socket, and the
+process that keeps certificates.
 
 They are taken when the first generation is ready for them, with whatever rights the process was
 started with; then these are given up.
@@ -8,7 +9,7 @@ import contextlib
 import logging
 import os
 import queue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nogilserve.config import Config
 from nogilserve.errors import BindError
@@ -19,6 +20,9 @@ from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.pidfile import PidFile
 from nogilserve.supervise.words import log
 
+if TYPE_CHECKING:
+    from nogilserve.supervise.keeper import KeeperProcess
+
 __all__ = ["Holdings"]
 
 
@@ -26,7 +30,7 @@ class Holdings:
     """Owner: the main thread of the master."""
 
     def __init__(self, config: Config, handover: str) -> None:
-        """Nothing is taken yet. Raises ConfigError for an unknown user."""
+        """Nothing is taken yet. Raises ConfigError for an unknown user, OSError."""
         self.held: Held = []
         """The listeners, each with the address it was opened for."""
         self.inheritance = Inheritance(handover)
@@ -34,6 +38,12 @@ class Holdings:
         self._config = config
         self._pid_file = PidFile(config.pid_file)
         self._control: Control | None = None
+        self._keeper: KeeperProcess | None = None
+        if config.automatic_https:
+            from nogilserve.supervise.keeper import KeeperProcess
+
+            # Before generations are started: they are told where it is.
+            self._keeper = KeeperProcess(config, self.identity)
 
     @property
     def listeners(self) -> list[Listener]:
@@ -53,7 +63,7 @@ class Holdings:
                     os.set_inheritable(bind.fd, False)
 
     def take(self, events: "queue.SimpleQueue[tuple[str, int, Any]]") -> None:
-        """Listen, write the pid file, give up rights, open the control socket.
+        """Listen, write the pid file, give up rights, open the control socket, keep certificates.
 
         Raises BindError, ConfigError.
         """
@@ -73,6 +83,9 @@ class Holdings:
                 "No control socket (%s): signals work, `nogilserve reload` does not",
                 error,
             )
+
+        if self._keeper is not None:
+            self._keeper.start()
 
     def _listen(self) -> None:
         config = self._config
@@ -106,6 +119,9 @@ class Holdings:
     def close(self) -> None:
         """Leave nothing behind; may be repeated."""
         self.close_listeners()
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
         self.inheritance.close()
         if self._control is not None:
             self._control.close()

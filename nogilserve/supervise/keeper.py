@@ -26,7 +26,7 @@ from nogilserve.supervise.words import log
 from nogilserve.tls.inquiry import ENVIRONMENT
 from nogilserve.tls.storage.places import is_remote
 
-__all__ = ["KeeperProcess", "check_keeper", "keeper_for"]
+__all__ = ["KeeperProcess", "check_keeper"]
 
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 _CODE: Final = (
@@ -54,20 +54,14 @@ def check_keeper(config: Config) -> None:
             raise ConfigError(f"option {what} needs {module}: pip install 'nogilserve[{extra}]'")
 
 
-def keeper_for(config: Config, identity: Identity) -> "KeeperProcess | None":
-    """The keeper that a configuration asks for, not started yet. Raises ConfigError, OSError."""
-    if not config.automatic_https:
-        return None
-    check_keeper(config)
-    return KeeperProcess(config, identity)
-
-
 class KeeperProcess:
     """Owner: the main thread. A thread of its own starts the process, waits for its end and starts
     it again; `_process` belongs to the lock."""
 
     def __init__(self, config: Config, identity: Identity) -> None:
-        """Open the socket, and name it to processes started from now on. Raises OSError."""
+        """Open the socket, and name it to processes started from now on. Raises ConfigError,
+        OSError."""
+        check_keeper(config)
         self._config = config
         self._folder = Path(tempfile.mkdtemp(prefix="nogilserve-keeper-", dir=_folder(identity)))
         path = str(self._folder / "socket")

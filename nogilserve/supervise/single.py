@@ -71,6 +71,7 @@ def run(config: Config) -> int:
     access_log: AccessLog | None = None
     listeners: list[Listener] = []
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
+    keeper = _keeper(config, identity)  # before the application is imported: it is told of it
     previous: list[tuple[signal.Signals, Any]] = []
 
     def bind() -> None:
@@ -98,6 +99,8 @@ def run(config: Config) -> int:
         if not listeners:
             bind()
         previous = _catch_signals(commands)
+        if keeper is not None:
+            keeper.start()
         if asked is None:
             runtime.start(listeners)
         else:
@@ -105,12 +108,23 @@ def run(config: Config) -> int:
         return _serve(config, runtime, listeners, access_log, commands, asked)
     finally:
         _close(listeners)
+        if keeper is not None:
+            keeper.close()
         pid_file.remove()
         if access_log is not None:
             access_log.close()
         # Last: until here a signal must not end the process half-way.
         for number, handler in previous:
             signal.signal(number, handler)
+
+
+def _keeper(config: Config, identity: Identity) -> Any:
+    """The process that keeps certificates, not started yet; None where none is wanted."""
+    if not config.automatic_https:
+        return None
+    from nogilserve.supervise.keeper import KeeperProcess
+
+    return KeeperProcess(config, identity)
 
 
 def _serve(

@@ -38,12 +38,7 @@ class Holdings:
         self._config = config
         self._pid_file = PidFile(config.pid_file)
         self._control: Control | None = None
-        self._keeper: KeeperProcess | None = None
-        if config.automatic_https:
-            from nogilserve.supervise.keeper import KeeperProcess
-
-            # Before generations are started: they are told where it is.
-            self._keeper = KeeperProcess(config, self.identity)
+        self._keeper = _keeper(config, self.identity)
 
     @property
     def listeners(self) -> list[Listener]:
@@ -127,3 +122,12 @@ class Holdings:
             self._control.close()
             self._control = None
         self._pid_file.remove()
+
+
+def _keeper(config: Config, identity: Identity) -> "KeeperProcess | None":
+    """The process that keeps certificates, not started yet: generations are told where it is."""
+    if not config.automatic_https:
+        return None
+    from nogilserve.supervise.keeper import KeeperProcess
+
+    return KeeperProcess(config, identity)

@@ -18,6 +18,8 @@ ENVIRONMENT: Final = "_NOGILSERVE_KEEPER"
 """The variable with the path."""
 
 _LONGEST: Final = 1 << 20
+_SHORT: Final = 1.0
+"""Seconds for an answer that other connections may wait for."""
 _PATIENCE: Final = 10.0
 """Seconds for an answer that the keeper finds in its storage."""
 _LONG_PATIENCE: Final = 120.0
@@ -41,7 +43,7 @@ class Inquiry:
     def http_answer(self, token: str) -> str | None:
         """What to answer to HTTP-01 for a token (RFC 8555 §8.3), None if it is not ours. Blocks,
         usually for a millisecond."""
-        found = self._ask(_PATIENCE, ask="http", token=token)
+        found = self._ask(_SHORT, ask="http", token=token)
         return found if isinstance(found, str) else None
 
     def tls_answer(self, name: str) -> str | None:

@@ -1,0 +1,225 @@
+"""Certificates that appear at run time: the source for those that the keeper obtains.
+
+Serving processes read them from the local folder alone, so they have them before the keeper is
+there, and without any network. Neither `cryptography` nor an ACME client is imported here.
+"""
+
+import logging
+import os
+import ssl
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Final
+
+from nogilserve.errors import StorageError
+from nogilserve.tls.inquiry import Changes, Inquiry
+from nogilserve.tls.storage.folder import FolderStorage
+from nogilserve.tls.storage.records import Certificate, certificate_key
+
+__all__ = ["ACME_TLS", "HttpAnswers", "ManagedSource"]
+
+_log = logging.getLogger("nogilserve")
+
+ACME_TLS: Final = "acme-tls/1"
+"""The protocol by which a client says that it is an authority (RFC 8737 §3)."""
+CHALLENGES: Final = "/.well-known/acme-challenge/"
+"""Where answers to HTTP-01 are (RFC 8555 §8.3)."""
+
+_AT_ONCE: Final = 64
+"""Names that are asked for at the same time; further ones are refused."""
+_ANSWERS: Final = 32
+"""Certificates for challenges that are kept for the next try of the authority."""
+_BREAK: Final = 5.0
+"""Seconds for which nobody is asked after somebody has been asked in vain for a second."""
+
+Make = Callable[[str], ssl.SSLContext]
+"""A context from a file with certificate and key. Raises OSError (ssl.SSLError), ValueError."""
+
+
+class ManagedSource:
+    """A CertificateSource. Any thread: the dictionary of contexts is never changed, only replaced
+    as a whole; the rest belongs to the lock."""
+
+    def __init__(
+        self,
+        folder: FolderStorage,
+        domains: Iterable[str],
+        make: Make,
+        make_answer: Make,
+        inquiry: Inquiry | None,
+        *,
+        on_demand: bool = False,
+    ) -> None:
+        """Read what is there. `make_answer` makes contexts that only offer ACME_TLS. `inquiry` asks
+        the keeper, None where there is none. With `on_demand` names besides `domains` are asked
+        for, and whatever is kept is shown."""
+        self._folder = folder
+        self._domains = tuple(domains)
+        self._make = make
+        self._make_answer = make_answer
+        self._inquiry = inquiry
+        self._on_demand = on_demand
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._loaded: dict[str, tuple[str, ssl.SSLContext]] = {}
+        """By key in the folder: the fingerprint, and what was made of it. Under `_loading`."""
+        self._loading = threading.Lock()
+        self._lock = threading.Lock()
+        self._answers: dict[str, ssl.SSLContext] = {}
+        self._asked: dict[tuple[str, bool], list[Callable[[], None]]] = {}
+        self.reload()
+        self._changes = Changes(inquiry, self.reload) if inquiry is not None else None
+
+    def close(self) -> None:
+        """Follow no more changes."""
+        if self._changes is not None:
+            self._changes.close()
+
+    # ---- what the engine asks
+
+    def find(self, name: str, protocols: Sequence[str]) -> ssl.SSLContext | None:
+        """As of CertificateSource."""
+        if ACME_TLS in protocols:
+            with self._lock:
+                return self._answers.pop(name, None)
+        contexts = self._contexts
+        found = contexts.get(name)
+        if found is None:
+            found = contexts.get(f"*.{name.partition('.')[2]}") if name else self._first(contexts)
+        return found
+
+    def _first(self, contexts: dict[str, ssl.SSLContext]) -> ssl.SSLContext | None:
+        """For clients that name nobody: the first domain that has a certificate."""
+        return next((contexts[name] for name in self._domains if name in contexts), None)
+
+    def request(self, name: str, protocols: Sequence[str], ready: Callable[[], None]) -> bool:
+        """As of CertificateSource."""
+        answer = ACME_TLS in protocols
+        if self._inquiry is None or not name:
+            return False
+        if not answer and not self._on_demand and name not in self._domains:
+            return False
+        key = (name, answer)
+        with self._lock:
+            waiting = self._asked.get(key)
+            if waiting is not None:
+                waiting.append(ready)
+                return True
+            if len(self._asked) >= _AT_ONCE:
+                return False
+            self._asked[key] = [ready]
+        threading.Thread(
+            target=self._ask, args=(self._inquiry, name, answer), name="certificate", daemon=True
+        ).start()
+        return True
+
+    def _ask(self, inquiry: Inquiry, name: str, answer: bool) -> None:
+        try:
+            if answer:
+                self._learn_answer(name, inquiry.tls_answer(name))
+            else:
+                reason = inquiry.certificate(name)
+                if reason:
+                    _log.info("No certificate for %s: %s", name, reason)
+                else:
+                    self.reload()
+        except Exception:  # an error of ours: who waits is to be told that there is nothing
+            _log.critical("internal error about the certificate of %s", name, exc_info=True)
+        finally:
+            with self._lock:
+                waiting = self._asked.pop((name, answer))
+            for ready in waiting:
+                ready()
+
+    def _learn_answer(self, name: str, pem: str | None) -> None:
+        if pem is None:
+            return
+        context = _from_text(self._make_answer, pem)
+        with self._lock:
+            while len(self._answers) >= _ANSWERS:
+                self._answers.pop(next(iter(self._answers)))
+            self._answers[name] = context
+
+    # ---- what is in the folder
+
+    def reload(self) -> None:
+        """Look what is in the folder by now. Any thread."""
+        with self._loading:
+            try:
+                self._reload()
+            except StorageError as error:
+                _log.error("%s; the certificates that were read before are served on", error)
+
+    def _reload(self) -> None:
+        loaded = {}
+        contexts: dict[str, ssl.SSLContext] = {}
+        for key in self._wanted():
+            certificate = Certificate.decode(self._folder.read(key))
+            if certificate is None:
+                continue
+            context = self._context(key, certificate)
+            if context is None:
+                continue
+            loaded[key] = (certificate.fingerprint, context)
+            own = next((n for n in certificate.names if certificate_key(n) == key), "")
+            for name in certificate.names:
+                if name == own or name not in contexts:
+                    contexts[name] = context
+        self._loaded = loaded
+        self._contexts = contexts
+
+    def _wanted(self) -> list[str]:
+        """Keys of the certificates that concern us. The folder is that of the user, and other
+        servers may have theirs in it."""
+        if self._on_demand:
+            return self._folder.keys("certificates")
+        parents = {f"*.{name.partition('.')[2]}" for name in self._domains}
+        return [certificate_key(name) for name in (*self._domains, *sorted(parents))]
+
+    def _context(self, key: str, certificate: Certificate) -> ssl.SSLContext | None:
+        """What was made of it before, else something new."""
+        before = self._loaded.get(key)
+        if before is not None and before[0] == certificate.fingerprint:
+            return before[1]
+        try:
+            return self._make(str(self._folder.path(key)))
+        except (OSError, ValueError) as error:
+            _log.error("The certificate %s cannot be used: %s", key, error)
+            return before[1] if before is not None else None
+
+
+def _from_text(make: Make, pem: str) -> ssl.SSLContext:
+    """A context from text: OpenSSL is given a file here, because Python has no other way."""
+    fd, path = tempfile.mkstemp(prefix="nogilserve-", suffix=".pem")
+    try:
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.write(pem)
+        return make(path)
+    finally:
+        os.unlink(path)
+
+
+class HttpAnswers:
+    """Answers to HTTP-01 on the plain port. Any thread: one asks at a time, and after a second in
+    vain nobody for some time, because who asks drives connections of others."""
+
+    def __init__(self, inquiry: Inquiry, clock: Callable[[], float] = monotonic) -> None:
+        self._inquiry = inquiry
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._silent_until = 0.0
+        """Under `_turn`."""
+
+    def answer(self, path: str) -> bytes | None:
+        """What to answer to a request for a path, None if it is no challenge of ours."""
+        if not path.startswith(CHALLENGES):
+            return None
+        with self._turn:
+            started = self._clock()
+            if started < self._silent_until:
+                return None
+            found = self._inquiry.http_answer(path[len(CHALLENGES) :])
+            if found is None and self._clock() - started > 0.9:
+                self._silent_until = self._clock() + _BREAK
+        return None if found is None else found.encode("ascii", "replace")

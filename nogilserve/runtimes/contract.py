@@ -29,7 +29,7 @@ class Served:
 class Runtime(Protocol):
     """An application that is imported, and what it takes to serve it.
 
-    Owner: the thread that made it, the main one; `snapshot`, `unfinished`, `running` and
+    Owner: the thread that made it, the main one; `snapshot`, `look`, `unfinished`, `running` and
     `dump_stacks` are for any thread.
     """
 
@@ -68,6 +68,9 @@ class Runtime(Protocol):
 
     def snapshot(self) -> dict[str, Any]:
         """The counters, summed up."""
+
+    def look(self) -> dict[str, Any]:
+        """What it does now, in detail: "totals" of what only grows, and "now"."""
 
     def unfinished(self) -> int:
         """Connections that are still open."""

@@ -10,11 +10,12 @@ This side imports no application. It accepts connections and hands them to the m
 
 import atexit
 import contextlib
+import itertools
 import logging
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ from nogilserve.runtimes.members import (
     Watched,
 )
 from nogilserve.runtimes.spec import Spec
-from nogilserve.runtimes.sums import merged, settled
+from nogilserve.runtimes.sums import merged, settled, tagged
 
 __all__ = ["Crew"]
 
@@ -72,6 +73,9 @@ class Crew:
         self._changed = threading.Condition()
         self._past: dict[str, Any] = {}
         """Counters of members that are gone. Under `_changed`."""
+        self._past_look: dict[str, Any] = {}
+        """The same of what members have told of themselves in detail. Under `_changed`."""
+        self._tokens = itertools.count(1)
         self._seats = [Seat(index, self._ledger) for index in range(size)]
         self._watched: list[Watched] = []
         """Under `_changed`."""
@@ -194,6 +198,44 @@ class Crew:
             known += [_NOTHING, self._past]
         if self._feeder is not None:
             known.append({"refused": dict(self._feeder.refused)})
+        return merged(known)
+
+    def look(self) -> dict[str, Any]:
+        """What all members do now, those that are gone included in what only grows. Any thread."""
+        return self.inquire("look", {}, _ANSWER)
+
+    def inquire(
+        self, question: str, arguments: Mapping[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """What all members answer within that time, added up; each item of a list says whose it is.
+        Any thread."""
+        token = f"{question} {next(self._tokens)}"
+        asked: list[Post] = []
+        with self._changed:
+            for post in self._posts:
+                if post.state in (SERVING, DRAINING):
+                    post.awaited.add(token)
+                    asked.append(post)
+        for post in asked:
+            if not self._send(post, "inquire", (token, question, dict(arguments))):
+                with self._changed:
+                    post.awaited.discard(token)
+
+        def answered() -> bool:
+            return not any(token in post.awaited for post in asked)
+
+        with self._changed:
+            self._changed.wait_for(answered, seconds)
+            for post in asked:
+                post.awaited.discard(token)
+                if (answer := post.answers.pop(token, None)) is not None:
+                    post.answers[question] = tagged(answer, member=post.index)
+            known = [post.answers.get(question) or {} for post in self._posts]
+            if question == "look":
+                known.append(self._past_look)
+            else:
+                for post in asked:
+                    post.answers.pop(question, None)
         return merged(known)
 
     def unfinished(self) -> int:
@@ -356,8 +398,9 @@ class Crew:
                 post.failure = Failure(*data)
             elif name == "answer":
                 question, value = data
-                post.answers[question] = value
-                post.awaited.discard(question)
+                if question in post.awaited:  # else nobody waits for it any more
+                    post.answers[question] = value
+                    post.awaited.discard(question)
             elif name == "stopped":
                 post.answers["snapshot"] = data
                 post.state = DRAINING
@@ -418,6 +461,9 @@ class Crew:
             last = post.answers.pop("snapshot", None)
             if last:
                 self._past = merged([self._past, settled(last)])
+            if look := post.answers.get("look"):
+                gone = {"totals": look["totals"]}
+                self._past_look = merged([self._past_look, gone])
             post.answers.clear()
             if post.failure is None and not self._stopping:
                 post.failure = Failure("app", f"{name} ended {how}")

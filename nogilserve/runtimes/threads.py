@@ -23,6 +23,7 @@ from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.engine.timeouts import Home, Watch
 from nogilserve.runtimes.contract import Served
+from nogilserve.runtimes.looking import Look, look_at_cores
 from nogilserve.runtimes.stacks import write_stacks
 
 __all__ = ["ThreadRuntime", "daemon"]
@@ -211,6 +212,10 @@ class ThreadRuntime:
         now["connections"] = sum(self._shares.counts())
         now["idle"] = now["connections"] - now["active"]
         return now
+
+    def look(self) -> Look:
+        """What it does now, in detail. Any thread."""
+        return look_at_cores(self._cores, [*self._homes, *self._others], self.unfinished())
 
     def unfinished(self) -> int:
         """Connections that are still open. Any thread."""

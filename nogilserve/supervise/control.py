@@ -11,7 +11,7 @@ import queue
 import socket
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -28,6 +28,8 @@ _AT_ONCE: Final = 16
 _LONGEST_PATH: Final = 95
 """Of a unix socket: the system takes some 104 bytes, and it is bound under a longer name first."""
 _LONGEST: Final = 65536
+"""Bytes of a command."""
+_LONGEST_ANSWER: Final = 1 << 28
 
 Answer = dict[str, Any]
 
@@ -36,8 +38,9 @@ class Request:
     """A command and where its answer goes. Made by a thread of the socket, answered once by the
     main thread."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, arguments: Mapping[str, Any] | None = None) -> None:
         self.command = command
+        self.arguments = arguments or {}
         self._answer: queue.SimpleQueue[Answer] = queue.SimpleQueue()
 
     def answer(self, text: str, *, ok: bool = True, **more: Any) -> None:
@@ -101,7 +104,11 @@ class Control:
         try:
             with sock, contextlib.suppress(OSError, ValueError):
                 sock.settimeout(_PATIENCE)
-                request = Request(str(json.loads(_line(sock)).get("command", "")))
+                asked = json.loads(_line(sock))
+                arguments = asked.get("arguments")
+                request = Request(
+                    str(asked.get("command", "")), arguments if isinstance(arguments, dict) else {}
+                )
                 self._waiting.add(request)
                 self._events.put(("control", 0, request))
                 answer = request.wait()
@@ -111,14 +118,14 @@ class Control:
             self._free.release()
 
 
-def _line(sock: socket.socket) -> bytes:
-    received = b""
-    while not received.endswith(b"\n") and len(received) < _LONGEST:
-        piece = sock.recv(4096)
+def _line(sock: socket.socket, longest: int = _LONGEST) -> bytes:
+    received = bytearray()
+    while not received.endswith(b"\n") and len(received) < longest:
+        piece = sock.recv(65536)
         if not piece:
             break
         received += piece
-    return received
+    return bytes(received)
 
 
 def _listen(path: str) -> socket.socket:
@@ -234,15 +241,18 @@ def _is_live(path: Path) -> bool:
     return True
 
 
-def ask(path: str, command: str, timeout: float) -> Answer:
+def ask(
+    path: str, command: str, timeout: float, arguments: Mapping[str, Any] | None = None
+) -> Answer:
     """Give a command to the server at `path`, and return what it answers. Raises ControlError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.settimeout(_PATIENCE)
             sock.connect(path)
-            sock.sendall(json.dumps({"command": command}).encode() + b"\n")
+            asked = {"command": command, "arguments": dict(arguments or {})}
+            sock.sendall(json.dumps(asked).encode() + b"\n")
             sock.settimeout(timeout or None)
-            answer = json.loads(_line(sock) or b"{}")
+            answer = json.loads(_line(sock, _LONGEST_ANSWER) or b"{}")
         except TimeoutError:
             raise ControlError(f"{path}: no answer within {timeout:g} s") from None
         except OSError as error:

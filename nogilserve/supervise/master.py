@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import sys
+from dataclasses import replace
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
@@ -23,11 +24,12 @@ from nogilserve.supervise.control import Request
 from nogilserve.supervise.desk import Desk, report
 from nogilserve.supervise.handover import Launch, Succession
 from nogilserve.supervise.holdings import Holdings
+from nogilserve.supervise.inquiries import QUESTIONS, Answers, Inquiries
 from nogilserve.supervise.interpreter import find_interpreter
 from nogilserve.supervise.interrupts import wakeful
 from nogilserve.supervise.spec import plain
 from nogilserve.supervise.states import Machine
-from nogilserve.supervise.words import announce, configure_logging, log
+from nogilserve.supervise.words import LEVELS, announce, configure_logging, log
 
 __all__ = ["run"]
 
@@ -78,6 +80,9 @@ class Master:
         self._base = launch.base()
         self._succession = Succession(launch)
         self._desk = Desk()
+        self._inquiries = Inquiries()
+        self._drained = False
+        """It was told to be given no new clients, and serves on."""
         self._watcher: Any = None
         self._has_terminal = False
         self._signals: list[tuple[signal.Signals, Any]] = []
@@ -102,7 +107,10 @@ class Master:
         self._act(self.machine.start(monotonic()))
         while self._end is None:
             now = monotonic()
-            moments = [self.machine.deadline, self._refuse_at, next_ping, self._look_at]
+            moments = [
+                *(self.machine.deadline, self._refuse_at, next_ping, self._look_at),
+                self._inquiries.deadline,
+            ]
             due = min(moment for moment in moments if moment is not None)
             try:
                 self._handle(self.events.get(timeout=wakeful(max(due - now, 0))))
@@ -120,6 +128,7 @@ class Master:
     def _tick(self, now: float) -> None:
         """What is due by the clock."""
         self._act(self.machine.tick(now))
+        self._inquiries.tick(now)
         if self._refuse_at is not None and now >= self._refuse_at:
             self._refuse()
         if now >= self._look_at:
@@ -154,7 +163,13 @@ class Master:
             self._act(self.machine.loaded(number, now))
         elif name == "ready":
             child.served["how"] = message["how"]
+            if self._drained:
+                self._tell_readiness({number: child}, now)
             self._act(self.machine.ready(number, now))
+        elif name == "answer":
+            self._inquiries.heard(number, message)
+        elif name == "totals":
+            self._inquiries.counted(number, message["totals"])
         elif name == "failed":
             failure = Failure(message["message"], message["kind"], message["detail"])
             self._act(self.machine.failed(number, failure, now))
@@ -182,6 +197,7 @@ class Master:
             if running:
                 how += f"; last seen inside the application: {', '.join(running[:_NAMED])}"
         child.close()
+        self._inquiries.lost(number)
         wanted = self.machine.exited(number, how, now)
         self._look_for_others()
         return wanted
@@ -206,6 +222,38 @@ class Master:
             change = 1 if name == "SIGTTIN" else -1
             self.children[self.machine.current].send("threads", change=change)
 
+    def _tell_readiness(self, children: dict[int, Child], now: float) -> None:
+        arguments = {"ready": not self._drained}
+        self._inquiries.begin("readiness", arguments, children, now, lambda _: None)
+
+    def _drain(self, request: Request, now: float) -> None:
+        """Tell load balancers to send no new clients, or to send them again."""
+        self._drained = not request.arguments.get("off")
+        self._tell_readiness(self.children, now)
+        text = (
+            "Not ready for new clients from now on; what comes is served"
+            if self._drained
+            else "Ready for new clients again"
+        )
+        log.info("%s", text)
+        request.answer(text)
+
+    def _adjust(self, request: Request, now: float) -> None:
+        """Change a setting of the running generation and of those that follow."""
+        if request.command == "log-level":
+            level = str(request.arguments.get("level", ""))
+            if level not in LEVELS:
+                request.answer(f"{level!r} is none of {', '.join(LEVELS)}", ok=False)
+                return
+            log.setLevel(level.upper())
+            self.config = replace(self.config, log_level=level)
+        self._inquiries.pass_on(request, self.children, self.machine.current, now, self._adjusted)
+
+    def _adjusted(self, answers: Answers) -> None:
+        for answer in answers.values():
+            if "now" in answer and "error" not in answer:
+                self.config = replace(self.config, threads=max(answer["now"], self.config.workers))
+
     def _answer(self, request: Request, now: float) -> None:
         """A command came over the control socket."""
         if request.command == "status":
@@ -213,8 +261,17 @@ class Master:
             request.answer(
                 f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}",
                 pid=os.getpid(),
+                version=__version__,
+                app=self.config.app,
+                addresses=self.holdings.labels,
+                ready=self._is_ready(),
+                drained=self._drained,
+                stopping=bool(self.machine.stopping),
+                past=self._inquiries.past,
                 generations=report(self.machine, self.children, now),
             )
+        elif request.command in QUESTIONS:
+            self._inquiries.pass_on(request, self.children, self.machine.current, now)
         elif request.command == "stop":
             self._stop(now, 0)
             request.answer("Stopping: finishing what was accepted")
@@ -226,10 +283,18 @@ class Master:
             # If one is just opening, the next follows it.
             self._desk.wait_for(max(self.machine.last, before + 1), request)
             self._act(wanted)
+        elif request.command == "drain":
+            self._drain(request, now)
+        elif request.command in ("threads", "log-level"):
+            self._adjust(request, now)
         elif request.command == "upgrade":
             self._succession.begin(self.holdings.held, self.events, request)
         else:
             request.answer(f"there is no command {request.command!r}", ok=False)
+
+    def _is_ready(self) -> bool:
+        """Whether new clients are welcome."""
+        return bool(self.machine.current) and not self.machine.stopping and not self._drained
 
     def _look_for_others(self) -> None:
         """Whether nobody but the current generation accepts by now."""

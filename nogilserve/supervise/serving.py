@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Final, NoReturn
 
@@ -25,6 +25,7 @@ __all__ = [
     "leave",
     "open_access_log",
     "reopen_logs",
+    "set_threads",
 ]
 
 HURRY: Final = "hurry"
@@ -82,6 +83,20 @@ def change_threads(runtime: Runtime, change: int) -> None:
             log.error("No thread more: %s", error)
     else:
         log.warning("The number of threads cannot be changed here: %s", runtime.served.how)
+
+
+def set_threads(runtime: Runtime, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Have that many threads, "to", or that many more, "change"; {"now": how many there are}."""
+    if not isinstance(runtime, Adjustable):
+        return {"error": f"the number of threads cannot be changed here: {runtime.served.how}"}
+    try:
+        now = runtime.change_threads(0)
+        change = int(arguments["to"]) - now if "to" in arguments else int(arguments["change"])
+        now = runtime.change_threads(change)
+    except RuntimeError as error:  # the system gives no more
+        return {"error": f"no thread more: {error}"}
+    log.info("There are %s now", quantity(now, "thread"))
+    return {"now": now}
 
 
 def reopen_logs(runtime: Runtime, access_log: AccessLog | None) -> None:

@@ -3,11 +3,13 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["announce", "configure_logging", "log", "warn_of_gil"]
+__all__ = ["LEVELS", "announce", "configure_logging", "log", "warn_of_gil"]
 
 log = logging.getLogger("nogilserve")
+
+LEVELS: Final = ("critical", "error", "warning", "info", "debug")
 
 
 def configure_logging(level: str) -> None:

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -22,7 +23,9 @@ from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.intake import Intake
 from nogilserve.runtimes.ledger import Ledger
 from nogilserve.runtimes.spec import Spec
+from nogilserve.runtimes.threads import daemon
 from nogilserve.supervise.interrupts import MASTERS, STOPPING, leave_to_master
+from nogilserve.supervise.observer import Observer
 from nogilserve.supervise.serving import leave, open_access_log
 from nogilserve.supervise.words import configure_logging
 
@@ -109,8 +112,15 @@ class _Member:
             return False
         return name == "start"
 
+    def _answer(self, observer: Observer, asked: tuple[str, str, dict[str, Any]]) -> None:
+        """Answer a question about this member. Any thread."""
+        token, question, arguments = asked
+        self._say("answer", (token, observer.answer(question, arguments)))
+
     def _serve(self, runtime: Runtime) -> None:
         """Obey, until everything is finished."""
+        observer = Observer(runtime)
+        observer.start()
         questions: dict[str, Callable[[], Any]] = {
             "snapshot": runtime.snapshot,
             "running": runtime.running,
@@ -131,6 +141,8 @@ class _Member:
                 return
             if name == "ask":
                 self._say("answer", (data, questions[data]()))
+            elif name == "inquire":
+                daemon(partial(self._answer, observer, data), "observer").start()
             elif name == "accept":
                 family, server = data
                 runtime.accept([Intake(sockets[0], family, server, self._row)])

@@ -1,0 +1,43 @@
+"""The last errors that were logged, with their tracebacks, for whoever looks."""
+
+import itertools
+import logging
+from collections import deque
+from typing import Any, Final
+
+__all__ = ["RecentFailures"]
+
+_KEPT: Final = 50
+_LONGEST: Final = 16000
+"""Characters of a message that are kept."""
+
+
+class RecentFailures(logging.Handler):
+    """Keeps messages of level error and above. Any thread: logging holds the handler's lock while
+    it is given a message, and reading copies the deque, a single operation."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._kept: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._numbers = itertools.count(1)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        try:
+            text = self.format(record)
+        except Exception:
+            self.handleError(record)
+            return
+        self._kept.append(
+            {
+                "number": next(self._numbers),
+                "at": record.created,
+                "level": record.levelname.lower(),
+                "logger": record.name,
+                "text": text[:_LONGEST],
+            }
+        )
+
+    def since(self, number: int) -> list[dict[str, Any]]:
+        """Those with a higher number than that."""
+        return [item for item in self._kept.copy() if item["number"] > number]

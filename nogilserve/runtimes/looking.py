@@ -1,0 +1,156 @@
+"""What threads and cores are doing now, as plain data: for the status page, metrics and commands.
+
+Everything here reads what other threads write, without a lock: values are slightly old, and what
+belongs together may be of different moments. Nothing is changed, and nobody waits.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from nogilserve.config import Config
+from nogilserve.engine.connection import Connection
+from nogilserve.engine.core import Core
+from nogilserve.engine.counters import Counters, total
+from nogilserve.engine.meter import Inside, Meter, Observe, sums
+from nogilserve.engine.records import Recorder
+
+__all__ = ["Look", "look_at_cores", "observe_of", "oldest", "request_of", "totals_of"]
+
+Look = dict[str, Any]
+"""{"totals": what only grows, "now": how things are}; both can be added up by `sums.merged`."""
+
+_MOST: Final = 200
+"""Requests inside the application that are listed, the oldest first."""
+_TARGET: Final = 500
+"""Characters of a target that are shown."""
+
+# As `engine.connection` numbers them.
+_CORE_STATES: Final = ("idle", "reading", "writing", "closing", "closing")
+
+
+def observe_of(config: Config) -> Observe | None:
+    """What the engine is to count of requests; None where nobody looks."""
+    return Observe(config.metrics_route) if config.observed else None
+
+
+class Counting(Protocol):
+    """What a core of either engine has to be read."""
+
+    counters: Counters
+
+    @property
+    def record(self) -> Recorder | None:
+        """Its recorder, where somebody wants to know of requests."""
+
+
+def _meter(core: Counting) -> Meter | None:
+    return core.record.meter if core.record is not None else None
+
+
+def totals_of(cores: Iterable[Counting]) -> dict[str, Any]:
+    """What cores have counted."""
+    known = list(cores)
+    meters = [meter for core in known if (meter := _meter(core)) is not None]
+    counters = total(core.counters for core in known)
+    return {"counters": counters, **(sums(meters) if meters else {})}
+
+
+def request_of(
+    key: int, inside: Inside, now: float, *, where: str, core: int, task: bool
+) -> dict[str, Any]:
+    """A request inside the application. `where`: the name of its thread; `task`: it is one."""
+    request, began, client, request_id, _ = inside
+    path, mark, query = request.target[:_TARGET].partition("?")
+    return {
+        "key": key,
+        "method": request.method,
+        "path": path,
+        "query": mark + query,
+        "seconds": now - began,
+        "client": client[0] if client else "",
+        "id": request_id,
+        "thread": where,
+        "core": core,
+        "task": task,
+    }
+
+
+def oldest(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are inside for longest."""
+    return sorted(requests, key=lambda item: -float(item["seconds"]))[:_MOST]
+
+
+def look_at_cores(
+    cores: Sequence[Core], threads: Sequence[threading.Thread], connections: int
+) -> Look:
+    """The thread engine. `threads`: those that run requests; `connections`: how many are open."""
+    now = monotonic()
+    names = {thread.ident: thread.name for thread in threads}
+    requests: list[dict[str, Any]] = []
+    states: Counter[str] = Counter()
+    drivers: dict[int, Core] = {}
+    rows = []
+    for core in cores:
+        meter = _meter(core)
+        running = {} if meter is None else meter.inside.copy()
+        for key, inside in running.items():
+            where = names.get(key, "")
+            requests.append(request_of(key, inside, now, where=where, core=core.index, task=False))
+        for entry in list(core.table.values()):
+            if isinstance(entry, Connection):
+                states["running" if entry.busy else _CORE_STATES[entry.state]] += 1
+        if core.lock.locked():
+            drivers[core.driver] = core
+        rows.append(_core(core, len(running)))
+    inside_of = {item["key"]: item for item in requests}
+    lanes = [_lane(thread, inside_of, drivers) for thread in threads if thread.is_alive()]
+    return {
+        "totals": totals_of(cores),
+        "now": {
+            "threads": len(lanes),
+            "busy": sum(lane["state"] == "application" for lane in lanes),
+            "open": connections,
+            "connections": dict(states),
+            "inside": oldest(requests),
+            "lanes": lanes,
+            "cores": rows,
+        },
+    }
+
+
+def _core(core: Core, running: int) -> dict[str, Any]:
+    counters = core.counters
+    return {
+        "core": core.index,
+        "connections": core.connections,
+        "queue": core.backlog(),
+        "running": running,
+        "requests": counters.requests,
+        "hand_offs": counters.hand_offs,
+        "steals": counters.steals,
+        "held": core.held,
+    }
+
+
+def _lane(
+    thread: threading.Thread,
+    inside: Mapping[int, Mapping[str, Any]],
+    drivers: Mapping[int, Core],
+) -> dict[str, Any]:
+    """What one thread is doing."""
+    lane: dict[str, Any] = {"name": thread.name, "key": thread.ident, "state": "parked"}
+    request = inside.get(thread.ident or 0)
+    core = drivers.get(thread.native_id or 0)
+    if request is not None:
+        lane |= {
+            "state": "application",
+            "what": f"{request['method']} {request['path']}",
+            "seconds": request["seconds"],
+            "core": request["core"],
+        }
+    elif core is not None:
+        lane |= {"state": "polling" if core.parked else "serving", "core": core.index}
+    return lane

@@ -1,0 +1,57 @@
+"""What stands before everything else where somebody watches: answers for probes, request ids,
+traces. Imported are only those that the configuration asks for.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from nogilserve.config import Config
+from nogilserve.engine.settings import Gateway
+from nogilserve.gateways.health import Readiness
+
+if TYPE_CHECKING:  # asyncio takes time and memory, which a WSGI application need not pay
+    from nogilserve.engine.loop.core import AsyncGateway
+
+__all__ = ["READINESS", "async_watched", "watched"]
+
+READINESS: Final = Readiness()
+"""That of this interpreter, which has one application to serve."""
+
+
+def watched(config: Config, make: Callable[[], Gateway]) -> Callable[[], Gateway]:
+    """`make`, with what stands before it."""
+    front: list[Callable[[Gateway], Gateway]] = []
+    if config.health_path or config.readiness_path:
+        from nogilserve.gateways.health import HealthGateway, Probes
+
+        probes = Probes(config.health_path, config.readiness_path, READINESS)
+        front.append(lambda gateway: HealthGateway(probes, gateway).run)
+    if not front:
+        return make
+
+    def made() -> Gateway:
+        gateway = make()
+        for before in front:
+            gateway = before(gateway)
+        return gateway
+
+    return made
+
+
+def async_watched(
+    config: Config, put: "Callable[[AsyncGateway], AsyncGateway]"
+) -> "Callable[[AsyncGateway], AsyncGateway]":
+    """As `watched`, for the gateways of event loops; `put` is what comes first."""
+    front = [put]
+    if config.health_path or config.readiness_path:
+        from nogilserve.gateways.health import AsyncHealthGateway, Probes
+
+        probes = Probes(config.health_path, config.readiness_path, READINESS)
+        front.append(lambda gateway: AsyncHealthGateway(probes, gateway))
+
+    def made(gateway: "AsyncGateway") -> "AsyncGateway":
+        for before in front:
+            gateway = before(gateway)
+        return gateway
+
+    return made

@@ -1,0 +1,146 @@
+"""Questions that generations answer, on behalf of whoever asks the master.
+
+The master passes a question on to the generations that it is for, and answers when all have, when
+those that have not are gone, or when the time is over.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nogilserve.runtimes.sums import merged, settled
+from nogilserve.supervise.child import Child
+from nogilserve.supervise.control import Request
+
+__all__ = ["QUESTIONS", "Answers", "Inquiries"]
+
+_SECONDS: Final = 10.0
+"""For an answer, beyond what the question itself takes."""
+_LOOK: Final = 3.0
+"""For a look, which is repeated."""
+QUESTIONS: Final = frozenset({"look", "stacks", "profile", "memory", "gc"})
+"""Commands that only ask."""
+_EVERY: Final = frozenset({"look", "gc", "log-level", "readiness"})
+"""Questions for all generations; others are for the current one, or the one that is named."""
+
+Answers = dict[int, dict[str, Any]]
+"""By number of the generation."""
+
+
+@dataclass(slots=True)
+class _Inquiry:
+    question: str
+    done: Callable[[Answers], None]
+    deadline: float
+    awaited: set[int]
+    answers: Answers = field(default_factory=dict)
+
+
+class Inquiries:
+    """Owner: the main thread of the master."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Inquiry] = {}
+        self._numbers = itertools.count(1)
+        self._last: dict[int, dict[str, Any]] = {}
+        """What each generation has counted, when it was last asked."""
+        self._past: dict[str, Any] = {}
+        """What generations have counted that are gone."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When something is due, monotonic."""
+        return min((inquiry.deadline for inquiry in self._open.values()), default=None)
+
+    @property
+    def past(self) -> dict[str, Any]:
+        """What generations have counted that are gone."""
+        return self._past
+
+    def begin(
+        self,
+        question: str,
+        arguments: Mapping[str, Any],
+        children: Mapping[int, Child],
+        now: float,
+        done: Callable[[Answers], None],
+    ) -> None:
+        """Ask these generations; `done` gets what they answer."""
+        seconds = _LOOK if question == "look" else _SECONDS + float(arguments.get("seconds", 0))
+        inquiry = _Inquiry(question, done, now + seconds, set(children))
+        number = next(self._numbers)
+        self._open[number] = inquiry
+        for child in children.values():
+            child.send("ask", id=number, question=question, arguments=dict(arguments))
+        self._settle(number)
+
+    def pass_on(
+        self,
+        request: Request,
+        children: Mapping[int, Child],
+        current: int,
+        now: float,
+        then: Callable[[Answers], None] = lambda _: None,
+    ) -> None:
+        """Have a request answered by the generations it is for; `then` gets their answers, too."""
+        question, arguments = request.command, request.arguments
+        wanted = int(arguments.get("generation", 0)) or current
+        asked = {
+            number: child
+            for number, child in children.items()
+            if child.served and (question in _EVERY or number == wanted)
+        }
+        if not asked:
+            which = f"generation {wanted}" if arguments.get("generation") else "generation yet"
+            request.answer(f"there is no {which}", ok=False)
+            return
+
+        def done(answers: Answers) -> None:
+            then(answers)
+            problems = [a["error"] for a in answers.values() if "error" in a]
+            if problems and len(problems) == len(answers):
+                request.answer(problems[0], ok=False)
+            elif not answers:
+                request.answer("the generation has not answered in time", ok=False)
+            else:
+                request.answer("", answers={str(n): a for n, a in sorted(answers.items())})
+
+        self.begin(question, arguments, asked, now, done)
+
+    def heard(self, generation: int, message: Mapping[str, Any]) -> None:
+        """A generation has answered."""
+        number = message["id"]
+        inquiry = self._open.get(number)
+        if inquiry is None or generation not in inquiry.awaited:
+            return
+        inquiry.awaited.discard(generation)
+        inquiry.answers[generation] = message["answer"]
+        if inquiry.question == "look" and "totals" in message["answer"]:
+            self.counted(generation, message["answer"]["totals"])
+        self._settle(number)
+
+    def counted(self, generation: int, totals: dict[str, Any]) -> None:
+        """What a generation has counted so far."""
+        self._last[generation] = totals
+
+    def lost(self, generation: int) -> None:
+        """A generation is gone."""
+        if last := self._last.pop(generation, None):
+            self._past = merged([self._past, last | {"counters": settled(last["counters"])}])
+        for number, inquiry in list(self._open.items()):
+            inquiry.awaited.discard(generation)
+            self._settle(number)
+
+    def tick(self, now: float) -> None:
+        """What is due by the clock."""
+        for number, inquiry in list(self._open.items()):
+            if now >= inquiry.deadline:
+                inquiry.awaited.clear()
+                self._settle(number)
+
+    def _settle(self, number: int) -> None:
+        inquiry = self._open[number]
+        if not inquiry.awaited:
+            del self._open[number]
+            inquiry.done(inquiry.answers)

@@ -1,0 +1,150 @@
+"""Answers to questions about one serving process: what it does, where its threads are, what its
+objects are. For a generation, a member of one, or a process that serves alone.
+"""
+
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any, Final, Protocol, runtime_checkable
+
+from nogilserve.apps import gil_is_on
+from nogilserve.observe.failures import RecentFailures
+from nogilserve.observe.memory import by_type
+from nogilserve.observe.pauses import Pauses
+from nogilserve.observe.profile import sample
+from nogilserve.observe.stacks import threads, unreadable
+from nogilserve.runtimes.contract import Runtime
+from nogilserve.runtimes.watching import READINESS
+from nogilserve.supervise.words import log
+
+__all__ = ["LONGEST_PROFILE", "Observer"]
+
+Answer = dict[str, Any]
+"""Plain data that can be added up with others' answers: see `runtimes.sums`."""
+
+LONGEST_PROFILE: Final = 120.0
+"""Seconds a profile may take."""
+_TASK: Final = 1.0
+"""Seconds an event loop may take to say where a task waits."""
+_MARGIN: Final = 5.0
+
+
+@runtime_checkable
+class _Crew(Protocol):
+    """A runtime that consists of others."""
+
+    def inquire(self, question: str, arguments: Mapping[str, Any], seconds: float) -> Answer:
+        """What all members answer, added up."""
+
+
+@runtime_checkable
+class _Tasks(Protocol):
+    """A runtime whose requests are tasks."""
+
+    def waiting(self, key: int, seconds: float) -> str:
+        """Where a task waits."""
+
+
+class Observer:
+    """Any thread: questions may overlap. What they share says itself how."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._failures = RecentFailures()
+        self._pauses = Pauses()
+        self._questions: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
+            "look": self._look,
+            "stacks": self._stacks,
+            "profile": self._profile,
+            "memory": lambda _: by_type(),
+            "gc": lambda _: _collect(),
+            "log-level": _set_level,
+            "readiness": _set_readiness,
+        }
+
+    def start(self) -> None:
+        """Begin to keep what is asked for later."""
+        log.addHandler(self._failures)
+
+    def stop(self) -> None:
+        """Keep nothing any more."""
+        log.removeHandler(self._failures)
+        self._pauses.stop()
+
+    def answer(self, question: str, arguments: Mapping[str, Any]) -> Answer:
+        """The answer; {"error": why} where there is none. Never raises."""
+        try:
+            asked = self._questions.get(question)
+            if asked is None:
+                return {"error": f"there is no question {question!r}"}
+            runtime = self._runtime
+            if isinstance(runtime, _Crew):
+                seconds = float(arguments.get("seconds", 0)) + _MARGIN
+                found = runtime.inquire(question, arguments, seconds)
+                if question == "look":
+                    _add_failures(found, self._failures, arguments)
+                elif question in ("log-level", "readiness"):
+                    asked(arguments)
+                return found
+            return asked(arguments)
+        except Exception as exc:  # whoever asks must not end a server
+            log.warning("The question %r could not be answered", question, exc_info=True)
+            return {"error": f"{type(exc).__name__}: {exc}"}
+
+    def _look(self, arguments: Mapping[str, Any]) -> Answer:
+        found = self._runtime.look()
+        now = found["now"]
+        now["interpreters"] = [
+            {
+                "pid": os.getpid(),
+                "gil": gil_is_on(),
+                "python": ".".join(str(part) for part in sys.version_info[:3]),
+                "objects": gc.get_count()[0],
+                "collections": [part["collections"] for part in gc.get_stats()],
+            }
+        ]
+        if arguments.get("deep"):
+            now["pauses"] = self._pauses.look(float(arguments.get("pauses_since", 0)))
+            _add_failures(found, self._failures, arguments)
+        return found
+
+    def _stacks(self, arguments: Mapping[str, Any]) -> Answer:
+        if arguments.get("task") and isinstance(self._runtime, _Tasks):
+            text = self._runtime.waiting(int(arguments["task"]), _TASK)
+            return {"tasks": [{"key": arguments["task"], "text": text}] if text else []}
+        found = threads()
+        if key := arguments.get("thread"):
+            found = [thread for thread in found if thread["key"] == key]
+        return {"threads": found, "problems": [problem] if (problem := unreadable()) else []}
+
+    def _profile(self, arguments: Mapping[str, Any]) -> Answer:
+        return sample(min(float(arguments["seconds"]), LONGEST_PROFILE))
+
+
+def _add_failures(found: Answer, failures: RecentFailures, arguments: Mapping[str, Any]) -> None:
+    if arguments.get("deep"):
+        now = found.setdefault("now", {})
+        own = failures.since(int(arguments.get("failures_since", 0)))
+        now["failures"] = [*now.get("failures", ()), *own]
+
+
+def _collect() -> Answer:
+    began = monotonic()
+    freed = gc.collect()
+    return {"collected": freed, "longest_seconds": monotonic() - began}
+
+
+def _set_level(arguments: Mapping[str, Any]) -> Answer:
+    level = str(arguments["level"]).upper()
+    if level not in logging.getLevelNamesMapping():
+        return {"error": f"there is no log level {level.lower()!r}"}
+    log.setLevel(level)
+    return {"processes": 1}
+
+
+def _set_readiness(arguments: Mapping[str, Any]) -> Answer:
+    READINESS.ready = bool(arguments["ready"])
+    return {"processes": 1}

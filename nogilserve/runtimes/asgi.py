@@ -12,8 +12,10 @@ from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.eventloops import loop_factory
 from nogilserve.runtimes.front import async_in_front
 from nogilserve.runtimes.ledger import Row
+from nogilserve.runtimes.looking import observe_of
 from nogilserve.runtimes.loops import LoopOptions, LoopRuntime, Mode, Scope
 from nogilserve.runtimes.proxies import admission_of, proxies_of
+from nogilserve.runtimes.watching import async_watched
 
 __all__ = ["event_loops"]
 
@@ -46,6 +48,7 @@ def event_loops(
         ws_ping_interval=config.ws_ping_interval,
         ws_ping_timeout=config.ws_ping_timeout,
         ws_deflate=config.ws_per_message_deflate,
+        observe=observe_of(config),
     )
     module = loaded.name.partition(":")[0]
 
@@ -70,7 +73,7 @@ def event_loops(
         poller=config.poller,
         late=config.blocked_loop_timeout,
         graceful=config.graceful_timeout,
-        in_front=async_in_front(config),
+        in_front=async_watched(config, async_in_front(config)),
     )
     served = Served(loaded.name, "asgi", how, loaded.gil_enabled_by)
     return LoopRuntime(loaded.app, served, options, row)

@@ -11,11 +11,13 @@ from nogilserve.runtimes.choose import choose, facts_here
 from nogilserve.runtimes.contract import Runtime, Served, because, quantity
 from nogilserve.runtimes.front import in_front
 from nogilserve.runtimes.ledger import Row, RowShares
+from nogilserve.runtimes.looking import observe_of
 from nogilserve.runtimes.processes import load_processes
 from nogilserve.runtimes.proxies import admission_of, proxies_of
 from nogilserve.runtimes.spec import specify
 from nogilserve.runtimes.subinterpreters import Unsuitable, load_subinterpreters
 from nogilserve.runtimes.threads import ThreadRuntime
+from nogilserve.runtimes.watching import watched
 
 __all__ = ["load_here", "load_runtime", "runtime_here"]
 
@@ -88,7 +90,9 @@ def _threads(
     settings = Settings(
         threads=config.threads,
         cores=cores,
-        gateway=in_front(config, lambda: _wsgi_gateway(config, loaded, alone=alone)),
+        gateway=watched(
+            config, in_front(config, lambda: _wsgi_gateway(config, loaded, alone=alone))
+        ),
         limits=limits_of(config),
         poller=config.poller,
         keep_alive=config.keep_alive,
@@ -101,6 +105,7 @@ def _threads(
         limit_concurrency=config.limit_concurrency,
         admission=admission_of(config, proxies),
         record=record,
+        observe=observe_of(config),
     )
     how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"
     served = Served(loaded.name, "wsgi", because(how, reason), loaded.gil_enabled_by)

@@ -58,6 +58,10 @@ def _run(argv: Sequence[str]) -> int:
         from nogilserve import doctor
 
         return doctor.main(argv[1:], directory)
+    if argv and argv[0] == "certs":
+        from nogilserve.tls.acme import command as certs
+
+        return certs.run(argv[1:], os.environ, directory)
     if argv and argv[0] in COMMANDS:
         from nogilserve.supervise import client
 

@@ -43,8 +43,8 @@ CONVENTIONAL: Final = {
     "FORWARDED_ALLOW_IPS": "forwarded-allow-ips",
 }
 
-_NOT_OPTIONS: Final = frozenset({"NOGILSERVE_PYTHON"})
-"""Read by the project's own tooling, not by the server."""
+_NOT_OPTIONS: Final = frozenset({"NOGILSERVE_PYTHON", "NOGILSERVE_TENANT"})
+"""Read by the project's own tooling, or told to applications; not read by the server."""
 
 _SERVICE: Final = re.compile(r"NOGILSERVE_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\w+)")
 """What Kubernetes puts into every container beside a Service called nogilserve, and Docker for a
@@ -91,7 +91,10 @@ COMMANDS: Final = {
     "stop": "Have it finish what it has accepted, and end.",
 }
 """Commands for a running server, and what they do."""
-_DOCTOR: Final = ("doctor", "Say what stands between APP and free threading.")
+_OTHERS: Final = (
+    ("doctor", "Say what stands between APP and free threading."),
+    ("certs", "List, renew, import or export certificates of automatic HTTPS."),
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -101,7 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
         usage="%(prog)s APP [options]\n       %(prog)s COMMAND [options]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Serve a WSGI or ASGI application on every core, in one process.\n\ncommands:\n"
-        + "".join(f"  {name:<10}{what}\n" for name, what in (*COMMANDS.items(), _DOCTOR)),
+        + "".join(f"  {name:<10}{what}\n" for name, what in (*COMMANDS.items(), *_OTHERS)),
         epilog="Every option can also be set in nogilserve.toml, in [tool.nogilserve] of\n"
         f"pyproject.toml, and as an environment variable: --log-level is {PREFIX}LOG_LEVEL.",
         add_help=False,

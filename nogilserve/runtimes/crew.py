@@ -45,6 +45,8 @@ __all__ = ["Crew"]
 
 _log = logging.getLogger("nogilserve")
 
+_LAST: Final = 2.0
+"""Seconds for members to end that were only told to import the application."""
 _ANSWER: Final = 0.5
 """Seconds a member may take to answer before its last answer is used."""
 _LOOK: Final = 0.02
@@ -271,6 +273,11 @@ class Crew:
             for post in self._posts:
                 if post.channel is not None:
                     post.channel.close()
+            # An interpreter that is still there when the process ends makes Python complain.
+            deadline = monotonic() + _LAST
+            for post in self._posts:
+                if post.handle is not None:
+                    post.handle.ended(max(deadline - monotonic(), 0))
             self._close()
         else:
             self.join(monotonic() + _ANSWER)

@@ -62,8 +62,8 @@ class Handle(Protocol):
     def pid(self) -> int:
         """Of the process it runs in."""
 
-    def ended(self) -> str | None:
-        """How it ended ("by SIGKILL", "with status 1"); None: it has not. Does not block."""
+    def ended(self, timeout: float = 0) -> str | None:
+        """How it ended ("by SIGKILL", "with status 1"); None: it has not, in that many seconds."""
 
     def kill(self) -> None:
         """End it without asking, as far as that can be done."""

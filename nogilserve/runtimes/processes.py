@@ -36,10 +36,12 @@ class ProcessHandle:
         self.pid = process.pid
         self.name = f"process {process.pid}"
 
-    def ended(self) -> str | None:
-        """How it ended; None: it has not."""
-        status = self._process.poll()
-        return None if status is None else described(status)
+    def ended(self, timeout: float = 0) -> str | None:
+        """How it ended; None: it has not, in that many seconds."""
+        try:
+            return described(self._process.wait(timeout))
+        except subprocess.TimeoutExpired:
+            return None
 
     def kill(self) -> None:
         """SIGKILL; on Windows its equal."""

@@ -67,8 +67,9 @@ class InterpreterHandle:
             interpreter.close()
             self._end.close()
 
-    def ended(self) -> str | None:
-        """How it ended; None: it has not."""
+    def ended(self, timeout: float = 0) -> str | None:
+        """How it ended; None: it has not, in that many seconds."""
+        self._thread.join(timeout)
         if self._thread.is_alive():
             return None
         return f"with {self._problem}" if self._problem else "by itself"

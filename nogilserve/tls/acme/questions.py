@@ -37,9 +37,9 @@ def answer_questions(listener: socket.socket, keeper: Keeper) -> None:
         try:
             connection, _ = listener.accept()
         except OSError as error:
-            _log.error("The keeper cannot accept: %s", error)
-            if listener.fileno() < 0:
+            if keeper.ended:
                 return
+            _log.error("The keeper cannot accept: %s", error)
             threading.Event().wait(1.0)
             continue
         if not free.acquire(blocking=False):

@@ -1,14 +1,21 @@
 """Fixtures and guards for every test."""
 
+import os
 import signal
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.support.leaks import Possessions
 from tests.support.server import Server
+from tests.support.turns import turn
+
+TURNS = "TESTS_TURNS"
+"""The variable that names the folder of turns, where several processes run tests."""
 
 # The same examples on every machine and in every run; a failure prints how to repeat it.
 hypothesis.settings.register_profile(
@@ -19,6 +26,39 @@ hypothesis.settings.load_profile("ci")
 # A shell starts what it runs in the background with SIGINT ignored, and servers would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With -n: a folder in which the processes that run tests agree who may."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="nogilserve-turns-")
+        os.environ[TURNS] = folder.name
+        config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that want to be alone come last, when nobody has much left to wait for."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """With -n: `@pytest.mark.alone("why")` keeps other tests away. Waiting is not the test's time."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with turn(Path(os.environ[TURNS]), alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test has logged may hold lone surrogates, which xdist cannot send."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(autouse=True)

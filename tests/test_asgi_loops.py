@@ -113,6 +113,7 @@ def switches(pid: int) -> int:
     return total
 
 
+@pytest.mark.alone("counts how often threads wake up")
 def test_idle_loops_sleep() -> None:
     """Eight loops without a request hardly ever wake up."""
     with AsgiServed(TORTURE, "--loops", "8") as server:

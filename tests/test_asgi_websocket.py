@@ -1,6 +1,7 @@
 """WebSockets through ASGI, served for real: handshakes, closing, mistakes, floods, other loops."""
 
 import contextlib
+import itertools
 import json
 import random
 import zlib
@@ -260,6 +261,7 @@ def test_wrong_messages(client: RawWebSocket, case: str) -> None:
         (b"".join([frame(BINARY, b"b" * 65536, fin=False)] * 1) + frame(0, b"b" * MIB), 1009),
         (b"\x81\x05hello", 1002),
     ],
+    ids=map(str, itertools.count()),  # the masks, and so the frames, are different each time
 )
 def test_breaches_of_the_protocol(client: RawWebSocket, data: bytes, code: int) -> None:
     """Each is answered with the code that RFC 6455 has for it."""

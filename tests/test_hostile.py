@@ -12,6 +12,7 @@ PER_CONNECTION = 1 << 20
 """Bytes of memory: much less than the 8 MiB that each is sent."""
 
 
+@pytest.mark.alone("measures how long an honest client waits")
 @pytest.mark.parametrize("app", APPS)
 def test_siege(app: str) -> None:
     """The honest client gets every answer, memory stays bounded, and nothing is left behind."""

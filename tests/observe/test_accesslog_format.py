@@ -94,6 +94,7 @@ def basic(credentials: bytes) -> list[tuple[str, str]]:
         ("%%h %h%h", "%h 192.0.2.7192.0.2.7"),
         ("plain", "plain"),
     ],
+    ids=lambda text: text.replace(str(os.getpid()), "PID"),
 )
 def test_atom(atom: str, expected: str) -> None:
     """What each atom stands for, as Apache and gunicorn have it."""

@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """With -n: `@pytest.mark.alone("why")` keeps other tests away. Waiting is not the test's time."""
+    """With -n: `@pytest.mark.alone("why")` keeps others away. Waiting is not the test's time."""
     if not hasattr(item.config, "workerinput"):
         return (yield)
     with turn(Path(os.environ[TURNS]), alone=item.get_closest_marker("alone") is not None):

@@ -77,6 +77,7 @@ def _pointed(world: World) -> type[Core]:
 
     def made(self: Any, *arguments: Any) -> None:
         Core.__init__(self, *arguments)
+        world.made.append(self)
         self.poller = PollerHere(world, self.poller, "core")
         self.blocked = SetHere(world, "core.blocked")
 

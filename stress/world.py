@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 __all__ = ["Abort", "Actor", "Chooser", "Failure", "Switch", "World"]
 
@@ -98,6 +98,8 @@ class World:
         self.history: list[tuple[int, str, str, str]] = []
         """Step, who, where, and who went on, for each switch."""
         self.failures: list[str] = []
+        self.made: list[Any] = []
+        """Cores, to be cleared away after a failure."""
         self.aborted = False
         self._over = threading.Lock()
         self._over.acquire()

@@ -72,6 +72,26 @@ def hand_off(world: World) -> None:
     )
 
 
+def bell(world: World) -> None:
+    """A long call begins just when the monitor goes to sleep, and nobody else drives its core."""
+
+    def long(stage: Stage) -> None:
+        client = Guest(stage)
+        client.expect(client.ask("fast"))
+        stage.world.sleep("client.pause", 0.021)
+        client.expect(client.ask("sleep", 1000))
+        client.leave()
+
+    def quick(stage: Stage) -> None:
+        client = Guest(stage)
+        client.expect(client.ask("fast"))
+        stage.world.sleep("client.pause", 0.05)
+        client.expect(client.ask("fast"), within=0.5)
+        client.leave()
+
+    perform(world, long, quick, threads=2, cores=1)
+
+
 def steal(world: World) -> None:
     """Idle cores that help the same busy one, and each other."""
     perform(
@@ -291,6 +311,8 @@ def refusable(*asks: tuple[str, int]) -> Client:
                     stage.world.fail(f"request {nonce} was run and refused")
             elif reply.status != 200 or reply.body != nonce.encode():
                 stage.world.fail(f"request {nonce} was answered with {reply}")
+            if reply.seconds > 0.5 and number < 100:
+                stage.world.fail(f"request {nonce} has waited for {reply.seconds:.3f} s")
         client.leave()
 
     return guest
@@ -300,7 +322,7 @@ def doorman(world: World) -> None:
     """All threads are inside: who refuses, who queues, and who takes the queue over."""
     perform(
         world,
-        refusable(("sleep", 3), ("fast", 0), ("sleep", 2)),
+        refusable(("sleep", 1000), ("fast", 0)),
         refusable(("sleep", 2), ("sleep", 2)),
         refusable(("fast", 0), ("sleep", 3), ("fast", 0)),
         refusable(("fast", 0), ("fast", 0), ("fast", 0)),
@@ -411,6 +433,7 @@ _CLAIMS = ("core.lock", "Spares", "_Slot", "core.wake", "core.unwatched", "core.
 
 SCENES = [
     Scene("hand-off", hand_off.__doc__ or "", hand_off, (*_CLAIMS, "monitor", "application")),
+    Scene("bell", bell.__doc__ or "", bell, ("monitor", "Monitor", "core.unwatched", "core.calls")),
     Scene(
         "steal",
         steal.__doc__ or "",

@@ -1,0 +1,1 @@
+"""Tests of the engine by stress, and of stress by planted races."""

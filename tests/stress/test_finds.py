@@ -1,0 +1,138 @@
+"""Planted races: what the scenes must find, make short, and find again by its schedule."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from nogilserve.engine.connection import Connection
+from nogilserve.engine.core import Core
+from nogilserve.engine.scheduler import Monitor, Spares
+from nogilserve.engine.timeouts import Turn
+from stress.explore import Found, Replay, Roll, attempt, parse, shrink
+from stress.scenes import SCENES
+from tests.support.waiting import Deadline
+
+SECONDS = 30.0
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def spares_without_second_look(patch: pytest.MonkeyPatch) -> None:
+    """A driver that waits without looking for tasks after it has said so."""
+
+    def wait(self: Any) -> Any:
+        self.parked = True
+        events = self._waiting.wait(self.poller, self._patience())
+        self.parked = False
+        return events
+
+    patch.setattr(Core, "_wait", wait)
+
+
+def bell_cleared_last(patch: pytest.MonkeyPatch) -> None:
+    """A monitor that looks at the cores before it clears its bell: a ring in between is lost."""
+
+    def may_sleep(self: Any) -> bool:
+        for core in self._cores:
+            core.unwatched = True
+        for index, core in enumerate(self._cores):
+            if not core.lock.locked() or core.calls != self._seen.get(index, (-1, -1))[0]:
+                return False
+        self._bell.clear()
+        return not self._stopping
+
+    patch.setattr(Monitor, "_may_sleep", may_sleep)
+
+
+def core_touched_without_lock(patch: pytest.MonkeyPatch) -> None:
+    """A connection that goes on with its core whether or not the lock was free."""
+
+    def take_back(self: Any, core: Any) -> bool:
+        return bool(real(self, core))
+
+    real = Connection.take_back
+    run = Connection.run
+
+    def reckless(self: Any, core: Any) -> bool:
+        kept = run(self, core)
+        if not kept:
+            with suppress(ValueError):
+                core._inbox.remove(self.take_back)
+                take_back(self, core)
+        return kept
+
+    patch.setattr(Connection, "run", reckless)
+
+
+def task_given_twice(patch: pytest.MonkeyPatch) -> None:
+    """A parked thread that is taken from the list after the lock was let go."""
+
+    def offer(self: Any, task: Any, *, wait: bool = False) -> bool:
+        with self._lock:
+            if not self._parked:
+                if wait:
+                    self._waiting.append(task)
+                return False
+            slot = self._parked[-1]
+        with self._lock, suppress(ValueError):
+            self._parked.remove(slot)
+        slot.task = task
+        with suppress(RuntimeError):
+            slot.wakeup.release()
+        return True
+
+    patch.setattr(Spares, "offer", offer)
+
+
+def claim_without_lock(patch: pytest.MonkeyPatch) -> None:
+    """A watch that looks and claims in two steps."""
+
+    def expire(self: Any) -> bool:
+        with self.lock:
+            if self.begun or self.over or self.returned:
+                return False
+        with self.lock:
+            self.over = True
+        return True
+
+    patch.setattr(Turn, "expire", expire)
+
+
+PLANTED: list[tuple[Plant, str]] = [
+    (spares_without_second_look, "doorman"),
+    (bell_cleared_last, "bell"),
+    (core_touched_without_lock, "hand-off"),
+    (task_given_twice, "slow-kinds"),
+    (claim_without_lock, "claim"),
+]
+
+
+def search(name: str) -> Found:
+    """The first failure of a scene. TimeoutError where there is none in time."""
+    scene, length, deadline, number = SCENES[name], 0, Deadline(SECONDS), 0
+    while True:
+        chooser = Roll(f"{number}", scene.focus, length) if length else Replay()
+        world, found = attempt(scene.play, chooser)
+        if found is not None:
+            return found
+        length = length or world.steps
+        number += 1
+        deadline.require(f"{number} executions have found nothing")
+
+
+@pytest.mark.parametrize(("plant", "name"), PLANTED, ids=[row[0].__name__ for row in PLANTED])
+def test_planted_race_is_found(plant: Plant, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found in time; its shortest schedule is no longer, and breaks it again."""
+    plant(monkeypatch)
+    began = monotonic()
+    found = search(name)
+    took = monotonic() - began
+    shortest = shrink(SCENES[name].play, found, tries=40)
+    assert len(shortest.switches) <= len(found.switches)
+    again = attempt(SCENES[name].play, Replay(parse(shortest.schedule)))[1]
+    assert again is not None, f"found in {took:.1f} s, and not again by {shortest.schedule}"
+    monkeypatch.undo()
+    assert attempt(SCENES[name].play, Replay(parse(shortest.schedule)))[1] is None

@@ -4,7 +4,7 @@ Text is `str` holding latin-1 (one character per byte), as PEP 3333 has it: the 
 wire are decoded once. Nothing here knows sockets, threads or applications.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Protocol
 
@@ -41,6 +41,8 @@ class Limits:
     """Bytes of a whole head (more is 431), trailer section or all chunk extensions (400)."""
     body: int = 0
     """Bytes of a request body after decoding; more is 413. 0: no limit."""
+    body_of: "Callable[[str, str], int] | None" = None
+    """Where several sites are served: `body` for an authority and a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,26 @@ class TimeLimits:
     """Seconds; 0: no limit."""
     routes: tuple[tuple[str, float], ...] = ()
     """Path prefixes with limits of their own, which end at a "/" of the path or at its end."""
+    choose: "Callable[[str, str], TimeLimits] | None" = None
+    """Where several sites are served: the limits for an authority and a path, in place of these."""
+    sites: "tuple[TimeLimits, ...]" = ()
+    """All that `choose` may give."""
 
     def __bool__(self) -> bool:
-        return self.default > 0 or any(seconds for _, seconds in self.routes)
+        return self.shortest > 0
+
+    @property
+    def shortest(self) -> float:
+        """The shortest limit there is; 0: there is none."""
+        own = [self.default, *(seconds for _, seconds in self.routes)]
+        every = [*own, *(limits.shortest for limits in self.sites)]
+        return min((seconds for seconds in every if seconds), default=0.0)
+
+    def of_request(self, request: "Request") -> float:
+        """The limit for a request."""
+        if self.choose is None:
+            return self.of(request.path)
+        return self.choose(request.authority, request.path).of(request.path)
 
     def of(self, path: str) -> float:
         """The limit for a path, still percent-encoded: that of the longest route it is below."""

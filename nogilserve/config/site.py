@@ -58,7 +58,7 @@ class Site:
 
     def config(self, config: "Config") -> "Config":
         """The settings that are in force here, below those of the whole server."""
-        return replace(config, **CONTENT, **dict(self.settings))
+        return replace(config, **(CONTENT | dict(self.settings)))
 
     @property
     def app(self) -> str:

@@ -220,7 +220,7 @@ class Watch:
         return lambda: partial(self._call, make())
 
     def _call(self, gateway: Gateway, exchange: Exchange) -> None:
-        seconds = self._limits.of(exchange.request.path)
+        seconds = self._limits.of_request(exchange.request)
         if not seconds:
             gateway(exchange)
             return
@@ -238,9 +238,7 @@ class Watch:
 
     def run(self) -> None:
         """Look, until `stop`."""
-        limits = (self._limits.default, *(seconds for _, seconds in self._limits.routes))
-        shortest = min(seconds for seconds in limits if seconds)
-        pause = min(max(shortest / _PART, _SHORTEST), _LONGEST)
+        pause = min(max(self._limits.shortest / _PART, _SHORTEST), _LONGEST)
         while not self._stopping.wait(pause):
             now = monotonic()
             for turn in list(self._running):

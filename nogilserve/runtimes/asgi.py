@@ -1,23 +1,35 @@
 """From the configuration to the event loops that serve an asynchronous application."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from nogilserve.apps import LoadedApp, gil_is_on
-from nogilserve.apps.loopbound import application_modules, find_loop_bound
+from nogilserve.apps.loopbound import (
+    application_modules,
+    explain_loop_error,
+    find_loop_bound,
+)
 from nogilserve.config import Config
-from nogilserve.engine.loop.core import LoopSettings
+from nogilserve.engine.loop.core import AsyncGateway, LoopSettings
+from nogilserve.gateways.asgi import AsgiGateway, MountedScopeMaker
+from nogilserve.gateways.callthreads import CallThreads
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.eventloops import loop_factory
 from nogilserve.runtimes.front import async_in_front
 from nogilserve.runtimes.ledger import Row
 from nogilserve.runtimes.looking import observe_of
-from nogilserve.runtimes.loops import LoopOptions, LoopRuntime, Mode, Scope
+from nogilserve.runtimes.loops import LoopApp, LoopOptions, LoopRuntime, Mode, Scope
 from nogilserve.runtimes.proxies import admission_of, proxies_of
 from nogilserve.runtimes.watching import async_watched
 
-__all__ = ["event_loops"]
+if TYPE_CHECKING:
+    from nogilserve.runtimes.sites import LoadedSites
+    from nogilserve.runtimes.sites import Row as SiteRow
+
+__all__ = ["event_loops", "site_loops"]
 
 
 def event_loops(
@@ -32,8 +44,89 @@ def event_loops(
     of loops; `row`: where a member of a crew counts its connections. Raises ConfigError for an
     event loop that cannot be had.
     """
+    options = replace(
+        _options(config, _settings(config, limits, record)),
+        find_bound=_bound_finder(config, loaded),
+        timeout=TimeLimits(config.timeout, config.timeout_routes),
+        in_front=async_watched(config, async_in_front(config)),
+    )
+    served = Served(loaded.name, "asgi", how, loaded.gil_enabled_by)
+    return LoopRuntime(loaded.app, served, options, row)
+
+
+def site_loops(
+    config: Config,
+    sites: LoadedSites,
+    limits: Limits,
+    record: Callable[[RequestRecord], None] | None,
+    how: str,
+    row: Row | None = None,
+) -> LoopRuntime:
+    """As `event_loops`, for several applications. WSGI ones are called by `--threads` threads,
+    which all loops share."""
+    threads = CallThreads(config.threads)
+    options = replace(
+        _options(config, _settings(config, sites.limits(limits), record)),
+        apps=tuple(_loop_app(config, app, rows) for app, rows in sites.asgi_rows),
+        join=lambda gateways, loop: sites.loops_gateway(gateways, loop, threads, alone=row is None),
+        in_front=async_watched(config, lambda gateway: gateway),
+        ended=threads.close,
+    )
+    served = Served(sites.name, "asgi", how, sites.gil_enabled_by)
+    return LoopRuntime(None, served, options, row)
+
+
+def _loop_app(config: Config, loaded: LoadedApp, rows: Sequence[SiteRow]) -> LoopApp:
+    """An application with all the places where it answers."""
+
+    def make(loop: asyncio.AbstractEventLoop, state: dict[str, Any] | None) -> list[AsyncGateway]:
+        return [
+            AsgiGateway(
+                loaded.app,
+                loaded.name,
+                loop,
+                debug=row.config.debug,
+                timeout=TimeLimits(row.config.timeout, row.config.timeout_routes),
+                explain=explain_loop_error,
+                scopes=MountedScopeMaker(
+                    state,
+                    root_path=row.config.root_path,
+                    path=row.site.path,
+                    prefix=row.site.prefix,
+                    debug=row.config.debug,
+                ),
+            )
+            for row in rows
+        ]
+
+    own = rows[0].config
+    return LoopApp(
+        loaded.app,
+        loaded.name,
+        make,
+        _bound_finder(config, loaded),
+        cast(Mode, own.lifespan),
+        cast(Scope, own.lifespan_scope),
+    )
+
+
+def _bound_finder(
+    config: Config, loaded: LoadedApp
+) -> Callable[[Mapping[str, Any] | None], Sequence[object]]:
+    module = loaded.name.partition(":")[0]
+
+    def find_bound(state: Mapping[str, Any] | None) -> Sequence[object]:
+        return find_loop_bound(loaded.app, application_modules(module), state, config.loop_bound)
+
+    return find_bound
+
+
+def _settings(
+    config: Config, limits: Limits, record: Callable[[RequestRecord], None] | None
+) -> LoopSettings:
+    """What the engine is told."""
     proxies = proxies_of(config)
-    settings = LoopSettings(
+    return LoopSettings(
         limits=limits,
         keep_alive=config.keep_alive,
         head_timeout=config.header_timeout,
@@ -50,30 +143,25 @@ def event_loops(
         ws_deflate=config.ws_per_message_deflate,
         observe=observe_of(config),
     )
-    module = loaded.name.partition(":")[0]
 
-    def find_bound(state: Mapping[str, Any] | None) -> Sequence[object]:
-        return find_loop_bound(loaded.app, application_modules(module), state, config.loop_bound)
 
+def _options(config: Config, settings: LoopSettings) -> LoopOptions:
+    """How many loops there are, and what is the same for every application."""
     loop_name, make_loop = loop_factory(config.loop, config.poller)
-    options = LoopOptions(
+    return LoopOptions(
         settings=settings,
         make_loop=make_loop,
         loop_name=loop_name,
         # With the GIL on further loops would only get into each other's way.
         loops=config.loops or (1 if gil_is_on() else min(config.workers, config.threads)),
-        find_bound=find_bound,
+        find_bound=lambda _: (),
         insist=config.loops > 1,
         lifespan=cast(Mode, config.lifespan),
         lifespan_scope=cast(Scope, config.lifespan_scope),
         threads=config.threads,
         root_path=config.root_path,
-        timeout=TimeLimits(config.timeout, config.timeout_routes),
         debug=config.debug,
         poller=config.poller,
         late=config.blocked_loop_timeout,
         graceful=config.graceful_timeout,
-        in_front=async_watched(config, async_in_front(config)),
     )
-    served = Served(loaded.name, "asgi", how, loaded.gil_enabled_by)
-    return LoopRuntime(loaded.app, served, options, row)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from nogilserve.apps import LoadedApp, load_app
-from nogilserve.config import Config
+from nogilserve.config import Config, all_sites
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
@@ -57,6 +57,8 @@ def load_here(
     `row`: where a member of a crew counts its connections. `reason`: why threads, for the banner.
     Raises AppImportError.
     """
+    if all_sites(config):
+        return _several(config, record, row, reason)
     loaded = load_app(
         config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
     )
@@ -78,28 +80,49 @@ def runtime_here(
 
         how = because("runtime threads", reason)
         return event_loops(config, loaded, limits_of(config), record, how, row)
-    return _threads(config, loaded, record, row, reason)
-
-
-def _threads(
-    config: Config, loaded: LoadedApp, record: Record | None, row: Row | None, reason: str
-) -> ThreadRuntime:
-    cores = min(config.workers, config.threads)
     alone = row is None
+    make = in_front(config, lambda: _wsgi_gateway(config, loaded, alone=alone))
+    limits = TimeLimits(config.timeout, config.timeout_routes)
+    settings = _settings(config, make, limits_of(config), limits, record)
+    return _threads(settings, loaded.name, loaded.gil_enabled_by, row, reason)
+
+
+def _several(config: Config, record: Record | None, row: Row | None, reason: str) -> Runtime:
+    """What serves several applications, or none."""
+    from nogilserve.runtimes.sites import load_sites
+
+    sites = load_sites(config)
+    if sites.interface == "asgi":
+        from nogilserve.runtimes.asgi import site_loops
+
+        how = because("runtime threads", reason)
+        return site_loops(config, sites, limits_of(config), record, how, row)
+    make = sites.threads_gateway(alone=row is None)
+    limits = sites.limits(limits_of(config))
+    settings = _settings(config, make, limits, sites.time_limits(), record)
+    return _threads(settings, sites.name, sites.gil_enabled_by, row, reason)
+
+
+def _settings(
+    config: Config,
+    make: Callable[[], Gateway],
+    limits: Limits,
+    timeout: TimeLimits,
+    record: Record | None,
+) -> Settings:
+    """What the threads' engine is told. `make` makes the gateway of a core."""
     proxies = proxies_of(config)
-    settings = Settings(
+    return Settings(
         threads=config.threads,
-        cores=cores,
-        gateway=watched(
-            config, in_front(config, lambda: _wsgi_gateway(config, loaded, alone=alone))
-        ),
-        limits=limits_of(config),
+        cores=min(config.workers, config.threads),
+        gateway=watched(config, make),
+        limits=limits,
         poller=config.poller,
         keep_alive=config.keep_alive,
         head_timeout=config.header_timeout,
         body_timeout=config.body_timeout,
         write_timeout=config.write_timeout,
-        timeout=TimeLimits(config.timeout, config.timeout_routes),
+        timeout=timeout,
         server_header=config.server_header,
         proxies=proxies,
         limit_concurrency=config.limit_concurrency,
@@ -107,9 +130,16 @@ def _threads(
         record=record,
         observe=observe_of(config),
     )
-    how = f"runtime threads, {quantity(config.threads, 'thread')} on {quantity(cores, 'core')}"
-    served = Served(loaded.name, "wsgi", because(how, reason), loaded.gil_enabled_by)
-    return ThreadRuntime(settings, served, None if row is None else RowShares(cores, row))
+
+
+def _threads(
+    settings: Settings, name: str, culprits: tuple[str, ...], row: Row | None, reason: str
+) -> ThreadRuntime:
+    threads, cores = quantity(settings.threads, "thread"), quantity(settings.cores, "core")
+    how = because(f"runtime threads, {threads} on {cores}", reason)
+    served = Served(name, "wsgi", how, culprits)
+    shares = None if row is None else RowShares(settings.cores, row)
+    return ThreadRuntime(settings, served, shares)
 
 
 def _wsgi_gateway(config: Config, loaded: LoadedApp, *, alone: bool) -> Gateway:

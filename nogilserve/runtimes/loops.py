@@ -26,11 +26,14 @@ from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
 from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed, leave_home
+from nogilserve.gateways.asgi.calls import waiting_in
 from nogilserve.messages import TimeLimits
 from nogilserve.perloop import close_all
 from nogilserve.runtimes.contract import Served, quantity
 from nogilserve.runtimes.eventloops import Made
 from nogilserve.runtimes.ledger import Row, RowShares
+from nogilserve.runtimes.looking import Look
+from nogilserve.runtimes.looking_loops import look_at_loops
 from nogilserve.runtimes.stacks import write_stacks
 from nogilserve.runtimes.threads import daemon
 
@@ -48,6 +51,26 @@ _CANCELLED: Final = 1.0
 
 type Mode = Literal["auto", "on", "off"]
 type Scope = Literal["auto", "loop", "generation"]
+type _State = dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopApp:
+    """One of several applications that share the loops. Immutable."""
+
+    app: Any
+    name: str
+    """module:attribute, for messages."""
+    make: Callable[[asyncio.AbstractEventLoop, _State], Sequence[AsyncGateway]]
+    """Its gateways for a loop, one for each place, with what its lifespan has left there."""
+    find_bound: Callable[[Mapping[str, Any] | None], Sequence[object]]
+    """As of LoopOptions."""
+    lifespan: Mode = "auto"
+    lifespan_scope: Scope = "auto"
+
+    def is_rerun(self, state: _State) -> bool:
+        """Whether its lifespan runs on every loop, given what it has left on the first one."""
+        return self.lifespan_scope == "loop" or (self.lifespan_scope == "auto" and bool(state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +103,12 @@ class LoopOptions:
     """Seconds that requests and shutdown have together."""
     in_front: Callable[[AsyncGateway], AsyncGateway] = lambda gateway: gateway
     """Puts what answers some requests before the application in front of a loop's gateway."""
+    apps: tuple[LoopApp, ...] = ()
+    """Several applications in place of one; what concerns a single one does not count then."""
+    join: Callable[[Sequence[AsyncGateway], asyncio.AbstractEventLoop], AsyncGateway] | None = None
+    """Makes one gateway of all those of `apps`, in their order."""
+    ended: Callable[[], None] = lambda: None
+    """Called when no loop is left."""
 
 
 class LoopRuntime:
@@ -94,8 +123,8 @@ class LoopRuntime:
         member of a crew counts its connections."""
         self._row = row
         self.served = served
-        self._app = app
         self._options = options
+        self._apps = options.apps or (self._alone(app),)
         self._shares = Shares(options.loops)
         self._cores: list[LoopCore] = []
         self._made: queue.SimpleQueue[LoopCore | BaseException] = queue.SimpleQueue()
@@ -107,8 +136,34 @@ class LoopRuntime:
         self._on_stopped: Callable[[], None] = lambda: None
         self._patient = False
         self._draining = False
-        self._state: dict[str, Any] | None = None
-        """What the lifespan on the first loop left, None without lifespan."""
+        self._states: list[_State] = [None] * len(self._apps)
+        """What the lifespans on the first loop left, None without lifespan."""
+
+    def _alone(self, app: Any) -> LoopApp:
+        """The only application."""
+        options = self._options
+
+        def make(loop: asyncio.AbstractEventLoop, state: _State) -> tuple[AsyncGateway, ...]:
+            gateway = AsgiGateway(
+                app,
+                self.served.name,
+                loop,
+                root_path=options.root_path,
+                state=state,
+                debug=options.debug,
+                timeout=options.timeout,
+                explain=explain_loop_error,
+            )
+            return (gateway,)
+
+        return LoopApp(
+            app,
+            self.served.name,
+            make,
+            options.find_bound,
+            options.lifespan,
+            options.lifespan_scope,
+        )
 
     # ---- start
 
@@ -163,8 +218,6 @@ class LoopRuntime:
                 failures.append(outcome)
         self._cores.sort(key=lambda core: core.index)
         for failure in failures:
-            if isinstance(failure, StartupFailed):
-                raise AppImportError(f"{self.served.name}: {failure}", failure.trace)
             raise failure
 
     def _decide(self) -> tuple[int, str]:
@@ -172,9 +225,9 @@ class LoopRuntime:
         options = self._options
         if options.loops == 1:
             return 1, ""
-        state = self._state
-        shared_state = None if self._is_rerun() else state
-        bound = options.find_bound(shared_state)
+        bound: list[object] = []
+        for app, state in zip(self._apps, self._states, strict=True):
+            bound += app.find_bound(None if app.is_rerun(state) else state)
         if not bound:
             return options.loops, ""
         names = "\n".join(f"  {item}" for item in bound)
@@ -196,11 +249,6 @@ class LoopRuntime:
             _REMEDY,
         )
         return 1, "objects that belong to one loop"
-
-    def _is_rerun(self) -> bool:
-        """Whether the lifespan runs on every loop."""
-        scope = self._options.lifespan_scope
-        return scope == "loop" or (scope == "auto" and bool(self._state))
 
     def _describe(self, count: int, note: str) -> None:
         loops = quantity(count, f"{self._options.loop_name} event loop")
@@ -234,27 +282,30 @@ class LoopRuntime:
     ) -> None:
         """Start the application on this loop, serve until told to stop, shut it down."""
         options = self._options
-        mode = options.lifespan if not index or self._is_rerun() else "off"
-        lifespan = Lifespan(self._app, self.served.name, mode)
+        started: list[Lifespan] = []
         try:
-            await lifespan.startup()
+            for app, left in zip(self._apps, self._states, strict=True):
+                mode = app.lifespan if not index or app.is_rerun(left) else "off"
+                lifespan = Lifespan(app.app, app.name, mode)
+                await lifespan.startup()
+                started.append(lifespan)
         except StartupFailed as exc:
-            await close_all()
-            self._made.put(exc)
+            await _shut_down(started)
+            name = self._apps[len(started)].name
+            self._made.put(AppImportError(f"{name}: {exc}", exc.trace))
             return
         if not index:
-            self._state = lifespan.state if lifespan.supported else None
-        state = lifespan.state if lifespan.supported else self._state
-        gateway = AsgiGateway(
-            self._app,
-            self.served.name,
-            loop,
-            root_path=options.root_path,
-            state=state,
-            debug=options.debug,
-            timeout=options.timeout,
-            explain=explain_loop_error,
-        )
+            self._states = [item.state if item.supported else None for item in started]
+        states = [
+            item.state if item.supported else state
+            for item, state in zip(started, self._states, strict=True)
+        ]
+        gateways = [
+            gateway
+            for app, state in zip(self._apps, states, strict=True)
+            for gateway in app.make(loop, state)
+        ]
+        gateway = options.join(gateways, loop) if options.join is not None else gateways[0]
         kind = HttpConnection if options.settings.admission is None else LimitedHttpConnection
         core = LoopCore(
             index,
@@ -267,8 +318,7 @@ class LoopRuntime:
         )
         self._made.put(core)
         await core.idle.wait()
-        await lifespan.shutdown()
-        await close_all()
+        await _shut_down(started)
 
     # ---- stop
 
@@ -305,6 +355,7 @@ class LoopRuntime:
             self._on_stopped()
         if not all(_joined(thread, deadline) for thread in self._threads):
             return False
+        self._options.ended()
         if self._watch is not None and self._watching is not None:
             self._watch.stop()
             if not _joined(self._watching, deadline):
@@ -334,6 +385,25 @@ class LoopRuntime:
         now["blocked_loops"] = sum(core.blocked for core in self._cores)
         return now
 
+    def look(self) -> Look:
+        """What it does now, in detail. Any thread, one at a time."""
+        refused = self._dispatcher.refused.copy() if self._dispatcher is not None else {}
+        return look_at_loops(self._cores, self._threads, self.unfinished(), refused)
+
+    def waiting(self, key: int, seconds: float) -> str:
+        """Where the task of a request inside the application waits, as a traceback shows it; ""
+        where it is not known, or its loop does not answer within `seconds`. Any thread."""
+        for core in self._cores:
+            meter = core.record.meter if core.record is not None else None
+            inside = meter.inside.get(key) if meter is not None else None
+            if inside is not None:
+                answer: queue.SimpleQueue[str] = queue.SimpleQueue()
+                task = inside[-1]
+                with contextlib.suppress(RuntimeError, queue.Empty):
+                    core.submit(_tell, task, answer)
+                    return answer.get(timeout=seconds)
+        return ""
+
     def unfinished(self) -> int:
         """Connections that are still open. Any thread."""
         return sum(self._shares.counts())
@@ -352,6 +422,17 @@ _REMEDY: Final = (
     "Put them into the state of the lifespan, which each loop then has for itself, or make them "
     "with nogilserve.per_loop(); docs/event-loops.md shows how."
 )
+
+
+def _tell(task: Any, answer: "queue.SimpleQueue[str]") -> None:
+    answer.put(waiting_in(task))
+
+
+async def _shut_down(started: Sequence[Lifespan]) -> None:
+    """Shut down what was started on this loop, the last one first."""
+    for lifespan in reversed(started):
+        await lifespan.shutdown()
+    await close_all()
 
 
 def _joined(thread: threading.Thread, deadline: float) -> bool:

@@ -7,5 +7,6 @@
 from nogilserve.gateways.asgi.calls import leave_home
 from nogilserve.gateways.asgi.gateway import AsgiGateway
 from nogilserve.gateways.asgi.lifespan import Lifespan, StartupFailed
+from nogilserve.gateways.asgi.mounted import MountedScopeMaker
 
-__all__ = ["AsgiGateway", "Lifespan", "StartupFailed", "leave_home"]
+__all__ = ["AsgiGateway", "Lifespan", "MountedScopeMaker", "StartupFailed", "leave_home"]

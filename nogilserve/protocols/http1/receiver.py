@@ -1,5 +1,6 @@
 """The receiving half of an HTTP/1.x connection: bytes in, requests and their bodies out."""
 
+from dataclasses import replace
 from typing import Final
 
 from nogilserve.errors import ProtocolError, TruncatedBody
@@ -15,6 +16,7 @@ _MOST_EMPTY_LINES: Final = 2
 """Empty lines tolerated before a request line; RFC 9112 §2.2 asks for at least one."""
 
 
+_HTTP2: Final = b"PRI * HTTP/2.0\r\n"
 _LOGGED_LINE: Final = 2048
 """Bytes kept of a request line that was refused."""
 
@@ -40,6 +42,7 @@ class Receiver:
         "buffer",
         "eof",
         "keep_alive",
+        "preface",
         "refused_line",
     )
 
@@ -71,6 +74,9 @@ class Receiver:
         self._chunks: ChunkedDecoder | None = None
         self.refused_line = ""
         """The request line of a refused head, as far as it can be told; for the log."""
+        self.preface = b""
+        """What the client has sent, when it is not HTTP/1 but begins as HTTP/2 does (RFC 9113
+        §3.4): set together with the ProtocolError that this is to HTTP/1."""
         self.eof = False
         """The peer has closed its sending side."""
         self.keep_alive = True
@@ -219,13 +225,18 @@ class Receiver:
         return bool(rest) and (rest != b"\r" or self.eof)
 
     def _expect_body(self, request: Request) -> None:
-        if request.body > self._most_body > 0:
+        limits = self._limits
+        most = self._most_body
+        if limits.body_of is not None:
+            most = limits.body_of(request.authority, request.path)
+            limits = replace(limits, body=most)
+        if request.body > most > 0:
             self.refused_line = f"{request.method} {request.target} HTTP/1.{request.minor}"
             raise self._fail(ProtocolError(413, "request body too large", "RFC 9110 §15.5.14"))
         if request.body > 0:
             self._body_left = request.body
         else:
-            self._chunks = ChunkedDecoder(self._limits)
+            self._chunks = ChunkedDecoder(limits)
 
     def _use_up(self, until: int) -> None:
         if until == len(self.buffer):
@@ -241,6 +252,8 @@ class Receiver:
             start = self._start
             line = bytes(memoryview(self.buffer)[start : start + _LOGGED_LINE])
             self.refused_line = line.partition(b"\r\n")[0].decode("latin-1")
+            if line.startswith(_HTTP2):
+                self.preface = bytes(memoryview(self.buffer)[start:])
         self.keep_alive = False
         self.buffer = b""
         self._start = 0

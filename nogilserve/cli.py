@@ -20,6 +20,7 @@ from nogilserve.config import (
     resolve,
     settings_document,
 )
+from nogilserve.config.templates import is_templated
 from nogilserve.errors import AppImportError, BindError, ConfigError, ControlError
 
 # What serves is imported only by the process that serves: the master stays small.
@@ -82,6 +83,8 @@ def _run(argv: Sequence[str]) -> int:
         print(settings_document(resolved), end="")
     else:
         require_app(resolved)
+        if is_templated(resolved.config):
+            return _serve_tenants(resolved, str(directory), environment, handover)
         if invocation.check_config or not resolved.config.master:
             _become_interpreter(resolved.config, directory, argv)
         _enter(resolved)
@@ -98,6 +101,20 @@ def _run(argv: Sequence[str]) -> int:
 
         return single.run(resolved.config)
     return 0
+
+
+def _serve_tenants(
+    resolved: Resolved, directory: str, environment: dict[str, str], handover: str
+) -> int:
+    """Each tenant has a directory and variables of its own: none are taken on here."""
+    from nogilserve.supervise.handover import Launch
+    from nogilserve.supervise.tenants import master
+
+    if resolved.invocation.check_config:
+        print(master.check(resolved.config, directory))
+        return 0
+    command = (sys.executable, *sys.orig_argv[1:])
+    return master.run(resolved.config, Launch(command, directory, environment, handover))
 
 
 def _current_directory() -> Path:

@@ -28,6 +28,7 @@ from nogilserve.config.sources import (
     from_file,
     from_systemd,
 )
+from nogilserve.config.templates import Template, check_templates, is_templated
 from nogilserve.config.values import all_mistakes, parse
 from nogilserve.errors import ConfigError
 
@@ -103,12 +104,14 @@ def resolve(
     if mistakes:
         raise all_mistakes(mistakes)
     config = Config(**values, sites=sites)
-    if config.app_dir and not (directory / config.app_dir).is_dir():
+    if config.app_dir and not is_templated(config) and not (directory / config.app_dir).is_dir():
         raise ConfigError(
             f"option --app-dir: {config.app_dir!r} from {origins['app_dir']} is not a directory"
         )
     _check_together(config)
-    _check_files(config, origins.get("static_paths", ""), directory, mistakes)
+    check_templates(config)
+    if not is_templated(config):
+        _check_files(config, origins.get("static_paths", ""), directory, mistakes)
     for site in sites:
         _check_files(site.config(config), site.origin, directory, mistakes)
     if mistakes:
@@ -151,6 +154,8 @@ def _directory(layers: Sequence[Layer], cwd: Path) -> Path:
     if written is None:
         return cwd
     name: str = parse(_BY_NAME["chdir"], written)
+    if Template.of(name).names:
+        return cwd  # each tenant has its own
     if not (cwd / name).is_dir():
         raise ConfigError(f"option --chdir: {name!r} from {written.origin} is not a directory")
     return cwd / name
@@ -161,6 +166,11 @@ def _environment(
 ) -> dict[str, str]:
     """Variables of --env-file, where none exists already, then those of --env."""
     result: dict[str, str] = {}
+    if _has_tenants(layers):  # each sets its own, in its own process
+        given = _first(layers, "env")
+        if given is not None and given.origin != "the command line":
+            _refuse_reserved(dict(parse(_BY_NAME["env"], given)), given.origin)
+        return {}
     if (files := _first(layers, "env-file")) is not None:
         option = _BY_NAME["env-file"]
         for name in parse(option, files):
@@ -188,6 +198,12 @@ def _environment(
             _refuse_reserved(variables, given.origin)
         result |= variables
     return result
+
+
+def _has_tenants(layers: Sequence[Layer]) -> bool:
+    """As `is_templated`, before there is a Config."""
+    found = [_first(layers, name) for name in ("app", "chdir", "venv")]
+    return any(Template.of(str(item.value)).names for item in found if item is not None)
 
 
 def _refuse_reserved(names: Iterable[str], origin: str) -> None:

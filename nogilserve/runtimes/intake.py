@@ -89,8 +89,16 @@ class Sender:
 class Intake:
     """The receiving end, as the engine sees a listening socket. Any thread may accept."""
 
-    def __init__(self, sock: Socket, family: int, server: tuple[str, str], row: Row) -> None:
-        """`family`: that of the connections; `server`: see ListeningSocket."""
+    def __init__(
+        self,
+        sock: Socket,
+        family: int,
+        server: tuple[str, str],
+        row: Row | None,
+        role: str = "tls",
+    ) -> None:
+        """`family`: that of the connections; `server`, `role`: see ListeningSocket; `row`: where
+        what is taken is counted, if somebody wants to know."""
         sock.setblocking(False)
         self._sock = sock
         self._row = row
@@ -98,6 +106,7 @@ class Intake:
         self.type = socket.SOCK_STREAM
         self.proto = 0
         self.server = server
+        self.role = role
         self._reading = threading.Lock()
         self._rest = b""
         """Part of a frame (Windows); under `_reading`."""
@@ -117,9 +126,11 @@ class Intake:
         BlockingIOError when none waits; OSError (EMFILE) when this process has no descriptor left.
         """
         connection, text = self._take_rights() if RIGHTS else self._take_shared()
-        self._row.take()
+        if self._row is not None:
+            self._row.take()
         if connection is None:
-            self._row.close()
+            if self._row is not None:
+                self._row.close()
             raise OSError(errno.EMFILE, "too many open files: an accepted connection is lost")
         host, _, port = text.decode().partition(" ")
         return connection, (host, int(port)) if port else ""

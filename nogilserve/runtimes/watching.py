@@ -26,6 +26,12 @@ def watched(config: Config, make: Callable[[], Gateway]) -> Callable[[], Gateway
 
         probes = Probes(config.health_path, config.readiness_path, READINESS)
         front.append(lambda gateway: HealthGateway(probes, gateway).run)
+    if config.tenant:
+        from nogilserve.gateways.misdirected import OnlyFor
+        from nogilserve.runtimes.tenants import by_host, mine_of
+
+        mine, hosts = mine_of(config), by_host(config)
+        front.append(lambda gateway: OnlyFor(mine, by_host=hosts, inner=gateway).run)
     if not front:
         return make
 
@@ -48,6 +54,12 @@ def async_watched(
 
         probes = Probes(config.health_path, config.readiness_path, READINESS)
         front.append(lambda gateway: AsyncHealthGateway(probes, gateway))
+    if config.tenant:
+        from nogilserve.gateways.misdirected import AsyncOnlyFor
+        from nogilserve.runtimes.tenants import by_host, mine_of
+
+        mine, hosts = mine_of(config), by_host(config)
+        front.append(lambda gateway: AsyncOnlyFor(mine, by_host=hosts, inner=gateway))
 
     def made(gateway: "AsyncGateway") -> "AsyncGateway":
         for before in front:

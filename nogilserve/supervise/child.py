@@ -5,7 +5,6 @@ What depends on the operating system about starting a process is here.
 
 import base64
 import os
-import queue
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from nogilserve.sockets.listen import PASSED_BY_SYSTEMD, Listener
 from nogilserve.supervise.board import Board
@@ -21,10 +20,18 @@ from nogilserve.supervise.channel import Channel
 from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.interpreter import Interpreter
 
-__all__ = ["Child", "Event", "how_it_ended"]
+__all__ = ["Child", "Event", "Events", "how_it_ended"]
 
 Event = tuple[str, int, Any]
 """What happened, to which generation (0: none), and more."""
+
+
+class Events(Protocol):
+    """Where that is said. Any thread."""
+
+    def put(self, event: Event, /) -> None:
+        """Say it."""
+
 
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
 # This very package, and nothing of the current directory before the application is imported.
@@ -48,7 +55,7 @@ class Child:
         number: int,
         label: str,
         identity: Identity,
-        events: "queue.SimpleQueue[Event]",
+        events: Events,
         directory: str | None = None,
         interpreter: Interpreter | None = None,
     ) -> None:
@@ -91,7 +98,9 @@ class Child:
 
     def give(self, listeners: Sequence[Listener]) -> None:
         """Send it the listening sockets."""
-        places = [{"label": item.label, "server": item.server} for item in listeners]
+        places = [
+            {"label": item.label, "server": item.server, "role": item.role} for item in listeners
+        ]
         sockets = [item.socket for item in listeners]
         self.channel.send("accept", sockets, peer=self.pid, listeners=places)
 

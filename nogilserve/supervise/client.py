@@ -9,7 +9,7 @@ from nogilserve.supervise.control import ask, find
 __all__ = ["command"]
 
 _MARGIN: Final = 10.0
-_HELP: Final = """usage: nogilserve {name} [--bind ADDRESS | --control-socket PATH]
+_HELP: Final = """usage: nogilserve {name} [TENANT] [--bind ADDRESS | --control-socket PATH]
 
 {what}
 The server is the one that listens on ADDRESS, or whose control socket is at PATH; without
@@ -28,12 +28,19 @@ def command(name: str, resolved: Resolved) -> int:
     config = resolved.config
     path = find(config.control_socket, config.binds, insist="binds" in resolved.origins)
     timeout = config.ready_timeout and config.ready_timeout + _MARGIN
-    answer = ask(path, name, timeout)
+    subject = {}
+    if resolved.origins.get("app") == "the command line":
+        subject["tenant"] = config.app
+    answer = ask(path, name, timeout, subject)
     if not answer["ok"]:
         raise ControlError(answer["text"])
     print(answer["text"])
     for line in answer.get("generations", ()):
         print(_line(line))
+    for tenant in answer.get("tenants", ()):
+        print(f"{tenant['name']}, {tenant['state']}, used {tenant['idle']:.0f} s ago")
+        for line in tenant["generations"]:
+            print(_line(line))
     return 0
 
 

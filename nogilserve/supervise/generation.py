@@ -17,6 +17,7 @@ import traceback
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
@@ -27,12 +28,14 @@ from nogilserve.errors import AppImportError, BindError, ConfigError
 from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_here, load_runtime
 from nogilserve.runtimes.contract import Runtime
+from nogilserve.runtimes.threads import daemon
 from nogilserve.sockets import Listener
 from nogilserve.supervise import errorpage
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel, Message
 from nogilserve.supervise.errorpage import ErrorPage
 from nogilserve.supervise.interrupts import MASTERS, STOPPING, ignore, leave_to_master
+from nogilserve.supervise.observer import Observer
 from nogilserve.supervise.readiness import start_and_ask
 from nogilserve.supervise.recycle import Limits
 from nogilserve.supervise.serving import (
@@ -44,8 +47,10 @@ from nogilserve.supervise.serving import (
     leave,
     open_access_log,
     reopen_logs,
+    set_threads,
 )
 from nogilserve.supervise.spec import config_of
+from nogilserve.supervise.tenants.within import passed_on, settle
 from nogilserve.supervise.words import configure_logging, log, warn_of_gil
 
 __all__ = ["main"]
@@ -107,6 +112,8 @@ class Body:
         self._board = board
         self._config: Config = config_of(spec["config"])
         self._page: dict[str, str] | None = spec["page"]
+        self._tenant: str = spec.get("tenant", "")
+        self._bounds: dict[str, Any] = spec.get("bounds", {})
         self._asked: Callable[[], None] | None = None
         """The readiness check has started the runtime; what ends it."""
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -116,16 +123,22 @@ class Body:
         self._seen = -1
         """Requests and connections at the last look."""
         self._watch_gil = False
+        self._observer: Observer | None = None
+        """Set before anything is read from the master."""
 
     def run(self) -> int:
         """Import, serve, end; the exit status."""
-        configure_logging(self._config.log_level)
+        configure_logging(self._config.log_level, self._tenant)
         if sys.stderr is not None:
             faulthandler.enable()
         access_log: AccessLog | None = None
         try:
+            if self._tenant:
+                settle(self._config, self._bounds)
             access_log = open_access_log(self._config)
             runtime, served = self._load(access_log)
+            self._observer = Observer(runtime)
+            self._observer.start()
             self._catch_signals()
             if self._config.ready_path and self._page is None:
                 self._asked = start_and_ask(
@@ -148,6 +161,7 @@ class Body:
         how = served["how"] if self._page is not None else runtime.served.how
         self._channel.send("ready", how=how)
         self._serve(runtime, listeners or [], access_log)
+        self._tell_totals()
         if access_log is not None:
             access_log.close()
         return 0
@@ -179,8 +193,18 @@ class Body:
 
     def _read(self) -> None:
         while (message := self._channel.receive()) is not None:
-            self._inbox.put(message)
+            if message["name"] == "ask" and message["question"] != "threads":
+                # In a thread of its own: an answer may take seconds.
+                daemon(partial(self._answer, message), "observer").start()
+            else:
+                self._inbox.put(message)
         self._inbox.put(_GONE)
+
+    def _answer(self, message: Message) -> None:
+        """Answer a question. Any thread."""
+        assert self._observer is not None
+        answer = self._observer.answer(message["question"], message["arguments"])
+        self._channel.send("answer", id=message["id"], answer=answer)
 
     def _wait_for_sockets(self) -> list[Listener] | None:
         while (message := self._inbox.get())["name"] != "accept":
@@ -188,11 +212,17 @@ class Body:
                 self._inbox.put(message)
                 return None
         sockets, self._channel.sockets = self._channel.sockets, []
-        listeners = []
+        listeners: list[Listener] = []
         for sock, place in zip(sockets, message["listeners"], strict=True):
             sock.setblocking(False)
             name, port = place["server"]
-            listeners.append(Listener(sock, place["label"], (name, port), inherited=True))
+            if "family" in place:
+                listeners.append(passed_on(sock, place["family"], place["label"], (name, port)))
+            else:
+                role = place.get("role", "tls")
+                listeners.append(
+                    Listener(sock, place["label"], (name, port), inherited=True, role=role)
+                )
         return listeners
 
     def _serve(
@@ -219,7 +249,15 @@ class Body:
         )
         # Refusing is up to the master: the sockets are shared.
         if not ending.run(stopped, lambda: None):
+            self._tell_totals()
             leave(access_log)
+
+    def _tell_totals(self) -> None:
+        """What was counted, for whoever adds it up; last of all."""
+        if self._config.observed and self._observer is not None:
+            totals = self._observer.answer("look", {}).get("totals")
+            if totals:
+                self._channel.send("totals", totals=totals)
 
     def _wait(self, runtime: Runtime, culprits: list[str], access_log: AccessLog | None) -> bool:
         """Serve until it is over; whether idle connections may ask once more."""
@@ -245,6 +283,9 @@ class Body:
                 self._channel.send("replace", reason="it got SIGTERM")
             elif name == "threads":
                 change_threads(runtime, message["change"])
+            elif name == "ask":
+                answer = set_threads(runtime, message["arguments"])
+                self._channel.send("answer", id=message["id"], answer=answer)
             elif name == "logs":
                 reopen_logs(runtime, access_log)
 

@@ -12,13 +12,17 @@ log = logging.getLogger("nogilserve")
 LEVELS: Final = ("critical", "error", "warning", "info", "debug")
 
 
-def configure_logging(level: str) -> None:
-    """Messages of this package go to standard error; other loggers are the application's."""
+def configure_logging(level: str, tenant: str = "") -> None:
+    """Messages of this package go to standard error, with the name of the tenant whose process this
+    is; other loggers are the application's."""
     log.setLevel(level.upper())
     if not log.handlers:
         handler = logging.StreamHandler()
+        whose = tenant.replace("%", "%%") + ": " if tenant else ""
         handler.setFormatter(
-            logging.Formatter("%(asctime)s [%(levelname)s] %(message)s", "%Y-%m-%d %H:%M:%S %z")
+            logging.Formatter(
+                f"%(asctime)s [%(levelname)s] {whose}%(message)s", "%Y-%m-%d %H:%M:%S %z"
+            )
         )
         log.addHandler(handler)
         log.propagate = False

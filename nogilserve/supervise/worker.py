@@ -62,7 +62,8 @@ def serve_member(sock: socket.socket, *, process: bool) -> int:
         sys.path[:] = spec.path
         if spec.directory:
             os.chdir(spec.directory)
-    configure_logging(spec.config.log_level)
+    tenant = spec.config.tenant
+    configure_logging(spec.config.log_level, tenant[0] if tenant else "")
     if isinstance(spec.ledger, int) and process:
         os.set_inheritable(spec.ledger, False)
     member = _Member(channel, spec, process=process)
@@ -144,8 +145,8 @@ class _Member:
             elif name == "inquire":
                 daemon(partial(self._answer, observer, data), "observer").start()
             elif name == "accept":
-                family, server = data
-                runtime.accept([Intake(sockets[0], family, server, self._row)])
+                family, server, role = data
+                runtime.accept([Intake(sockets[0], family, server, self._row, role)])
             elif name == "drain":
                 draining = True
                 runtime.drain(patient=data)

@@ -16,6 +16,7 @@ from nogilserve.config.options.output import LOGGING, RESPONSES, Output
 from nogilserve.config.options.process import GENERATIONS, PROCESS, RELOADING, Process
 from nogilserve.config.options.proxies import PROXIES, Proxies
 from nogilserve.config.options.sites import SITES, Sites
+from nogilserve.config.options.tenants import TENANTS, Tenants
 from nogilserve.config.options.work import WORK, Work, processors
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
 SECTIONS: Final = (
     APPLICATION,
     SITES,
+    TENANTS,
     LISTENING,
     AUTOMATIC_HTTPS,
     PROXIES,
@@ -54,6 +56,7 @@ SECTIONS: Final = (
 class Config(
     Observing,
     Sites,
+    Tenants,
     Files,
     Output,
     Bounds,

@@ -83,8 +83,8 @@ class Application:
         "",
         "--python --python-path",
         TEXT,
-        """Run APP with this Python (CPython 3.13 or later); nogilserve need not be installed for it.
-        Beside --venv, whose packages are then used.""",
+        """Run APP with this Python (CPython 3.13 or later); nogilserve need not be installed for
+        it. Beside --venv, whose packages are then used.""",
         section=APPLICATION,
         metavar="FILE",
         default_text="that of --venv, else the one that runs nogilserve",

@@ -1,0 +1,1 @@
+"""Many applications in one server: by host and path, and by templates."""

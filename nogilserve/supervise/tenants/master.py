@@ -1,0 +1,469 @@
+"""The master of tenants: what `supervise/master` is to one application.
+
+It listens; its front passes connections on; tenants are started when they are asked for, and
+end when nobody needs them. The main thread owns everything but the front; it is told what
+happens by one queue, asks the rules (`sites/tenants/table`), and carries out what they say.
+"""
+
+import os
+import queue
+import signal
+from collections.abc import Sequence
+from functools import partial
+from time import monotonic
+from types import FrameType
+from typing import Any, Final
+
+from nogilserve import __version__
+from nogilserve.config import Config
+from nogilserve.config.templates import Template, Tenant
+from nogilserve.errors import ConfigError, NogilserveError
+from nogilserve.runtimes.build import limits_of
+from nogilserve.sites.tenants import table as rules
+from nogilserve.sites.tenants.place import Unknown, find_place, names_in, tenant_name
+from nogilserve.sites.tenants.table import Do, Table
+from nogilserve.supervise import systemd
+from nogilserve.supervise.child import Event
+from nogilserve.supervise.control import Request
+from nogilserve.supervise.handover import Launch, Succession
+from nogilserve.supervise.holdings import Holdings
+from nogilserve.supervise.interrupts import wakeful
+from nogilserve.supervise.tenants.bounds import Bounds, Groups
+from nogilserve.supervise.tenants.front import Front, Manners
+from nogilserve.supervise.tenants.household import Household
+from nogilserve.supervise.words import configure_logging, log
+
+__all__ = ["TenantMaster", "check", "run"]
+
+_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
+_LOOK: Final = 1.0
+"""Seconds between looks at tenants."""
+_PARTING: Final = 0.5
+"""Seconds for connections that are at the front when the server is told to stop."""
+_PATIENT: Final = 5.0
+"""The same where another server has taken over."""
+_MOST_VISITORS: Final = 4096
+
+
+def run(config: Config, launch: Launch) -> int:
+    """Serve tenants until a signal says stop; the exit status. Raises ConfigError, BindError."""
+    configure_logging(config.log_level)
+    master = TenantMaster(config, launch)
+    try:
+        return master.run()
+    finally:
+        master.close()
+
+
+def check(config: Config, directory: str) -> str:
+    """What is served, in a sentence. Raises ConfigError where there can be no tenant at all."""
+    names = names_in(config)
+    for text in (config.chdir, config.venv):
+        template = Template.of(text)
+        if not template.names:
+            continue
+        fixed = os.path.dirname(template.pieces[0] + "-")
+        path = os.path.join(directory, fixed)
+        if os.path.isabs(text) and not os.path.isdir(path):
+            raise ConfigError(f"there is no directory {path}, in which tenants are looked for")
+    shown = " and ".join(f"{{{name}}}" for name in names)
+    return f"The configuration is valid; {config.app} is served for each {shown}."
+
+
+class TenantMaster:
+    """Owner: the main thread. `events` is filled by others."""
+
+    def __init__(self, config: Config, launch: Launch) -> None:
+        if os.name == "nt":
+            raise ConfigError("placeholders in the name of an application: not on this system")
+        self.config = config
+        self.names = names_in(config)
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.holdings = Holdings(config, launch.handover)
+        self.table = Table(
+            rules.Rules(
+                most=config.max_tenants,
+                idle=config.tenant_idle,
+                at_once=max(2, os.process_cpu_count() or 1),
+                draining=max(4, config.max_tenants // 4),
+            )
+        )
+        self.households: dict[Tenant, Household] = {}
+        """Those in the table that have been started."""
+        self.leaving: dict[int, Household] = {}
+        """Those that end, by their numbers."""
+        self._base = launch.base()
+        self._succession = Succession(launch)
+        self._groups = Groups.find(wanted=bool(config.tenant_memory or config.tenant_cpu))
+        self._front: Front | None = None
+        self._count = 0
+        self._reloads: list[Tenant] = []
+        """Told to reload, and waiting for their turn."""
+        self._signals: list[tuple[signal.Signals, Any]] = []
+        self._look_at = 0.0
+        self._stopping = 0
+        self._part_at: float | None = None
+        self._patient = False
+        self._over = False
+
+    def run(self) -> int:
+        """Serve until all is over."""
+        if self.config.umask is not None:
+            os.umask(self.config.umask)
+        self._catch_signals()
+        self.holdings.keep_from_children()
+        self.holdings.take(self.events)
+        self._front = Front(self.holdings.listeners, self._manners(), self.events)
+        self._front.start()
+        self._announce()
+        watchdog = systemd.watchdog_interval()
+        next_ping = monotonic() + watchdog if watchdog else None
+        while not self._over:
+            now = monotonic()
+            due = min(self._moments(next_ping), default=None)
+            try:
+                self._handle(self.events.get(timeout=wakeful(None if due is None else due - now)))
+            except queue.Empty:
+                pass
+            except Exception:  # an error of ours must not end the service
+                log.critical("internal error in the master", exc_info=True)
+            self._tick(monotonic())
+            if next_ping is not None and watchdog and monotonic() >= next_ping:
+                next_ping = monotonic() + watchdog
+                systemd.sd_notify("WATCHDOG=1")
+        return 0
+
+    def _moments(self, next_ping: float | None) -> list[float]:
+        moments = [self._part_at, next_ping, self.table.deadline]
+        moments += [house.machine.deadline for house in self._all()]
+        if self.households:
+            moments.append(self._look_at)
+        return [max(moment, 0.0) for moment in moments if moment is not None]
+
+    def _manners(self) -> Manners:
+        config = self.config
+        return Manners(
+            self.names,
+            config.tenant_hosts,
+            limits_of(config),
+            patience=config.header_timeout,
+            most=_MOST_VISITORS,
+            tls=False,
+            poller=config.poller,
+        )
+
+    def _announce(self) -> None:
+        log.info("nogilserve %s, pid %d", __version__, os.getpid())
+        log.info(
+            "Serving %s for each %s, at most %d at once",
+            self.config.app,
+            " and ".join(f"{{{name}}}" for name in self.names),
+            self.config.max_tenants,
+        )
+        for label in self.holdings.labels:
+            log.info("Listening on %s", label)
+        systemd.sd_notify(f"READY=1\nSTATUS=Serving {self.config.app}\nMAINPID={os.getpid()}")
+        self.holdings.inheritance.say_ready()
+
+    def _all(self) -> list[Household]:
+        return [*self.households.values(), *self.leaving.values()]
+
+    # ---- events
+
+    def _handle(self, event: Event) -> None:
+        kind, number, more = event
+        now = monotonic()
+        if kind == "tenant":
+            house = self._house(number)
+            if house is not None:
+                self._heard(house, house.handle(more, now), now)
+        elif kind == "wanted":
+            self._carry_out(self.table.wanted(more, now), now)
+        elif kind == "used":
+            self.table.seen(more, now, busy=False, used=True)
+        elif kind == "closed":
+            self._carry_out(self.table.closed(more, now), now)
+        elif kind == "signal":
+            self._obey(number, now)
+        elif kind == "control":
+            self._answer(more, now)
+        elif kind == "successor":
+            self._succeeded(ready=bool(number), now=now)
+        elif kind == "changed":
+            self._changed(number, more, now)
+
+    def _house(self, number: int) -> Household | None:
+        return next((house for house in self._all() if house.number == number), None)
+
+    def _heard(self, house: Household, news: Sequence[str], now: float) -> None:
+        """What has become of a tenant's processes."""
+        tenant = house.tenant
+        mine = self.households.get(tenant) is house
+        for word in news:
+            if word == "ready" and mine:
+                self._carry_out(self.table.ready(tenant, now), now)
+            elif word == "down" and mine:
+                self._carry_out(self.table.down(tenant, now), now)
+            elif word == "failed" and mine:
+                self._leave(house)
+                self._failed(house, now)
+            elif word == "gone":
+                self._gone(house, now)
+
+    def _failed(self, house: Household, now: float) -> None:
+        failure = house.failure
+        log.error(
+            "%s: not served: %s%s",
+            house.name,
+            failure.message if failure else "its process has ended",
+            f"\n{failure.detail.rstrip()}" if failure and failure.detail else "",
+        )
+        self._carry_out(self.table.failed(house.tenant, "the application cannot start", now), now)
+
+    def _leave(self, house: Household) -> None:
+        """It has no place in the table any more."""
+        if self.households.get(house.tenant) is house:
+            del self.households[house.tenant]
+        self.leaving[house.number] = house
+
+    def _gone(self, house: Household, now: float) -> None:
+        """The last of its processes has ended."""
+        if self.households.get(house.tenant) is house:
+            self._leave(house)
+            self._carry_out(self.table.failed(house.tenant, "the application has ended", now), now)
+        self.leaving.pop(house.number, None)
+        front = self._front
+        for door, sock, address in house.left_behind():
+            if front is None:
+                sock.close()
+            else:
+                front.return_to(sock, address, door)
+        house.close()
+        if house.counted:
+            self._carry_out(self.table.gone(now), now)
+        if not self._stopping:
+            log.info("%s: ended", house.name)
+
+    # ---- what the rules say
+
+    def _carry_out(self, wanted: Sequence[Do], now: float) -> None:
+        front = self._front
+        if front is None:
+            return
+        for do in wanted:
+            match do:
+                case rules.Start(tenant):
+                    self._start(tenant, now)
+                case rules.Open(tenant):
+                    if tenant in self.households:
+                        front.open(tenant, self.households[tenant].senders)
+                case rules.Close(tenant):
+                    front.park(tenant)
+                case rules.Stop(tenant, reason):
+                    self._stop_one(tenant, reason, now)
+                case rules.Refuse(tenant, why, retry_after):
+                    front.refuse(tenant, 503, why, retry_after)
+
+    def _start(self, tenant: Tenant, now: float) -> None:
+        front = self._front
+        assert front is not None
+        if self._stopping:
+            self._carry_out(self.table.failed(tenant, "the server is stopping", now), now)
+            return
+        self._count += 1
+        name = tenant_name(tenant)
+        find = partial(find_place, self.config, self.names, tenant, self._base)
+        bounds = Bounds(self._groups, name, self._count)
+        try:
+            house = Household(
+                self._count, tenant, find, self.holdings.listeners, self.events, bounds
+            )
+        except Unknown as error:
+            log.info("There is no tenant %s: %s", name, error)
+            # Forgotten at once: it costs little to look, and it may be made any moment.
+            front.refuse(tenant, 404, "there is no such application here")
+            self._carry_out(self.table.failed(tenant, "", now), now)
+            self.table.forgiven(tenant)
+            return
+        except (NogilserveError, OSError) as error:
+            log.error("%s: not served: %s", name, error)
+            self._carry_out(self.table.failed(tenant, "the application cannot start", now), now)
+            return
+        self.households[tenant] = house
+        log.info("%s: starting, in %s", name, house.directory)
+        self._heard(house, house.start(now), now)
+
+    def _stop_one(self, tenant: Tenant, reason: str, now: float) -> None:
+        house = self.households.get(tenant)
+        if house is None:
+            self._carry_out(self.table.gone(now), now)
+            return
+        log.info("%s: ending: %s", house.name, reason)
+        house.counted = True
+        self._leave(house)
+        self._heard(house, house.stop(now, patient=True), now)
+
+    # ---- by the clock
+
+    def _tick(self, now: float) -> None:
+        self._carry_out(self.table.tick(now), now)
+        for house in self._all():
+            deadline = house.machine.deadline
+            if deadline is not None and now >= deadline:
+                self._heard(house, house.tick(now), now)
+        if now >= self._look_at:
+            self._look_at = now + _LOOK
+            for tenant, house in list(self.households.items()):
+                busy, used = house.look(now)
+                self.table.seen(tenant, now, busy=busy, used=used)
+        if self._reloads:
+            self._reload_some(now)
+        if self._part_at is not None and now >= self._part_at:
+            self._part(now)
+        if self._stopping and self._part_at is None and not self._all():
+            self._over = True
+
+    def _reload_some(self, now: float) -> None:
+        """Some at a time: importing takes a processor each."""
+        while self._reloads:
+            changing = sum(house.changing for house in self._all())
+            if changing >= self.table.rules.at_once:
+                return
+            house = self.households.get(self._reloads.pop(0))
+            if house is not None:
+                self._heard(house, house.reload("told to reload", now), now)
+
+    # ---- signals and commands
+
+    def _obey(self, number: int, now: float) -> None:
+        name = signal.Signals(number).name
+        if name in ("SIGTERM", "SIGINT"):
+            self._stop(now)
+        elif name == "SIGHUP":
+            self._reload_all()
+        elif name == "SIGUSR1":
+            for house in self._all():
+                house.tell("logs")
+        elif name == "SIGUSR2":
+            self._succession.begin(self.holdings.held, self.events, None)
+        elif name in ("SIGTTIN", "SIGTTOU"):
+            change = 1 if name == "SIGTTIN" else -1
+            for house in self.households.values():
+                house.tell("threads", change=change)
+
+    def _reload_all(self) -> str:
+        self.table.forgive_all()
+        self._reloads = list(self.households)
+        return f"Reloading {len(self._reloads)} tenants"
+
+    def _answer(self, request: Request, now: float) -> None:
+        name = str(request.arguments.get("tenant", ""))
+        found = [house for house in self.households.values() if house.name == name]
+        if self._stopping and request.command in ("reload", "upgrade"):
+            request.answer("the server is stopping", ok=False)
+        elif request.command in ("reload", "stop", "status") and name and not found:
+            request.answer(f"there is no tenant {name!r} at work", ok=False)
+        elif request.command == "status":
+            self._say_status(request, found or list(self.households.values()), now)
+        elif request.command == "stop" and found:
+            self._carry_out(self.table.evict(found[0].tenant, "told to", now), now)
+            request.answer(f"Ending {name}: finishing what was accepted")
+        elif request.command == "stop":
+            self._stop(now)
+            request.answer("Stopping: finishing what was accepted")
+        elif request.command == "reload" and found:
+            house = found[0]
+            before = house.machine.last
+            news = house.reload("nogilserve reload", now)
+            house.desk.wait_for(max(house.machine.last, before + 1), request)
+            self._heard(house, news, now)
+        elif request.command == "reload":
+            request.answer(self._reload_all())
+        elif request.command == "upgrade":
+            self._succession.begin(self.holdings.held, self.events, request)
+        else:
+            request.answer(f"there is no command {request.command!r}", ok=False)
+
+    def _say_status(self, request: Request, houses: Sequence[Household], now: float) -> None:
+        where = ", ".join(self.holdings.labels)
+        request.answer(
+            f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}: "
+            f"{len(self.households)} of {self.config.max_tenants} tenants",
+            pid=os.getpid(),
+            tenants=[
+                {
+                    "name": house.name,
+                    "state": str(entry.state),
+                    "idle": now - entry.used,
+                    "directory": house.directory,
+                    "generations": house.report(now),
+                }
+                for house in houses
+                if (entry := self.table.entries.get(house.tenant)) is not None
+            ],
+        )
+
+    def _changed(self, number: int, text: str, now: float) -> None:
+        house = self._house(number)
+        if house is not None and not self._stopping:
+            self._heard(house, house.reload(text, now), now)
+
+    # ---- the end
+
+    def _stop(self, now: float, *, patient: bool = False) -> None:
+        """Accept what has come, then have every tenant finish; told again, end at once."""
+        self._stopping += 1
+        self._patient = patient
+        if self._stopping > 1:
+            self._part(now)
+            return
+        systemd.sd_notify("STOPPING=1")
+        log.info("Stopping: finishing what was accepted")
+        self._succession.cancel()
+        if self._front is not None:
+            self._front.stop()
+        self._part_at = now + (_PATIENT if patient else _PARTING)
+
+    def _part(self, now: float) -> None:
+        """Nobody is accepted any more: the front ends, then the tenants."""
+        self._part_at = None
+        if self._front is not None:
+            self._front.close()
+            self._front = None
+        if not self._patient:
+            self.holdings.refuse()
+        for house in self._all():
+            if not house.machine.stopping or self._stopping > 1:
+                self._heard(house, house.stop(now, patient=self._patient), now)
+
+    def _succeeded(self, *, ready: bool, now: float) -> None:
+        """The next master serves, or has given up."""
+        pid = self._succession.end(ready=ready and not self._stopping)
+        if pid:
+            systemd.sd_notify(f"MAINPID={pid}")
+            self.holdings.disown()
+            self._stop(now, patient=True)
+
+    def close(self) -> None:
+        """Leave nothing behind; may be repeated."""
+        if self._front is not None:
+            self._front.close()
+            self._front = None
+        for house in self._all():
+            house.close()
+        self.households.clear()
+        self.leaving.clear()
+        self._succession.close()
+        self._groups.close()
+        self.holdings.close()
+        for number, handler in self._signals:
+            signal.signal(number, handler)
+        self._signals.clear()
+
+    def _catch_signals(self) -> None:
+        def note(number: int, _frame: FrameType | None) -> None:
+            self.events.put(("signal", number, None))  # SimpleQueue.put is made for handlers
+
+        for name in _SIGNALS:
+            number = getattr(signal, name)
+            self._signals.append((number, signal.signal(number, note)))

@@ -87,7 +87,7 @@ class Authority:
 
     def close(self) -> None:
         """End the connections."""
-        self._network.session.close()
+        self._network.close()
 
     # ---- certificates
 

@@ -1,5 +1,6 @@
 """The `acme` library's way to the authority, with what it lacks, and its errors in our words."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from josepy.jwk import JWK
 from nogilserve import __version__
 
 __all__ = ["TLSALPN01", "AuthorityError", "Network", "in_our_words", "problem_text", "seconds_of"]
+
+_log = logging.getLogger("nogilserve")
 
 _TIMEOUT: Final = 30
 """Seconds for each step of a request."""
@@ -90,6 +93,14 @@ class Network(ClientNetwork):
                     raise
         return self._post_once(*args, **kwargs)
 
+    def close(self) -> None:
+        """End the connections, at once: a session leaves them to whoever frees its memory."""
+        for adapter in self.session.adapters.values():
+            pools = getattr(getattr(adapter, "poolmanager", None), "pools", {})
+            for key in list(pools.keys()):
+                pools[key].close()
+        self.session.close()
+
 
 def seconds_of(retry_after: str) -> float | None:
     """A Retry-After field (RFC 9110 §10.2.3) as seconds from now; None if there is none."""
@@ -141,8 +152,13 @@ def in_our_words(network: Network, directory: str) -> Iterator[None]:
             f"{directory} does not answer as an ACME server does: {_short(error)}",
             retry_after=network.retry_after,
         ) from error
-    except (errors.Error, JoseError, ValueError) as error:
+    except (errors.Error, JoseError) as error:
         raise AuthorityError(f"{directory}: {_short(error)}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _log.debug("An answer that the ACME client does not understand", exc_info=True)
+        raise AuthorityError(
+            f"{directory} gives an answer that makes no sense ({error!r:.200})"
+        ) from error
 
 
 def _innermost(error: BaseException) -> str:

@@ -4,12 +4,13 @@ Text is `str` holding latin-1 (one character per byte), as PEP 3333 has it: the 
 wire are decoded once. Nothing here knows sockets, threads or applications.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Protocol
 
 __all__ = [
     "CHUNKED",
+    "VERSIONS",
     "AsyncExchange",
     "Exchange",
     "Headers",
@@ -17,11 +18,15 @@ __all__ = [
     "Request",
     "RequestRecord",
     "TimeLimits",
+    "TlsFacts",
     "WebSocketExchange",
 ]
 
 Headers = list[tuple[str, str]]
 """Field lines in order. Of a request the names are lower case, repeated fields are kept apart."""
+
+VERSIONS: Final = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")
+"""Names of the versions by `Request.minor`."""
 
 CHUNKED: Final = -1
 """`Request.body` of a request whose length is not known beforehand (RFC 9112 §7.1)."""
@@ -131,7 +136,7 @@ class Request:
         self.query = query
         """What stood behind the first "?", without it."""
         self.minor = minor
-        """1 for HTTP/1.1, 0 for HTTP/1.0."""
+        """0 for HTTP/1.0, 1 for HTTP/1.1, 2 for HTTP/2: an index of VERSIONS."""
         self.headers = headers
         self.authority = authority
         """host[:port] in force: that of an absolute-form target wins over Host (§3.2.2); in
@@ -150,6 +155,39 @@ class Request:
         self.made_of_it: dict[str, Any] | None = None
         """What a gateway has made of the head alone, if it is `kept`: for the next time. Any
         thread that runs the request may set it, to an equal dictionary, and nobody changes it."""
+
+
+class TlsFacts:
+    """What TLS has agreed on for a connection. Not changed after it was built, but for
+    `made_of_it`. Owner: the connection; while a request runs, the threads that run its requests.
+    """
+
+    __slots__ = ("certificate", "chain", "client", "made_of_it", "number", "suite", "version")
+
+    def __init__(
+        self,
+        version: str,
+        suite: str,
+        number: int = 0,
+        certificate: str = "",
+        client: Mapping[str, Any] | None = None,
+        chain: tuple[str, ...] = (),
+    ) -> None:
+        self.version = version
+        """ "TLSv1.2" or "TLSv1.3"."""
+        self.suite = suite
+        """Name of the cipher suite, as OpenSSL has it."""
+        self.number = number
+        """Its number (RFC 8446 §B.4), 0 where it is not known."""
+        self.certificate = certificate
+        """The one that was shown, PEM."""
+        self.client = client
+        """The client's verified certificate, as `ssl.SSLObject.getpeercert` has it, or None."""
+        self.chain = chain
+        """The client's certificate and those up to one that is trusted, PEM."""
+        self.made_of_it: dict[str, Any] | None = None
+        """What a gateway has made of this: for the next request. Any thread that runs one may set
+        it, to an equal dictionary, and nobody changes that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +235,14 @@ class Exchange(Protocol):
     """Name or address, and port as text, of the socket that accepted."""
     received: int
     """Bytes of the request body received so far; all of it, unless the client waits for 100."""
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        """What TLS has agreed on; None where this server speaks plain HTTP."""
+
+    @property
+    def redirects(self) -> bool:
+        """Whether the client is only to be told where HTTPS is."""
 
     def open_body(self) -> BinaryIO:
         """The request body: readable, bounded; raises TruncatedBody. Called once at most."""
@@ -258,6 +304,14 @@ class AsyncExchange(Protocol):
     """Name or address, and port, of the socket that accepted; the path of a unix socket."""
     gone: bool
     """The peer has closed its sending side, or the connection is lost."""
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        """As of Exchange."""
+
+    @property
+    def redirects(self) -> bool:
+        """As of Exchange."""
 
     def read_body(self) -> bytes | None:
         """What has come of the request body; b"" at its end, None when that has not come yet.

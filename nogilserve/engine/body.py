@@ -33,10 +33,21 @@ class BodyStore:
             if self.size <= MEMORY:
                 self._pieces.append(piece)
                 return
+            self.spool()
+        assert self._file is not None
+        self._file.write(piece)
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes that are in memory."""
+        return self.size if self._file is None else 0
+
+    def spool(self) -> None:
+        """Move what is in memory to a file. Raises OSError when the disk is full."""
+        if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="nogilserve-")  # noqa: SIM115
             pieces, self._pieces = self._pieces, []
             self._file.writelines(pieces)
-        self._file.write(piece)
 
     def open(self) -> BinaryIO:
         """The body from its beginning; a file belongs to the store and is closed with it."""

@@ -106,6 +106,12 @@ class Connection(HttpExchange):
         """Whether the connection may stay, now that a load balancer has said whose it is."""
         return True
 
+    def go_ahead(self, core: Core, data: bytes) -> bool:
+        """What the client says itself begins here, with `data`. False: the core was lost."""
+        if data:
+            self.protocol.receive_data(data)
+        return self.advance(core) if data else True
+
     def _watch(self, core: Core, mask: int) -> None:
         """Watch for the events of `mask`; for 0 not even for a hang-up, which cannot be masked."""
         if mask == self._watched:
@@ -159,6 +165,8 @@ class Connection(HttpExchange):
                 if self.origins is not None and request is not self.judged:
                     request = judge(self, request) if request is not None else None
             except ProtocolError as exc:
+                if core.begin_http2 is not None and protocol.preface:
+                    return core.begin_http2(core, self, protocol.preface)
                 self.client = self.own[0]  # not that of the request before
                 self.refuse(core, exc)
                 return True
@@ -491,6 +499,7 @@ class Connection(HttpExchange):
         self._begin_linger(core)
 
     def _begin_linger(self, core: Core) -> None:
+        """Say that nothing follows, and give the client the time to read what was sent."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:

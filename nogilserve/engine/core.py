@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic, time
-from typing import Any, BinaryIO, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
 from nogilserve.engine.body import NoBody
 from nogilserve.engine.counters import Counters
@@ -25,6 +25,9 @@ from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.protocols.http1 import Tables
 from nogilserve.protocols.proxy import OriginReader
+
+if TYPE_CHECKING:
+    from nogilserve.engine.secure import Handshakes
 
 _log = logging.getLogger("nogilserve.engine")
 
@@ -72,6 +75,7 @@ class Core:
         "_waiting",
         "_writer",
         "admission",
+        "begin_http2",
         "blocked",
         "body_timeout",
         "calls",
@@ -81,7 +85,9 @@ class Core:
         "crowd",
         "door",
         "driver",
+        "encryption",
         "gateway",
+        "handshakes",
         "head_timeout",
         "held",
         "index",
@@ -92,6 +98,7 @@ class Core:
         "lock",
         "no_body",
         "now",
+        "only_http2",
         "origins",
         "parked",
         "patient",
@@ -99,6 +106,7 @@ class Core:
         "proxies",
         "ready",
         "record",
+        "responses",
         "ring",
         "shares",
         "slow",
@@ -181,7 +189,16 @@ class Core:
         self.write_timeout = settings.write_timeout
         self.record = recorder(settings.record, settings.observe)
         """Takes note of finished requests; None where nobody wants to know."""
+        self.begin_http2 = settings.http2
+        """Goes on with HTTP/2 on a connection of which the given bytes were read, as
+        `Entry.on_event`; None where it is not spoken."""
+        self.only_http2 = not settings.http1
+        self.responses: Any = None
+        """Response heads of HTTP/2 that are kept; made by the first such connection."""
         self.admission = settings.admission
+        self.encryption = settings.encryption
+        self.handshakes: Handshakes | None = None
+        """Those that wait for their turn, where TLS is spoken."""
         self.limit = settings.limit_concurrency
         """Requests that all cores together may have with the application, waiting ones included; 0:
         no limit."""
@@ -207,6 +224,10 @@ class Core:
         """
         self._inbox.append(what)
         self._wake()
+
+    def put_next(self, what: "Callable[[Core], bool]") -> None:
+        """As `submit`, by the driver itself, which need not be woken."""
+        self._inbox.append(what)
 
     def _wake(self) -> None:
         try:

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from nogilserve.engine.admission import Admission
 from nogilserve.engine.meter import Observe
 from nogilserve.messages import Exchange, Limits, RequestRecord, TimeLimits
 from nogilserve.protocols.proxy import ProxyRules
+
+if TYPE_CHECKING:
+    from nogilserve.engine.encryption import Encryption
 
 __all__ = ["Gateway", "ProxyRules", "Settings"]
 
@@ -44,7 +48,14 @@ class Settings:
     """Requests inside the application and waiting for it, of all cores together; 0: no limit."""
     admission: Admission | None = None
     """Counts connections where their number is limited."""
+    http2: Callable[[Any, Any, bytes], bool] | None = None
+    """Takes over a connection (core, connection, bytes read so far) whose client speaks HTTP/2;
+    None where it is not spoken."""
+    http1: bool = True
+    """Whether HTTP/1 is spoken."""
     record: Callable[[RequestRecord], None] | None = None
     """Takes finished requests for the access log; any thread, must not block."""
+    encryption: "Encryption | None" = None
+    """Where TLS is spoken."""
     observe: Observe | None = None
     """What is counted of requests, where somebody looks."""

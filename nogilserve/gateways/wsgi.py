@@ -244,7 +244,7 @@ class WsgiGateway:
         environ["PATH_INFO"] = path
         environ["QUERY_STRING"] = request.query
         environ["RAW_URI"] = environ["REQUEST_URI"] = request.target
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.minor else "HTTP/1.0"
+        environ["SERVER_PROTOCOL"] = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")[request.minor]
         keys = _KEYS
         for name, value in request.headers:
             key = keys.get(name)

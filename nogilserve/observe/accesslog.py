@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from nogilserve.messages import Headers, RequestRecord
+from nogilserve.messages import VERSIONS, Headers, RequestRecord
 
 __all__ = ["AccessLog", "check_writable", "compile_format", "unwritable"]
 
@@ -93,7 +93,7 @@ _MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # no
 
 def _request_line(record: RequestRecord) -> str:
     """As the client sent it; "-" if it could not be understood."""
-    return f"{record.method} {record.target} HTTP/1.{record.minor}" if record.method else "-"
+    return f"{record.method} {record.target} {VERSIONS[record.minor]}" if record.method else "-"
 
 
 _ATOMS: Final[dict[str, Formatter]] = {
@@ -106,7 +106,7 @@ _ATOMS: Final[dict[str, Formatter]] = {
     "m": lambda r: _escape(r.method) or "-",
     "U": lambda r: _escape(r.target.partition("?")[0]) or "-",
     "q": lambda r: _escape("".join(r.target.partition("?")[1:])),
-    "H": lambda r: f"HTTP/1.{r.minor}",
+    "H": lambda r: VERSIONS[r.minor],
     "s": lambda r: str(r.status) if r.status else "-",
     "b": lambda r: str(r.sent) if r.sent else "-",
     "B": lambda r: str(r.sent),
@@ -133,7 +133,7 @@ def _json(record: RequestRecord) -> str:
             "client": record.client,
             "method": record.method,
             "target": record.target,
-            "protocol": f"HTTP/1.{record.minor}" if record.method else None,
+            "protocol": VERSIONS[record.minor] if record.method else None,
             "status": record.status or None,
             "complete": record.complete,
             "refusal": record.refusal or None,

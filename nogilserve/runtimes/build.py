@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from nogilserve.apps import LoadedApp, load_app
 from nogilserve.config import Config, all_sites
+from nogilserve.engine.http2 import begin
 from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
@@ -127,6 +128,8 @@ def _settings(
         proxies=proxies,
         limit_concurrency=config.limit_concurrency,
         admission=admission_of(config, proxies),
+        http2=None if config.http == "1" else begin,
+        http1=config.http != "2",
         record=record,
         observe=observe_of(config),
     )

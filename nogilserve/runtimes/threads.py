@@ -21,6 +21,7 @@ from nogilserve.engine.counters import total
 from nogilserve.engine.preamble import Beginning
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
+from nogilserve.engine.takeover import Successor
 from nogilserve.engine.timeouts import Home, Watch
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.looking import Look, look_at_cores
@@ -223,12 +224,14 @@ class ThreadRuntime:
 
     def running(self) -> list[str]:
         """The requests inside the application, "GET /path" each. Any thread."""
-        return [
-            f"{entry.request.method} {entry.request.target}"
-            for core in self._cores
-            for entry in list(core.table.values())
-            if isinstance(entry, Connection) and entry.busy
-        ]
+        requests = []
+        for core in self._cores:
+            for entry in list(core.table.values()):
+                if isinstance(entry, Connection) and entry.busy:
+                    requests.append(f"{entry.request.method} {entry.request.target}")
+                elif isinstance(entry, Successor):
+                    requests += entry.running()
+        return requests
 
     def dump_stacks(self) -> None:
         """Write the stacks of all threads to standard error."""
@@ -300,6 +303,6 @@ def _stop_core(patient: bool, core: Core) -> bool:
     core.stopping = True
     core.patient = patient
     for entry in list(core.table.values()):
-        if isinstance(entry, Connection | Beginning):
+        if isinstance(entry, Connection | Beginning | Successor):
             core.submit(entry.stop)
     return True

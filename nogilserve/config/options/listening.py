@@ -5,7 +5,7 @@ from typing import Final
 
 from nogilserve.config.addresses import ADDRESS, DEFAULT_HOST, DEFAULT_PORT, HOST, PORT, Bind
 from nogilserve.config.declare import option
-from nogilserve.config.kinds import OCTAL, TEXT, integer
+from nogilserve.config.kinds import FLAG, OCTAL, TEXT, choice, integer
 
 __all__ = ["LISTENING", "Listening", "Shorthand"]
 
@@ -42,6 +42,22 @@ class Listening:
         "Connections the system may hold before they are accepted.",
         section=LISTENING,
         metavar="N",
+    )
+    http: str = option(
+        "auto",
+        "--http",
+        choice("auto", "1", "2"),
+        """Versions of HTTP that are spoken. auto: HTTP/1, and HTTP/2 with clients that choose it
+        as they set up TLS, or that begin with it. 1 or 2: that one only.""",
+        section=LISTENING,
+    )
+    h2c_upgrade: bool = option(
+        False,
+        "--h2c-upgrade",
+        FLAG,
+        """Go on with HTTP/2 where a client without TLS asks for it by an Upgrade field. Proxies in
+        front must not pass that field on from their clients.""",
+        section=LISTENING,
     )
 
 

@@ -86,7 +86,7 @@ class ScopeMaker:
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
-            "http_version": "1.1" if request.minor else "1.0",
+            "http_version": ("1.0", "1.1", "2")[request.minor],
             "method": request.method,
             "path": path,
             "raw_path": raw_path,

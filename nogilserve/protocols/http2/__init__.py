@@ -5,6 +5,13 @@ connection → fieldcoding → request → Request     frames in, events out
 response                                         what an application may send, as a field section
 """
 
+from nogilserve.protocols.http2.codes import (
+    CANCEL,
+    INTERNAL_ERROR,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+)
 from nogilserve.protocols.http2.connection import (
     BODY,
     END,
@@ -15,16 +22,23 @@ from nogilserve.protocols.http2.connection import (
     Http2Connection,
 )
 from nogilserve.protocols.http2.response import Response, ResponseTables, refusal
+from nogilserve.protocols.http2.sending import Output
 from nogilserve.protocols.http2.stream import Piece, Stream
 
 __all__ = [
     "BODY",
+    "CANCEL",
     "END",
+    "INTERNAL_ERROR",
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
     "REFUSED",
+    "REFUSED_STREAM",
     "REQUEST",
     "RESET",
     "Event",
     "Http2Connection",
+    "Output",
     "Piece",
     "Response",
     "ResponseTables",

@@ -45,6 +45,11 @@ _LONGEST_KEPT: Final = 1024
 _LOGGED: Final = 2048
 """Characters of the target of a refused request that the log is told."""
 _MOST_GAPS: Final = 64
+_HTTP1_LINE: Final = 8190
+_ONLY_HTTP2: Final = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    b"Content-Length: 61\r\n\r\n505 HTTP Version Not Supported: only HTTP/2 is spoken here.\r\n"
+)
 
 
 class Http2Connection(Control):
@@ -161,7 +166,10 @@ class Http2Connection(Control):
         except Fatal as failure:
             self._buffer = b""
             self._block = None
-            self.fail(failure.code, failure.reason)
+            if failure.reason:
+                self.fail(failure.code, failure.reason)
+            else:
+                self.failure = failure
         return events
 
     def _read_preface(self, buffer: bytes) -> int:
@@ -173,6 +181,10 @@ class Http2Connection(Control):
         elif buffer.startswith(preface):
             self._first = 1
             return len(preface)
+        if b" HTTP/1." in buffer[:_HTTP1_LINE]:
+            self.discard()
+            self.put(_ONLY_HTTP2)  # in words that such a client can read
+            raise Fatal(codes.HTTP_1_1_REQUIRED, "")
         raise Fatal(codes.PROTOCOL_ERROR, "not the connection preface of HTTP/2")
 
     @property
@@ -249,6 +261,10 @@ class Http2Connection(Control):
         if size > stream.receive_window:
             raise StreamFault(number, codes.FLOW_CONTROL_ERROR, "more DATA than the window")
         stream.receive_window -= size
+        if stream.unwanted:
+            stream.ended = bool(flags & 1)
+            self.end_if_done(stream)
+            return
         if size > len(payload):
             stream.credit += size - len(payload)
         if not payload and not flags & 1:

@@ -10,8 +10,6 @@ from nogilserve.protocols.http2.stream import Stream
 
 __all__ = ["Control"]
 
-_MOST_RESET: Final = 128
-"""Streams remembered because they were reset."""
 _CLOSING: Final = b"nogilbye"
 _SWITCHES: Final = frozenset(
     (codes.ENABLE_PUSH, codes.ENABLE_CONNECT_PROTOCOL, codes.NO_RFC7540_PRIORITIES)
@@ -24,7 +22,6 @@ class Control(Sender):
     __slots__ = (
         "_closing_ping",
         "_glitches",
-        "_reset",
         "_updates",
         "failure",
         "last_stream",
@@ -36,8 +33,6 @@ class Control(Sender):
         Sender.__init__(self)
         self.last_stream = 0
         """The highest stream the peer has opened."""
-        self._reset: dict[int, bool] = {}
-        """Streams that were reset lately; True: by us, what still comes for them is no mistake."""
         self._glitches = Budget(400, 100.0)
         """Frames that cost and bring nothing."""
         self._updates = Budget(2000, 1000.0)
@@ -69,12 +64,6 @@ class Control(Sender):
     def _glitch(self, now: float, what: str) -> None:
         if not self._glitches.spend(now):
             raise Fatal(codes.ENHANCE_YOUR_CALM, f"too many {what} frames")
-
-    def _remember_reset(self, number: int, *, ours: bool) -> None:
-        reset = self._reset
-        if len(reset) >= _MOST_RESET:
-            del reset[next(iter(reset))]
-        reset[number] = ours
 
     def _closed(self, number: int, what: str) -> Exception | None:
         """What it means that a frame comes for a stream that is not open: an error, or None where
@@ -196,19 +185,6 @@ class Control(Sender):
             raise Fatal(codes.ENHANCE_YOUR_CALM, "too many WINDOW_UPDATE frames")
 
     # ---- the end
-
-    def reset(self, stream: Stream, code: int) -> None:
-        """End a stream: the response cannot be completed, or (NO_ERROR, behind a complete response)
-        the rest of the body is not wanted (§8.1)."""
-        if stream.gone or stream.id not in self.streams:
-            return
-        self.put(codes.rst_stream(stream.id, code))
-        self._remember_reset(stream.id, ours=True)
-        self.drop(stream)
-
-    def spend_reset(self, now: float) -> bool:
-        """Count a stream that ended before its answer. False: there are too many."""
-        return self._resets.spend(now)
 
     def ask_to_leave(self) -> None:
         """Tell the peer to open no more streams. What was on its way is served: once the peer has

@@ -28,7 +28,7 @@ class Head:
     """A response head that was checked and encoded. Immutable, but for `last`, which is changed
     as a whole: any thread that runs a request of the core."""
 
-    __slots__ = ("block", "code", "date", "fields", "last", "length", "server")
+    __slots__ = ("block", "code", "date", "endless", "fields", "last", "length", "server")
 
     def __init__(self, status: str, headers: Headers, tables: Tables) -> None:
         """Raises ResponseError."""
@@ -41,6 +41,11 @@ class Head:
         self.date: Final = fields.date
         """Whether the application sends its own; so for `server`."""
         self.server: Final = fields.server
+        self.endless: Final = any(
+            name.lower() == "content-type" and "text/event-stream" in value.lower()
+            for name, value in fields.lines
+        )
+        """An event stream: it ends when somebody leaves."""
         self.block = self._encode(small=False)
         """Status and fields, without Content-Length."""
         self.last: tuple[int, bytes, bytes] = (-1, b"", b"")

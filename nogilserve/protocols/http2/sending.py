@@ -14,6 +14,8 @@ Output = list[bytes | memoryview | Piece]
 _FRAME: Final = 16384
 """Bytes of a DATA frame at most: what every peer takes (RFC 9113 §4.2), so that one stream does not
 keep the others waiting."""
+_MOST_RESET: Final = 128
+"""Streams remembered because they were reset."""
 _DIRECT: Final = 65536
 """Bytes waiting to be taken above which bodies are kept with their streams."""
 
@@ -25,6 +27,7 @@ class Sender:
         "_out",
         "_out_size",
         "_ready",
+        "_reset",
         "_resets",
         "initial_window",
         "send_window",
@@ -36,6 +39,8 @@ class Sender:
         self._out_size = 0
         self._ready: deque[Stream] = deque()
         """Streams that have something to send and a window for it, in turn."""
+        self._reset: dict[int, bool] = {}
+        """Streams that were reset lately; True: by us, what still comes for them is no mistake."""
         self._resets = Budget(100, 20.0)
         """Streams that end before they are answered (CVE-2023-44487, CVE-2025-8671)."""
         self.streams: dict[int, Stream] = {}
@@ -62,6 +67,11 @@ class Sender:
         """A frame that no window holds back."""
         self._out.append(frame)
         self._out_size += len(frame)
+
+    def discard(self) -> None:
+        """Send nothing of what waits to be taken."""
+        self._out = []
+        self._out_size = 0
 
     def put_head(self, stream: Stream, block: bytes, *, ends: bool) -> None:
         """A field section: the head of a response, or trailers."""
@@ -190,7 +200,31 @@ class Sender:
 
     def _sent_all(self, stream: Stream) -> None:
         stream.sent_end = True
-        self.end_if_done(stream)
+        if stream.unwanted and not stream.ended:
+            self.reset(stream, codes.NO_ERROR)
+        else:
+            self.end_if_done(stream)
+
+    def stop_receiving(self, stream: Stream) -> None:
+        """The rest of the body is not wanted: once the response is sent, say so (§8.1)."""
+        stream.unwanted = True
+        if stream.sent_end and not stream.ended:
+            self.reset(stream, codes.NO_ERROR)
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """End a stream: the response cannot be completed, or (NO_ERROR, behind a complete response)
+        the rest of the body is not wanted."""
+        if stream.gone or stream.id not in self.streams:
+            return
+        self.put(codes.rst_stream(stream.id, code))
+        self._remember_reset(stream.id, ours=True)
+        self.drop(stream)
+
+    def _remember_reset(self, number: int, *, ours: bool) -> None:
+        reset = self._reset
+        if len(reset) >= _MOST_RESET:
+            del reset[next(iter(reset))]
+        reset[number] = ours
 
     def end_if_done(self, stream: Stream) -> None:
         """Let a stream go that is closed by both sides."""

@@ -39,6 +39,7 @@ class Stream:
         "sent_end",
         "tail",
         "trailers",
+        "unwanted",
     )
 
     def __init__(self, number: int, send_window: int) -> None:
@@ -68,5 +69,7 @@ class Stream:
         self.sent_end = False
         self.scheduled = False
         """Among those that have something to send."""
+        self.unwanted = False
+        """What still comes of the body is thrown away."""
         self.gone = False
         """Reset, by either side, or lost with its connection."""

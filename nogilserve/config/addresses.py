@@ -33,6 +33,9 @@ class Bind:
     """Of a unix socket, relative to the working directory."""
     fd: int = -1
     """A descriptor that was inherited and is listening already."""
+    role: Literal["tls", "plain", "redirect"] = "tls"
+    """What is spoken: TLS where there are certificates, else plain HTTP; always plain HTTP; plain
+    HTTP that says where HTTPS is."""
 
     def __str__(self) -> str:
         """The text `parse_bind` turns into this value again."""

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from nogilserve.engine.connection import Connection
+from nogilserve.engine.connection import HEAD, Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.limited import LimitedConnection
 from nogilserve.engine.preamble import begin
+from nogilserve.engine.redirecting import LimitedRedirectingConnection, RedirectingConnection
+from nogilserve.engine.roles import ENCRYPTED, REDIRECT
 from nogilserve.engine.wheel import NEVER
 
 __all__ = ["Acceptor", "ListeningSocket"]
@@ -31,6 +33,10 @@ class ListeningSocket(Protocol):
     def server(self) -> tuple[str, str]:
         """Name or address, and port as text, for SERVER_NAME and SERVER_PORT."""
 
+    @property
+    def role(self) -> str:
+        """What connections are to be: see `engine.roles`."""
+
 
 class Acceptor:
     """One listening socket as one core sees it.
@@ -46,6 +52,8 @@ class Acceptor:
         self._name, self._port = map(sys.intern, listener.server)
         self._tcp = listener.socket.family != getattr(socket, "AF_UNIX", None)
         self._cores = cores
+        self._kind = _kind_of(listener.role, cores[0])
+        self._secure = listener.role == ENCRYPTED and cores[0].encryption is not None
         self.deadline = NEVER
         self.due = NEVER
 
@@ -129,14 +137,28 @@ class Acceptor:
             core.shares.release(core.index)
             return True
         client = (address[0], str(address[1])) if self._tcp else None
-        kind = Connection if core.admission is None else LimitedConnection
-        connection = kind(core, sock, client, (self._name, self._port))
+        connection = self._kind(core, sock, client, (self._name, self._port))
         try:
             if core.proxies.preambles:
                 begin(connection, core)
             else:
                 connection.start(core)
+                if self._secure and connection.state == HEAD:
+                    connection.go_ahead(core, b"")
         except OSError as exc:  # the poller does not take it
             core.counters.refuse(reason_for(exc))
             connection.close(core)
         return True
+
+
+def _kind_of(role: str, core: Core) -> type[Connection]:
+    """What connections of a listening socket are. All cores have the same settings."""
+    limited = core.admission is not None
+    if role == ENCRYPTED and core.encryption is not None:
+        # Python's ssl takes time and memory, which others need not pay.
+        from nogilserve.engine.secure import LimitedSecureConnection, SecureConnection
+
+        return LimitedSecureConnection if limited else SecureConnection
+    if role == REDIRECT:
+        return LimitedRedirectingConnection if limited else RedirectingConnection
+    return LimitedConnection if limited else Connection

@@ -8,21 +8,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-__all__ = ["ENCRYPTED", "PLAIN", "REDIRECT", "CertificateSource", "Encryption"]
+from nogilserve.messages import TlsFacts
+from nogilserve.protocols.tls import Hello
 
-# What a listening socket is for (`ListeningSocket.role`).
-ENCRYPTED: Final = "tls"
-"""TLS, where the server is told to speak it; else plain."""
-PLAIN: Final = "plain"
-"""Plain HTTP beside TLS (`--insecure-bind`)."""
-REDIRECT: Final = "redirect"
-"""Plain HTTP that only says where HTTPS is (`--redirect-http`)."""
+__all__ = [
+    "NO_PROTOCOL",
+    "UNRECOGNIZED_NAME",
+    "CertificateSource",
+    "Context",
+    "Encryption",
+    "facts_of",
+    "refuses",
+]
+
+# A record with a fatal alert in it (RFC 8446 §6); the version is the one every client reads.
+_ALERT: Final = b"\x15\x03\x03\x00\x02\x02"
+NO_PROTOCOL: Final = _ALERT + bytes([120])
+"""no_application_protocol (RFC 7301 §3.2)."""
+UNRECOGNIZED_NAME: Final = _ALERT + bytes([112])
+"""unrecognized_name (RFC 6066 §3)."""
+
+
+class Context(ssl.SSLContext):
+    """A context that remembers what Python's does not tell. Any thread, once it is made."""
+
+    certificate: str = ""
+    """The server's certificate, PEM."""
+    protocols: tuple[str, ...] = ()
+    """What is offered by ALPN."""
+    suites: dict[str, int] = {}  # noqa: RUF012 - replaced, never changed
+    """Numbers of the cipher suites by their names (RFC 8446 §B.4)."""
 
 
 class CertificateSource(Protocol):
     """Chooses what clients are shown. Any thread; no method blocks: the engine waits for it."""
 
-    def find(self, name: str, protocols: Sequence[str]) -> ssl.SSLContext | None:
+    def find(self, name: str, protocols: Sequence[str]) -> Context | None:
         """The context for a server name (lower case, "" for none) and the protocols that the
         client offers (ALPN). None: there is none, or not yet."""
 
@@ -42,3 +63,26 @@ class Encryption:
     """For a certificate that has been requested, besides that."""
     strict_transport: str = ""
     """Value of Strict-Transport-Security in responses over TLS (RFC 6797), "" for none."""
+
+
+def refuses(context: Context, hello: Hello) -> bool:
+    """Whether the client speaks nothing that is offered (RFC 7301 §3.2)."""
+    return bool(hello.protocols) and not set(hello.protocols) & set(context.protocols)
+
+
+def facts_of(tls: ssl.SSLObject) -> TlsFacts:
+    """What a handshake has agreed on."""
+    context = tls.context
+    suite, _, _ = tls.cipher() or ("", "", 0)
+    client = chain = None
+    if context.verify_mode != ssl.CERT_NONE:
+        client = tls.getpeercert()
+        chain = client and tls.get_verified_chain()
+    return TlsFacts(
+        version=tls.version() or "",
+        suite=suite,
+        number=getattr(context, "suites", {}).get(suite, 0),
+        certificate=getattr(context, "certificate", ""),
+        client=client or None,
+        chain=tuple(map(ssl.DER_cert_to_PEM_cert, chain or ())),
+    )

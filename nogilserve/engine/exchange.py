@@ -17,7 +17,7 @@ from nogilserve.engine.poller import READ, WRITE, wait_for
 from nogilserve.engine.proxied import Own, trusting
 from nogilserve.engine.records import Recorded
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
-from nogilserve.messages import Headers, Request
+from nogilserve.messages import Headers, Request, TlsFacts
 from nogilserve.protocols.http1 import Http1Connection
 
 __all__ = ["RECV", "HttpExchange"]
@@ -64,6 +64,10 @@ class HttpExchange(Recorded):
         "server",
         "sock",
     )
+
+    tls: TlsFacts | None = None
+    redirects = False
+    # Connections that speak TLS, or only redirect, have their own.
 
     def __init__(
         self,

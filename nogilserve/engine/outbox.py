@@ -34,10 +34,16 @@ def send_range(sock: socket.socket, fd: int, offset: int, count: int) -> int:
 
     Raises BlockingIOError when the socket takes nothing now, other OSErrors when it is broken.
     """
-    if hasattr(os, "sendfile"):
+    if type(sock) is socket.socket and hasattr(os, "sendfile"):
         return os.sendfile(sock.fileno(), fd, offset, count)
-    os.lseek(fd, offset, os.SEEK_SET)
-    return sock.send(os.read(fd, min(count, _COPY)))
+    # TLS, or a system without it.
+    count = min(count, _COPY)
+    if hasattr(os, "pread"):
+        data = os.pread(fd, count, offset)
+    else:
+        os.lseek(fd, offset, os.SEEK_SET)
+        data = os.read(fd, count)
+    return sock.send(data) if data else 0
 
 
 class Outbox:

@@ -27,6 +27,8 @@ def begin(connection: Connection, core: Core) -> None:
         return
     if preamble is not None:
         core.table[connection.fd] = Beginning(connection, preamble)
+    else:
+        connection.go_ahead(core, b"")
 
 
 class Beginning:
@@ -67,10 +69,7 @@ class Beginning:
             announce(connection, core.origins, preamble.announced)
             if not connection.is_welcome(core):
                 return True
-        if not preamble.rest:
-            return True
-        connection.protocol.receive_data(preamble.rest)
-        return connection.advance(core)
+        return connection.go_ahead(core, preamble.rest)
 
     def stop(self, core: Core) -> bool:
         """The engine stops: what was accepted may still come, but not for long."""

@@ -78,6 +78,8 @@ class Turn:
         self.scheme = exchange.scheme
         self.client = exchange.client
         self.server = exchange.server
+        self.tls = exchange.tls
+        self.redirects = exchange.redirects
         self.body: BodyStore | None = None
         """The stored body, once the connection has given it up; closed when both have."""
 

@@ -56,6 +56,10 @@ class BridgedExchange:
         self._body = body
         self.request: Request = exchange.request
         self.scheme = exchange.scheme
+        self.tls = exchange.tls
+        self.redirects = exchange.redirects
+        self.tls = exchange.tls
+        self.redirects = exchange.redirects
         peer = exchange.peer
         self.client = None if peer is None else (peer[0], str(peer[1]))
         name, port = exchange.local

@@ -6,7 +6,7 @@ Each belongs to whoever runs the request, like the exchange inside.
 from collections.abc import Awaitable
 from typing import BinaryIO
 
-from nogilserve.messages import AsyncExchange, Exchange, Headers, Request
+from nogilserve.messages import AsyncExchange, Exchange, Headers, Request, TlsFacts
 
 __all__ = ["AsyncWrapped", "Wrapped"]
 
@@ -34,6 +34,14 @@ class _Both:
     @scheme.setter
     def scheme(self, scheme: str) -> None:
         self._sink.scheme = scheme
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        return self._sink.tls
+
+    @property
+    def redirects(self) -> bool:
+        return self._sink.redirects
 
     @property
     def head_sent(self) -> bool:

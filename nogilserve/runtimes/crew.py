@@ -144,7 +144,11 @@ class Crew:
             ends = [feed_pair() for _ in self._posts]
             senders = [Sender(end) for end, _ in ends]
             watched = Watched(
-                int(listener.socket.family), listener.server, senders, [end for _, end in ends]
+                int(listener.socket.family),
+                listener.server,
+                senders,
+                [end for _, end in ends],
+                listener.role,
             )
             with self._changed:
                 self._watched.append(watched)
@@ -356,7 +360,7 @@ class Crew:
         assert post.handle is not None
         watched.senders[post.index].peer = post.handle.pid
         intake = watched.intakes[post.index]
-        self._send(post, "accept", (watched.family, watched.server), [intake])
+        self._send(post, "accept", (watched.family, watched.server, watched.role), [intake])
 
     def _keep(self) -> None:
         """The body of the keeper."""

@@ -82,6 +82,7 @@ class Watched:
     senders: list[Sender]
     intakes: list[socket.socket]
     """Receiving ends, kept for the successors of members."""
+    role: str = "tls"
 
     def close(self) -> None:
         """Close both ends of all ways."""

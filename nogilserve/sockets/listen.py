@@ -31,7 +31,7 @@ class Listener:
     opened it.
     """
 
-    __slots__ = ("_file", "_inherited", "label", "server", "socket")
+    __slots__ = ("_file", "_inherited", "label", "role", "server", "socket")
 
     def __init__(
         self,
@@ -41,8 +41,11 @@ class Listener:
         file: tuple[str, int, int] | None = None,
         *,
         inherited: bool = False,
+        role: str = "tls",
     ) -> None:
         self.socket = sock
+        self.role = role
+        """What connections are to be: see `Bind.role`."""
         self.label = label
         """For people: http://127.0.0.1:8000, http://[::1]:8000, unix:/run/app.sock."""
         self.server = server
@@ -110,6 +113,7 @@ def open_listeners(
         listeners: list[Listener] = []
         for bind in binds:
             for listener in _open(bind, backlog, uds_permissions):
+                listener.role = bind.role
                 opened.callback(listener.close)
                 listeners.append(listener)
         opened.pop_all()

@@ -111,7 +111,14 @@ def _listener(item: dict[str, Any]) -> Listener:
     sock.setblocking(False)
     name, port = item["server"]
     file = item["file"] and tuple(item["file"])
-    return Listener(sock, item["label"], (name, port), file, inherited=item["inherited"])
+    return Listener(
+        sock,
+        item["label"],
+        (name, port),
+        file,
+        inherited=item["inherited"],
+        role=item.get("role", "tls"),
+    )
 
 
 class Successor:
@@ -136,6 +143,7 @@ class Successor:
                     "fd": listener.fileno(),
                     "label": listener.label,
                     "server": listener.server,
+                    "role": listener.role,
                     "file": listener.file,
                     "inherited": listener.inherited,
                 }

@@ -42,7 +42,7 @@ def start_and_ask(runtime: Runtime, path: str, timeout: float) -> Callable[[], N
     sock.setblocking(False)
     started = False
     try:
-        runtime.start([Listener(sock, "the readiness check", server)])
+        runtime.start([Listener(sock, "the readiness check", server, role="plain")])
         started = True
         _ask(sock, path, timeout)
     except BaseException:

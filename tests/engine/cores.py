@@ -18,6 +18,7 @@ class Listening:
 
     socket: socket.socket
     server: tuple[str, str] = ("localhost", "80")
+    role: str = "tls"
 
 
 def who(exchange: Exchange) -> None:

@@ -39,6 +39,8 @@ class FakeExchange:
         self.scheme = "http"
         self.client = None
         self.server = ("localhost", "80")
+        self.tls = None
+        self.redirects = False
         self.received = 0
         self.request_id = "abc"
         self.head_sent = False

@@ -36,6 +36,7 @@ class Listening:
 
     socket: socket.socket
     server: tuple[str, str]
+    role: str = "tls"
 
 
 class Served:

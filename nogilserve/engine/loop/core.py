@@ -17,6 +17,7 @@ from nogilserve.engine.loop.direct import DirectSelector, DirectTransport
 from nogilserve.engine.loop.observed import Observed
 from nogilserve.engine.meter import Observe
 from nogilserve.engine.records import recorder
+from nogilserve.engine.roles import ENCRYPTED
 from nogilserve.engine.scheduler import Shares
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.messages import AsyncExchange, Limits, RequestRecord, WebSocketExchange
@@ -107,6 +108,8 @@ class Accepted:
     family: int
     client: tuple[str, str] | None
     server: tuple[str, str]
+    role: str = ENCRYPTED
+    """What the connection is to be: see `engine.roles`."""
 
 
 class LoopCore:

@@ -145,7 +145,8 @@ class Dispatcher:
                 break
             client = (address[0], str(address[1])) if tcp else None
             index = self._shares.assign(0, self._late_ones())
-            batches.setdefault(index, []).append(Accepted(sock.detach(), family, client, server))
+            accepted = Accepted(sock.detach(), family, client, server, listener.role)
+            batches.setdefault(index, []).append(accepted)
         for index, batch in batches.items():
             self._hand_over(index, batch)
         return more

@@ -10,7 +10,7 @@ from nogilserve.engine.loop.sendfile import send_range
 from nogilserve.engine.loop.states import CLOSING, HEAD, RUNNING
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
-from nogilserve.messages import Headers
+from nogilserve.messages import Headers, TlsFacts
 from nogilserve.protocols.http1 import Http1Connection
 
 __all__ = ["DRAIN_BYTES", "HttpExchange"]
@@ -27,6 +27,10 @@ class HttpExchange(Flow):
     talks to whom."""
 
     __slots__ = ("_continued", "_endless", "_head", "gone", "protocol", "state")
+
+    tls: TlsFacts | None = None
+    redirects = False
+    # Connections that speak TLS, or only redirect, have their own.
 
     def __init__(self, core: LoopCore, client: tuple[str, str] | None) -> None:
         Flow.__init__(self, core, client)

@@ -14,7 +14,7 @@ from nogilserve.errors import ResponseError
 from nogilserve.gateways.compression.codecs import Compressor
 from nogilserve.gateways.compression.decision import SMALLEST, Head, read_head
 from nogilserve.gateways.negotiation import field, preferred
-from nogilserve.messages import AsyncExchange, Exchange, Headers, Request
+from nogilserve.messages import AsyncExchange, Exchange, Headers, Request, TlsFacts
 
 __all__ = ["AsyncCompressingExchange", "CompressingExchange", "Makers"]
 
@@ -67,6 +67,14 @@ class _Compressing:
     @scheme.setter
     def scheme(self, scheme: str) -> None:
         self._sink.scheme = scheme
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        return self._sink.tls
+
+    @property
+    def redirects(self) -> bool:
+        return self._sink.redirects
 
     @property
     def head_sent(self) -> bool:

@@ -25,6 +25,7 @@ class Listening:
         self.real.setblocking(False)
         self.errors: list[OSError] = []
         self.server = ("test", "80")
+        self.role = "tls"
 
     @property
     def socket(self) -> Any:

@@ -116,7 +116,6 @@ class Keeper:
             while self._working and time.monotonic() < deadline:
                 self._changed.wait(deadline - time.monotonic())
 
-    @property
     def ended(self) -> bool:
         """Whether `stop` was called."""
         return self._ended.is_set()
@@ -257,7 +256,7 @@ class Keeper:
         """The number of the newest change of certificates, once it is another than `seen`, or
         after `timeout` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._version != seen or self.ended, timeout)
+            self._changed.wait_for(lambda: self._version != seen or self.ended(), timeout)
             return self._version
 
     def http_answer(self, token: str) -> str | None:
@@ -298,7 +297,7 @@ class Keeper:
             done = job.done
             failing = done and job.error and job.due > self._clock() and not job.running
             if not failing:
-                self._changed.wait_for(lambda: job.done != done or self.ended, _PATIENCE)
+                self._changed.wait_for(lambda: job.done != done or self.ended(), _PATIENCE)
             error = job.error
         if self._valid(name):
             return ""

@@ -33,11 +33,11 @@ def answer_questions(listener: socket.socket, keeper: Keeper) -> None:
     """Accept and answer until the keeper ends; one thread for each connection."""
     free = threading.BoundedSemaphore(_AT_ONCE)
     listener.settimeout(None)
-    while not keeper.ended:
+    while not keeper.ended():
         try:
             connection, _ = listener.accept()
         except OSError as error:
-            if keeper.ended:
+            if keeper.ended():
                 return
             _log.error("The keeper cannot accept: %s", error)
             threading.Event().wait(1.0)
@@ -78,7 +78,7 @@ def _answer(keeper: Keeper, question: dict[str, Any]) -> str | None:
 
 def _tell_changes(connection: socket.socket, keeper: Keeper) -> None:
     seen = -1
-    while not keeper.ended:
+    while not keeper.ended():
         version = keeper.wait_for_change(seen, _LOOK)
         if version != seen:
             seen = version

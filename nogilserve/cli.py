@@ -59,6 +59,10 @@ def _run(argv: Sequence[str]) -> int:
         from nogilserve import doctor
 
         return doctor.main(argv[1:], directory)
+    if argv and argv[0] == "stress":
+        from nogilserve import stress
+
+        return stress.main(argv[1:], directory)
     if argv and argv[0] == "certs":
         from nogilserve.tls.acme import command as certs
 

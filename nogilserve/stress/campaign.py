@@ -1,0 +1,263 @@
+"""The whole run: learn, hunt, confirm, shrink, until the time is over."""
+
+import argparse
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final
+
+from nogilserve.errors import ConfigError
+from nogilserve.stress.asks import Ask
+from nogilserve.stress.confirm import happens_alone, shrink
+from nogilserve.stress.findings import Finding, Shared
+from nogilserve.stress.hunt import Episode, Suspicion, run_episode
+from nogilserve.stress.learning import learn
+from nogilserve.stress.moments import moments_of, shared_by
+from nogilserve.stress.process import SubjectDied
+from nogilserve.stress.progress import Progress
+from nogilserve.stress.session import Session
+
+__all__ = ["Campaign", "Result"]
+
+_EARLY: Final = 3
+"""Bursts at the beginning of a process that count as its first requests."""
+_SHRINKING: Final = 12.0
+"""Seconds to shrink a finding at most."""
+_NATURAL: Final = 3
+"""After so many differences of a sort that turned out to be natural, it is not looked at again."""
+
+
+@dataclass
+class Result:
+    """What came out. Owner: the driving thread."""
+
+    app: str
+    interface: str
+    how: str
+    gil: bool
+    seed: int
+    threads: int
+    requests: Sequence[Ask] = ()
+    loose: Sequence[str] = ()
+    """Labels of requests whose bodies vary too much to be compared."""
+    findings: list[Finding] = field(default_factory=list)
+    notes: Sequence[str] = ()
+    episodes: int = 0
+    bursts: int = 0
+    sent: int = 0
+    natural: int = 0
+    """Differences that turned out to be no races."""
+    places: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "format": 1,
+            "clean": not self.findings,
+            "app": self.app,
+            "interface": self.interface,
+            "how": self.how,
+            "python": platform.python_version(),
+            "gil": self.gil,
+            "seed": self.seed,
+            "requests": [ask.plain() for ask in self.requests],
+            "not_compared": list(self.loose),
+            "findings": [finding.plain() for finding in self.findings],
+            "notes": list(self.notes),
+            "episodes": self.episodes,
+            "bursts": self.bursts,
+            "sent": self.sent,
+            "natural": self.natural,
+            "places": self.places,
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+        }
+
+
+class Campaign:
+    """Owner: the driving process's thread."""
+
+    def __init__(
+        self, session: Session, own: argparse.Namespace, progress: Progress | None
+    ) -> None:
+        self._session = session
+        self._own = own
+        self._progress = progress
+        self._known: set[tuple[str, int]] = set()
+        self._natural: dict[tuple[str, int], int] = {}
+        facts = session.facts
+        self.result = Result(
+            facts["app"],
+            facts["interface"],
+            facts["how"],
+            facts["gil"],
+            session.seed,
+            session.launch.config.threads,
+            places=facts["places"],
+        )
+
+    def run(self, asks: Sequence[Ask]) -> Result:
+        """All of it. Raises AppImportError, ConfigError."""
+        began = monotonic()
+        try:
+            self._learn(asks)
+            self._hunt()
+        except KeyboardInterrupt:
+            self.result.interrupted = True
+        result, session = self.result, self._session
+        result.requests = session.asks
+        result.loose = [
+            lesson.ask.label
+            for lesson in session.lessons
+            if any(lesson.is_loose(status) for status in lesson.statuses)
+        ]
+        result.notes = session.notes
+        result.seconds = monotonic() - began
+        return result
+
+    def _learn(self, asks: Sequence[Ask]) -> None:
+        self._phase(f"Learning what {len(asks)} requests are answered one at a time")
+        session = self._session
+        try:
+            learn(session, asks, self._own.learn_seconds, lambda text: self._show(0.0, text))
+        except SubjectDied as died:
+            raise ConfigError(
+                f"the process {died.how} while requests ran one at a time\n{died.said}".rstrip()
+            ) from died
+
+    def _hunt(self) -> None:
+        own, result = self._own, self.result
+        self._phase(f"Sending {len(self._session.lessons)} requests at the same time")
+        began = monotonic()
+        until = began + own.seconds
+        most = 1 if own.first else own.findings
+
+        def tell(sent: int) -> None:
+            result.bursts += 1
+            result.sent += sent
+            found = f"{len(result.findings)} found" if result.findings else "nothing found"
+            self._show(
+                (monotonic() - began) / own.seconds,
+                f"{result.sent} requests in {result.bursts} bursts, {found}",
+            )
+
+        while monotonic() < until and len(result.findings) < most:
+            episode = run_episode(self._session, result.episodes, until, self._is_known, tell)
+            result.episodes += 1
+            if episode.suspicion is not None:
+                paused = monotonic()
+                self._look_into(episode, episode.suspicion)
+                waited = monotonic() - paused
+                began, until = began + waited, until + waited
+
+    def _is_known(self, suspicion: Suspicion) -> bool:
+        return (suspicion.sort, suspicion.which) in self._known
+
+    def _look_into(self, episode: Episode, suspicion: Suspicion) -> None:
+        """Find out whether it is a race, and how little it takes."""
+        session, result = self._session, self.result
+        key = (suspicion.sort, suspicion.which)
+        ask = session.lessons[suspicion.which].ask if suspicion.which >= 0 else None
+        about = ask.label if ask else suspicion.difference.what
+        self._show(0.0, f"looking into {about}")
+        if happens_alone(session, episode, suspicion):
+            result.natural += 1
+            self._natural[key] = self._natural.get(key, 0) + 1
+            if self._natural[key] >= _NATURAL:
+                self._known.add(key)
+                session.note(f"{about}: varies also when requests run one at a time; not compared.")
+            return
+        self._known.add(key)
+        finding = _finding(session, episode, suspicion, ask)
+        if self._is_part_of_another(finding, suspicion):
+            return
+        found = shrink(
+            session,
+            suspicion,
+            early=len(episode.bursts) <= _EARLY,
+            seconds=min(_SHRINKING, self._own.seconds),
+            tell=lambda text: self._show(0.0, f"{about}: {text}"),
+        )
+        if found is not None:
+            again, finding.tries, finding.cold = found
+            _describe(session, finding, again)
+            finding.shrunk = True
+        result.findings.append(finding)
+        if self._progress is not None:
+            self._progress.line(f"  found: {about}: {finding.what}")
+
+    def _is_part_of_another(self, finding: Finding, suspicion: Suspicion) -> bool:
+        """Whether what the request changes is what an earlier finding is about."""
+        if suspicion.sort in ("hang", "crash", "check"):
+            return False
+        mine = _changed(_shared_of(suspicion))
+        for other in self.result.findings:
+            if mine and other.kind != "crash" and mine <= _changed(other.shared):
+                label = finding.ask.label if finding.ask else finding.what
+                if label not in other.also and (other.ask is None or label != other.ask.label):
+                    other.also.append(label)
+                return True
+        return False
+
+    def _phase(self, name: str) -> None:
+        if self._progress is not None:
+            self._progress.phase(name)
+
+    def _show(self, share: float, text: str) -> None:
+        if self._progress is not None:
+            self._progress.show(share, text)
+
+
+def _finding(session: Session, episode: Episode, suspicion: Suspicion, ask: Ask | None) -> Finding:
+    finding = Finding(
+        suspicion.sort,
+        suspicion.difference.what,
+        ask,
+        episode=episode.number,
+        burst=len(episode.bursts),
+    )
+    _describe(session, finding, suspicion)
+    return finding
+
+
+def _describe(session: Session, finding: Finding, suspicion: Suspicion) -> None:
+    """Fill in what was seen with this burst."""
+    finding.what = suspicion.difference.what
+    finding.requests = [session.lessons[which].ask for which in suspicion.burst.requests]
+    finding.index = suspicion.index
+    finding.difference = suspicion.difference
+    finding.answer = suspicion.answer
+    finding.failures = suspicion.failures
+    outcome = suspicion.outcome
+    if outcome is not None:
+        finding.stacks = outcome.stacks
+        finding.shared = shared_by(outcome.turns)
+        finding.moments = moments_of(outcome.turns, finding.shared)
+
+
+def _shared_of(suspicion: Suspicion) -> list[Shared]:
+    """What the request itself shares with others of its burst."""
+    if suspicion.outcome is None:
+        return []
+    turns = suspicion.outcome.turns
+    if suspicion.index < 0:
+        return shared_by(turns)
+    names = {
+        touch[1]
+        for turn in turns
+        if turn["index"] == suspicion.index
+        for touch in turn.get("touches", ())
+    }
+    return [each for each in shared_by(turns) if each.name in names]
+
+
+def _changed(shared: Sequence[Shared]) -> set[str]:
+    """The names of what is changed."""
+    return {
+        each.name
+        for each in shared
+        if any(kind == "writes" for _, _, kind, _ in each.places) and each.name[0] not in ".["
+    }

@@ -96,11 +96,17 @@ def _run(argv: Sequence[str]) -> int:
             return _check(resolved.config)
         if resolved.config.master:
             from nogilserve.supervise import master
+            from nogilserve.supervise.following import Following
             from nogilserve.supervise.handover import Launch
 
             command = (sys.executable, *sys.orig_argv[1:])
             launch = Launch(command, str(directory), environment, handover)
-            return master.run(resolved.config, launch)
+            following = Following(
+                lambda: resolve(argv, environment, Path(launch.base())),
+                environment,
+                resolved.environment,
+            )
+            return master.run(resolved.config, launch, following)
         from nogilserve.supervise import single
 
         return single.run(resolved.config)

@@ -9,7 +9,7 @@ from nogilserve.config.addresses import Bind
 from nogilserve.config.load import Resolved, load, require_app, resolve, to_argv
 from nogilserve.config.options import Config, Invocation, processors
 from nogilserve.config.render import help_text, options_document, settings_document
-from nogilserve.config.site import Site, all_sites
+from nogilserve.config.site import Site, all_sites, title
 from nogilserve.config.sources import COMMANDS
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "require_app",
     "resolve",
     "settings_document",
+    "title",
     "to_argv",
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from nogilserve.config.options import Config
 
-__all__ = ["CONTENT", "OWN_PROCESS", "Prefix", "Site", "all_sites"]
+__all__ = ["CONTENT", "OWN_PROCESS", "Prefix", "Site", "all_sites", "title"]
 
 type Prefix = Literal["mount", "keep", "strip"]
 
@@ -80,3 +80,13 @@ def all_sites(config: "Config") -> tuple[Site, ...]:
         for route, app in config.mounts
     )
     return (*config.sites, *mounts)
+
+
+def title(config: "Config") -> str:
+    """What is served, in a few words."""
+    sites = all_sites(config)
+    if not sites:
+        return config.app
+    names = [config.app] * bool(config.app) + [site.name for site in sites]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Final
 
 from nogilserve.apps import FREE_THREADED, gil_is_on, gil_watch
-from nogilserve.config import Config
+from nogilserve.config import Config, title
 from nogilserve.errors import AppImportError, BindError, ConfigError
 from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_here, load_runtime
@@ -180,9 +180,14 @@ class Body:
             factory=False,
             root_path="",
             runtime="threads",
+            mounts=(),
+            sites=(),
         )
         runtime = load_here(instead, record)
-        return runtime, describe(runtime) | {"app": self._config.app, "how": "why it cannot start"}
+        return runtime, describe(runtime) | {
+            "app": title(self._config),
+            "how": "why it cannot start",
+        }
 
     def _catch_signals(self) -> None:
         def recycle(_number: int, _frame: FrameType | None) -> None:

@@ -15,13 +15,14 @@ from types import FrameType
 from typing import Any, Final
 
 from nogilserve import __version__
-from nogilserve.config import Config
+from nogilserve.config import Config, title
 from nogilserve.errors import AppImportError, BindError, ConfigError, NogilserveError
 from nogilserve.supervise import actions, systemd
 from nogilserve.supervise.actions import Action, Failure, Rules, State
 from nogilserve.supervise.child import Child, Event, how_it_ended
 from nogilserve.supervise.control import Request
 from nogilserve.supervise.desk import Desk, report
+from nogilserve.supervise.following import Following
 from nogilserve.supervise.handover import Launch, Succession
 from nogilserve.supervise.holdings import Holdings
 from nogilserve.supervise.inquiries import QUESTIONS, Answers, Inquiries
@@ -46,6 +47,10 @@ _LOOK: Final = 5.0
 """Seconds between looks at the signs of life."""
 
 
+def _rules(config: Config) -> Rules:
+    return Rules(config.ready_timeout, config.graceful_timeout, developing=config.reload)
+
+
 def terminal_there() -> bool:
     """Whether this process has a terminal that can still be opened."""
     try:
@@ -55,11 +60,12 @@ def terminal_there() -> bool:
     return True
 
 
-def run(config: Config, launch: Launch) -> int:
+def run(config: Config, launch: Launch, following: Following | None = None) -> int:
     """Serve until a signal says stop; the exit status. Raises ConfigError, BindError,
-    AppImportError where the first generation does not start."""
+    AppImportError where the first generation does not start. `following` reads the configuration
+    again at each reload."""
     configure_logging(config.log_level)
-    master = Master(config, launch)
+    master = Master(config, launch, following)
     try:
         return master.run()
     finally:
@@ -69,12 +75,11 @@ def run(config: Config, launch: Launch) -> int:
 class Master:
     """Owner: the main thread. `events` is filled by others."""
 
-    def __init__(self, config: Config, launch: Launch) -> None:
+    def __init__(self, config: Config, launch: Launch, following: Following | None = None) -> None:
         self.config = config
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.machine = Machine(
-            Rules(config.ready_timeout, config.graceful_timeout, developing=config.reload)
-        )
+        self._following = following
+        self.machine = Machine(_rules(config))
         self.children: dict[int, Child] = {}
         self.holdings = Holdings(config, launch.handover)
         self._base = launch.base()
@@ -148,7 +153,7 @@ class Master:
         elif kind == "control":
             self._answer(more, now)
         elif kind == "changed":
-            self._act(self.machine.reload(more, now))
+            self._reload(more, now)
         elif kind == "successor":
             self._succeeded(ready=bool(number), now=now)
 
@@ -212,7 +217,7 @@ class Master:
                 log.info("The terminal is gone")
                 self._stop(now, number)
             else:
-                self._act(self.machine.reload("SIGHUP", now))
+                self._reload("SIGHUP", now)
         elif name == "SIGUSR1":
             for child in self.children.values():
                 child.send("logs")
@@ -221,6 +226,24 @@ class Master:
         elif name in ("SIGTTIN", "SIGTTOU") and self.machine.current in self.children:
             change = 1 if name == "SIGTTIN" else -1
             self.children[self.machine.current].send("threads", change=change)
+
+    def _reload(self, reason: str, now: float) -> None:
+        """Read the configuration again, and start the next generation."""
+        if not self._follow():
+            self._act(self.machine.reload(reason, now))
+
+    def _follow(self) -> str:
+        """Read the configuration again; what is wrong with it, which leaves all as it is."""
+        if self._following is None or self.machine.stopping:
+            return ""
+        try:
+            self.config = self._following.follow(self.config)
+        except ConfigError as error:
+            log.error("No reload, the configuration in force stays: %s", error)
+            return str(error)
+        self.machine.rules = _rules(self.config)
+        configure_logging(self.config.log_level)
+        return ""
 
     def _tell_readiness(self, children: dict[int, Child], now: float) -> None:
         arguments = {"ready": not self._drained}
@@ -259,7 +282,7 @@ class Master:
         if request.command == "status":
             where = ", ".join(self.holdings.labels)
             request.answer(
-                f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}",
+                f"nogilserve {__version__}, pid {os.getpid()}, {title(self.config)} on {where}",
                 pid=os.getpid(),
                 version=__version__,
                 app=self.config.app,
@@ -278,6 +301,9 @@ class Master:
         elif self.machine.stopping:
             request.answer("the server is stopping", ok=False)
         elif request.command == "reload":
+            if problem := self._follow():
+                request.answer(f"no reload: {problem}", ok=False)
+                return
             before = self.machine.last
             wanted = self.machine.reload("nogilserve reload", now)
             # If one is just opening, the next follows it.

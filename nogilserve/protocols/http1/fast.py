@@ -80,7 +80,8 @@ def parse(  # noqa: C901
                 return None
         if name in {"host", "content-length", "connection", "transfer-encoding", "expect"}:
             if name == "host":
-                if authority or (value != host and not _ordinary_host(value)):
+                # An empty one is left to the full path: it is no reason to overlook a second.
+                if authority or not value or (value != host and not _ordinary_host(value)):
                     return None
                 authority = value
             elif name == "connection":

@@ -1,0 +1,185 @@
+"""What is fuzzed: each target takes any bytes, and raises AssertionError where a rule is broken.
+
+Anything else that a target raises is a finding as well. The first byte chooses among variants, so
+that one input file is enough for each.
+"""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Final
+
+from nogilserve.errors import ProtocolError
+from nogilserve.messages import Limits
+from nogilserve.protocols.http1 import Http1Connection
+from nogilserve.protocols.proxy import Origin, Preamble, Trust, read_origin
+from nogilserve.protocols.websocket import Closed, Handshake, wants_websocket
+from tests import corpus
+from tests.corpus import proxies, websockets
+from tests.protocols.http1.replay import Outcome, replay
+from tests.protocols.http1.test_agreement import check_agreement, decode_by_h11, up_to_its_end
+from tests.protocols.websocket import peer
+
+__all__ = ["TARGETS", "seeds"]
+
+LONGEST: Final = 4096
+"""Bytes of an input beyond which nothing new comes."""
+_TIGHT: Final = Limits(request_line=40, fields=4, field_size=40, head=120, body=40)
+_POST: Final = b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+_FIELDS: Final = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+)
+_TRUST: Final = Trust(["127.0.0.1", "10.0.0.0/8", "::1"])
+
+
+def _bytewise(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+def http1(data: bytes) -> None:
+    """Requests: cuts change nothing, fast and full path and h11 agree, a mistake is for good."""
+    variant, data = data[:1], data[1:LONGEST]
+    limits = _TIGHT if variant and variant[0] & 1 else Limits()
+    if variant and variant[0] & 2:
+        data = _POST + data
+    if not data:
+        return
+    whole = replay([data], limits=limits)
+    assert whole.summary() == replay(_bytewise(data), limits=limits).summary()
+    half = len(data) // 2
+    assert whole.summary() == replay([data[:half], data[half:]], limits=limits).summary()
+    assert whole.status is None or 400 <= whole.status <= 505
+    _check_requests(data, whole)
+
+
+def _check_requests(data: bytes, outcome: Outcome) -> None:
+    rest = data
+    while (head := up_to_its_end(rest)) is not None:
+        check_agreement(head)
+        rest = rest[len(head) :]
+    for received in outcome.received:
+        request = received.request
+        assert request.method.isascii()
+        assert not set(request.target) & set("\r\n \0")
+        for name, value in [*request.headers, *received.trailers]:
+            assert name == name.lower()
+            assert not set(name + value) & set("\r\n\0")
+    if data.startswith(_POST) and outcome.received:
+        first = outcome.received[0]
+        judged = decode_by_h11(data[len(_POST) :])
+        assert judged is not None, "h11 refuses this body"
+        assert judged[:2] == (first.body, first.trailers)
+
+
+def websocket(data: bytes) -> None:
+    """Frames: cuts change nothing, no message is too long, a mistake is told by a Close frame."""
+    variant, data = data[:1], data[1:LONGEST]
+    offer = "permessage-deflate" if variant and variant[0] & 1 else ""
+    size = 300
+    got, sent = peer.replay(peer.opened(size, offer), [data] if data else [])
+    assert (got, sent) == peer.replay(peer.opened(size, offer), _bytewise(data))
+    for message in got:
+        if isinstance(message, Closed):
+            assert message is got[-1]
+            assert 1000 <= message.code < 5000
+            peer.close_sent(sent)
+        else:
+            assert len(peer_bytes(message)) <= size
+
+
+def peer_bytes(message: str | bytes) -> bytes:
+    """The content of a message as it is sent."""
+    return message.encode() if isinstance(message, str) else message
+
+
+def handshake(data: bytes) -> None:
+    """Upgrades: accepted or refused; what is offered is made of tokens; any offer is survived."""
+    connection = Http1Connection(Limits())
+    connection.receive_data(data[:LONGEST] or b"\r\n")
+    try:
+        request = connection.next_request()
+        if request is None or not wants_websocket(request):
+            return
+        made = Handshake(request)
+    except ProtocolError:
+        return
+    assert all(name.isascii() and name.isprintable() for name in made.subprotocols)
+    fields, _ = made.accept(None, [], deflate=True, max_size=1000)
+    assert not any(set("\r\n\0") & set(value) for _, value in fields)
+
+
+def proxy_protocol(data: bytes) -> None:
+    """PROXY headers: cuts change nothing, and what is announced is an address."""
+    variant, data = data[:1], data[1:LONGEST]
+    required = bool(variant and variant[0] & 1)
+    whole = _preamble([data] if data else [], required)
+    assert whole == _preamble(_bytewise(data), required)
+
+
+def _preamble(pieces: list[bytes], required: bool) -> tuple[object, ...]:
+    preamble, rest = Preamble(required=required), b""
+    done = False
+    for piece in pieces:
+        if done:
+            rest += piece
+            continue
+        try:
+            done = preamble.receive(piece)
+        except ProtocolError as error:
+            return (error.status, error.message)
+    announced = preamble.announced
+    if announced is not None and announced.client is not None:
+        ip_address(announced.client[0])
+        assert 0 <= int(announced.client[1]) < 65536
+    return done, announced, preamble.rest + rest
+
+
+def forwarded(data: bytes) -> None:
+    """What proxies tell: an address, a known scheme, a host fit for a URL; or it is refused."""
+    variant = data[0] if data else 0
+    headers = []
+    for number, line in enumerate(data[1:LONGEST].split(b"\n")):
+        value = line.replace(b"\r", b"").replace(b"\0", b"").decode("latin-1").strip(" \t")
+        headers.append((_FIELDS[(variant >> number % 3) % len(_FIELDS)], value))
+    try:
+        origin = read_origin(headers, _TRUST)
+    except ProtocolError:
+        return
+    assert isinstance(origin, Origin)
+    if origin.client is not None:
+        assert not _TRUST.names(ip_address(origin.client[0]).compressed) or origin.told
+        assert 0 <= int(origin.client[1]) < 65536
+    assert origin.scheme in ("", "http", "https")
+    assert origin.host.isascii()
+    assert not set(origin.host) & set(' \t/?#@\\"<>')
+    assert not origin.port or 0 < int(origin.port) < 65536
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    "http1": http1,
+    "websocket": websocket,
+    "handshake": handshake,
+    "proxy_protocol": proxy_protocol,
+    "forwarded": forwarded,
+}
+
+
+def seeds(name: str) -> list[bytes]:
+    """Inputs to begin with: the corpus."""
+    if name == "http1":
+        found = [b"\0" + case.sent for case in corpus.load("http1")]
+        chunked = [case.sent.partition(b"\r\n\r\n")[2] for case in corpus.load("http1")]
+        return found + [b"\2" + body for body in chunked if body]
+    if name == "websocket":
+        return [bytes([case.deflate]) + case.sent for case in websockets.load_frames()]
+    if name == "handshake":
+        return [case.sent for case in websockets.load_handshakes()]
+    if name == "proxy_protocol":
+        return [b"\1" + proxies.sent(case) for case in proxies.load("proxy_protocol")]
+    return [
+        b"\0" + "\n".join(value for _, value in case["headers"]).encode("latin-1")
+        for case in proxies.load("forwarded")
+    ]

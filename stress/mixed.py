@@ -24,6 +24,8 @@ from tests.support.waiting import wait_until
 __all__ = ["Mixed"]
 
 SECONDS: Final = 30.0
+SLOW_START: Final = 120.0
+"""Seconds: with ThreadSanitizer importing takes long."""
 RATE: Final = 8.0
 """Visits per second and server."""
 VISITORS: Final = 4
@@ -103,7 +105,8 @@ class House:
     def __init__(self, name: str, seed: str, folder: Path, rate: float) -> None:
         self.name = name
         self.control = str(folder / f"{name}.sock")
-        self.server = Served(APPS[name], *ARGUMENTS, "--control-socket", self.control)
+        arguments = [*ARGUMENTS, "--control-socket", self.control]
+        self.server = Served(APPS[name], *arguments, timeout=SLOW_START)
         self.tally = Tally()
         self.mistakes: list[str] = []
         self._open = threading.Event()

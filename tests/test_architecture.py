@@ -35,6 +35,8 @@ RANKS = {
     "doctor": 5,
     "stress": 5,
     "cli": 6,
+    "embed": 6,
+    "testing": 7,
     "__main__": 7,
 }
 
@@ -79,7 +81,9 @@ HOMES = {
     "josepy": ["tls.acme"],
     "requests": ["tls.acme"],
     "redis": ["tls.storage.remote"],
+    "prometheus_client": ["observe.metrics"],
     "psutil": ["observe.status", "doctor", "supervise.recycle"],
+    "pytest": ["testing"],
     "uvloop": ["runtimes"],
     "brotli": ["gateways.compression.codecs"],
     "compression": ["gateways.compression.codecs"],  # of the standard library from 3.14 on

@@ -1,6 +1,5 @@
 """The last errors that were logged, with their tracebacks, for whoever looks."""
 
-import itertools
 import logging
 from collections import deque
 from typing import Any, Final
@@ -19,7 +18,6 @@ class RecentFailures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self._kept: deque[dict[str, Any]] = deque(maxlen=_KEPT)
-        self._numbers = itertools.count(1)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one."""
@@ -30,7 +28,6 @@ class RecentFailures(logging.Handler):
             return
         self._kept.append(
             {
-                "number": next(self._numbers),
                 "at": record.created,
                 "level": record.levelname.lower(),
                 "logger": record.name,
@@ -38,6 +35,6 @@ class RecentFailures(logging.Handler):
             }
         )
 
-    def since(self, number: int) -> list[dict[str, Any]]:
-        """Those with a higher number than that."""
-        return [item for item in self._kept.copy() if item["number"] > number]
+    def since(self, moment: float) -> list[dict[str, Any]]:
+        """Those after that moment, in seconds since the epoch."""
+        return [item for item in self._kept.copy() if item["at"] > moment]

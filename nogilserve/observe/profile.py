@@ -17,21 +17,18 @@ _MOST: Final = 20000
 """Different stacks that are kept."""
 _WAITING: Final = frozenset(
     (
-        *("wait", "wait_for", "select", "poll", "epoll", "accept", "acquire", "join"),
-        *("recv", "recv_into", "_wait_for_tstate_lock", "_recv_msg", "park"),
+        *("wait", "wait_for", "select", "poll", "accept", "acquire", "join", "run_forever"),
+        *("recv", "recv_into", "recv_fds", "park", "await_turn", "_worker"),
     )
 )
-"""Functions in which a thread of the engine or of asyncio waits for something to do."""
-_IDLE: Final = (
-    "/nogilserve/engine/",
-    "/nogilserve/runtimes/",
-    "/nogilserve/supervise/",
-    "/nogilserve/observe/",
-    "/threading.py",
-    "/selectors.py",
-    "/concurrent/futures/thread.py",
-    "/asyncio/base_events.py",
+"""Functions in which a thread of the server waits for something to do."""
+_SERVER: Final = (
+    *("/nogilserve/engine/", "/nogilserve/runtimes/", "/nogilserve/supervise/"),
+    *("/nogilserve/observe/", "/threading.py", "/selectors.py", "/socket.py"),
+    *("/concurrent/futures/thread.py", "/asyncio/base_events.py"),
 )
+_KEEPERS: Final = ("/nogilserve/supervise/", "/engine/scheduler.py")
+"""Where threads are that only look after others."""
 
 
 def sample(seconds: float, stop: threading.Event | None = None) -> dict[str, Any]:
@@ -64,10 +61,13 @@ def sample(seconds: float, stop: threading.Event | None = None) -> dict[str, Any
 
 
 def _idle(stack: Stack) -> bool:
-    """Whether the thread waits for work: in the server's own code from top to bottom."""
+    """Whether the thread waits for work in the server's own code, or only looks after others."""
+    file = stack[-1][0].replace("\\", "/")
+    if any(part in file for part in _KEEPERS):
+        return True
     if stack[-1][2].rpartition(".")[2] not in _WAITING:
         return False
-    return all(any(part in place[0].replace("\\", "/") for part in _IDLE) for place in stack[-3:])
+    return all(any(part in place[0].replace("\\", "/") for part in _SERVER) for place in stack[-3:])
 
 
 def _fold(name: str, stack: Stack) -> str:

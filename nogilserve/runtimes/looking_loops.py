@@ -59,6 +59,7 @@ def look_at_loops(
             "busy": sum(lane["state"] == "application" for lane in lanes),
             "open": connections,
             "connections": dict(states),
+            "in_flight": len(requests),
             "inside": oldest(requests),
             "lanes": lanes,
             "loops": rows,
@@ -70,7 +71,7 @@ def _loop(core: LoopCore) -> dict[str, Any]:
     return {
         "loop": core.index,
         "connections": len(core.clients),
-        "running": core.active,
+        "calls": core.active,
         "requests": core.counters.requests,
         "lag": core.ping(),
         "blocked": core.blocked,

@@ -9,9 +9,11 @@ import contextlib
 import logging
 import os
 import queue
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from nogilserve.config import Config
+from nogilserve.config.addresses import parse_bind
 from nogilserve.errors import BindError
 from nogilserve.sockets import Listener, open_listeners
 from nogilserve.supervise.control import Control, default_path
@@ -21,9 +23,12 @@ from nogilserve.supervise.pidfile import PidFile
 from nogilserve.supervise.words import log
 
 if TYPE_CHECKING:
+    from nogilserve.supervise.admin.process import Admin
     from nogilserve.supervise.keeper import KeeperProcess
 
 __all__ = ["Holdings"]
+
+_ADMIN_BACKLOG: Final = 64
 
 
 class Holdings:
@@ -38,12 +43,20 @@ class Holdings:
         self._config = config
         self._pid_file = PidFile(config.pid_file)
         self._control: Control | None = None
+        self._admin_held: Held = []
+        self.admin: Admin | None = None
+        """What serves the admin address, where there is one."""
         self._keeper = _keeper(config, self.identity)
 
     @property
     def listeners(self) -> list[Listener]:
         """All of them, in order."""
         return [listener for _, listener in self.held]
+
+    @property
+    def passed_on(self) -> Held:
+        """What a next master takes over: all listeners, that of the admin address too."""
+        return self.held + self._admin_held
 
     @property
     def labels(self) -> list[str]:
@@ -64,6 +77,7 @@ class Holdings:
         """
         try:
             self._listen()
+            self._listen_for_admin()
         except BindError:
             self.close_listeners()
             raise
@@ -81,6 +95,22 @@ class Holdings:
 
         if self._keeper is not None:
             self._keeper.start()
+        if self._admin_held:
+            from nogilserve.supervise.admin.process import Admin
+
+            listeners = [listener for _, listener in self._admin_held]
+            self.admin = Admin(self._config, listeners, self.identity, events)
+
+    def _listen_for_admin(self) -> None:
+        """Open the admin address, or take it over from the master before this one."""
+        address = self._config.admin
+        if not address:
+            return
+        name = f"admin {address}"
+        found = self.inheritance.take(name) or open_listeners(
+            [replace(parse_bind(address), role="plain")], _ADMIN_BACKLOG
+        )
+        self._admin_held = [(name, listener) for listener in found]
 
     def _listen(self) -> None:
         config = self._config
@@ -104,6 +134,7 @@ class Holdings:
         for listener in self.listeners:
             listener.disown()
         self.close_listeners()
+        self._close_admin()
 
     def close_listeners(self) -> None:
         """Stop listening; files of unix sockets are removed."""
@@ -111,9 +142,18 @@ class Holdings:
             listener.close()
         self.held.clear()
 
+    def _close_admin(self) -> None:
+        if self.admin is not None:
+            self.admin.close()
+            self.admin = None
+        for _, listener in self._admin_held:
+            listener.close()
+        self._admin_held.clear()
+
     def close(self) -> None:
         """Leave nothing behind; may be repeated."""
         self.close_listeners()
+        self._close_admin()
         if self._keeper is not None:
             self._keeper.close()
             self._keeper = None

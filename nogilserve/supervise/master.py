@@ -115,6 +115,7 @@ class Master:
             moments = [
                 *(self.machine.deadline, self._refuse_at, next_ping, self._look_at),
                 self._inquiries.deadline,
+                self.holdings.admin.deadline if self.holdings.admin is not None else None,
             ]
             due = min(moment for moment in moments if moment is not None)
             try:
@@ -134,6 +135,8 @@ class Master:
         """What is due by the clock."""
         self._act(self.machine.tick(now))
         self._inquiries.tick(now)
+        if self.holdings.admin is not None:
+            self.holdings.admin.tick(now)
         if self._refuse_at is not None and now >= self._refuse_at:
             self._refuse()
         if now >= self._look_at:
@@ -154,6 +157,8 @@ class Master:
             self._answer(more, now)
         elif kind == "changed":
             self._reload(more, now)
+        elif kind == "admin" and self.holdings.admin is not None:
+            self.holdings.admin.ended(number, now)
         elif kind == "successor":
             self._succeeded(ready=bool(number), now=now)
 
@@ -222,7 +227,7 @@ class Master:
             for child in self.children.values():
                 child.send("logs")
         elif name == "SIGUSR2":
-            self._succession.begin(self.holdings.held, self.events, None)
+            self._succession.begin(self.holdings.passed_on, self.events, None)
         elif name in ("SIGTTIN", "SIGTTOU") and self.machine.current in self.children:
             change = 1 if name == "SIGTTIN" else -1
             self.children[self.machine.current].send("threads", change=change)
@@ -291,6 +296,7 @@ class Master:
                 drained=self._drained,
                 stopping=bool(self.machine.stopping),
                 past=self._inquiries.past,
+                **(self.holdings.admin.facts if self.holdings.admin is not None else {}),
                 generations=report(self.machine, self.children, now),
             )
         elif request.command in QUESTIONS:
@@ -314,7 +320,7 @@ class Master:
         elif request.command in ("threads", "log-level"):
             self._adjust(request, now)
         elif request.command == "upgrade":
-            self._succession.begin(self.holdings.held, self.events, request)
+            self._succession.begin(self.holdings.passed_on, self.events, request)
         else:
             request.answer(f"there is no command {request.command!r}", ok=False)
 
@@ -415,6 +421,8 @@ class Master:
         child = self.children[number]
         if first:
             announce(child.served, self.holdings.labels)
+            if self.holdings.admin is not None:
+                self.holdings.admin.announce()
             systemd.sd_notify(
                 f"READY=1\nSTATUS=Serving {child.served['app']}\nMAINPID={os.getpid()}"
             )

@@ -107,7 +107,7 @@ class Observer:
             }
         ]
         if arguments.get("deep"):
-            now["pauses"] = self._pauses.look(float(arguments.get("pauses_since", 0)))
+            now["pauses"] = self._pauses.look(float(arguments.get("since", 0)))
             _add_failures(found, self._failures, arguments)
         return found
 
@@ -127,7 +127,7 @@ class Observer:
 def _add_failures(found: Answer, failures: RecentFailures, arguments: Mapping[str, Any]) -> None:
     if arguments.get("deep"):
         now = found.setdefault("now", {})
-        own = failures.since(int(arguments.get("failures_since", 0)))
+        own = failures.since(float(arguments.get("since", 0)))
         now["failures"] = [*now.get("failures", ()), *own]
 
 

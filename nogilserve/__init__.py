@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nogilserve.embed import Server, serve
     from nogilserve.perloop import PerLoop, per_loop
 
-__all__ = ["PerLoop", "__version__", "per_loop"]
+__all__ = ["PerLoop", "Server", "__version__", "per_loop", "serve"]
 
 __version__ = "0.1.0"
 
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from nogilserve import perloop
 
         return getattr(perloop, name)
+    if name in ("Server", "serve"):
+        from nogilserve import embed
+
+        return getattr(embed, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@
 one event loop. Knows no configuration, no server, no socket. Runs once, at start, on one thread.
 """
 
-from nogilserve.apps.find import LoadedApp, load_app
+from nogilserve.apps.find import LoadedApp, adopt_app, load_app
 from nogilserve.apps.gil import FREE_THREADED, gil_is_on, gil_watch
 from nogilserve.apps.interface import Interface, detect_interface
 
@@ -13,6 +13,7 @@ __all__ = [
     "FREE_THREADED",
     "Interface",
     "LoadedApp",
+    "adopt_app",
     "detect_interface",
     "gil_is_on",
     "gil_watch",

@@ -26,7 +26,7 @@ from nogilserve.apps.interface import (
 )
 from nogilserve.errors import AppImportError
 
-__all__ = ["LoadedApp", "load_app"]
+__all__ = ["LoadedApp", "adopt_app", "load_app"]
 
 BARE_NAMES: Final = ("app", "application")
 """What is tried when only a module is named."""
@@ -69,6 +69,18 @@ def load_app(
     if kind == "asgi" and is_double_callable(app):
         app = single_callable(app)
     return LoadedApp(app, kind, name, tuple(culprits))
+
+
+def adopt_app(app: Any, interface: str = "auto") -> LoadedApp:
+    """What is known of an application that the program has already. Raises AppImportError."""
+    if not callable(app):
+        _refuse(f"this is no application: it is {_described(app)} and cannot be called")
+    named = inspect.isroutine(app) or inspect.isclass(app)
+    name = f"{app.__module__}:{app.__qualname__}" if named else type(app).__qualname__
+    kind = _interface(app, name, interface, None)
+    if kind == "asgi" and is_double_callable(app):
+        app = single_callable(app)
+    return LoadedApp(app, kind, name)
 
 
 # ---- what the name says ----------------------------------------------------------------------
@@ -227,7 +239,7 @@ def _call(target: Any, name: str, args: list[Any], keywords: dict[str, Any]) -> 
     return app
 
 
-def _interface(app: Any, name: str, wanted: str, module: ModuleType) -> Interface:
+def _interface(app: Any, name: str, wanted: str, module: ModuleType | None) -> Interface:
     if wanted == "wsgi":
         return "wsgi"
     if wanted == "asgi":
@@ -238,7 +250,8 @@ def _interface(app: Any, name: str, wanted: str, module: ModuleType) -> Interfac
         signature = "an unknown signature" if names is None else f"({', '.join(names)})"
         _refuse(
             f"cannot tell whether {name} is WSGI or ASGI ({_described(app)}, called with "
-            f"{signature}): say --interface wsgi or --interface asgi{candidates(module)}"
+            f"{signature}): say --interface wsgi or --interface asgi"
+            f"{candidates(module) if module else ''}"
         )
     return found
 

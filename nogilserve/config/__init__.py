@@ -6,7 +6,14 @@ declared, `options` declares them, `sources` reads where they may be written, `l
 """
 
 from nogilserve.config.addresses import Bind
-from nogilserve.config.load import Resolved, load, require_app, resolve, to_argv
+from nogilserve.config.load import (
+    Resolved,
+    load,
+    require_app,
+    resolve,
+    resolve_arguments,
+    to_argv,
+)
 from nogilserve.config.options import Config, Invocation, processors
 from nogilserve.config.render import help_text, options_document, settings_document
 from nogilserve.config.site import Site, all_sites, title
@@ -26,6 +33,7 @@ __all__ = [
     "processors",
     "require_app",
     "resolve",
+    "resolve_arguments",
     "settings_document",
     "title",
     "to_argv",

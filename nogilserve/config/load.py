@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nogilserve.config.addresses import DEFAULT_HOST, DEFAULT_PORT, Bind
+from nogilserve.config.arguments import from_arguments
 from nogilserve.config.envfile import parse_env_file
 from nogilserve.config.options import OPTIONS, SETTINGS, Config, Invocation, processors
 from nogilserve.config.reserved import why_reserved
@@ -32,7 +33,7 @@ from nogilserve.config.templates import Template, check_templates, is_templated
 from nogilserve.config.values import all_mistakes, parse
 from nogilserve.errors import ConfigError
 
-__all__ = ["Resolved", "load", "resolve", "to_argv"]
+__all__ = ["Resolved", "load", "resolve", "resolve_arguments", "to_argv"]
 
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
 _ADDRESS_OPTIONS: Final = ("bind", "host", "port", "uds", "fd")
@@ -117,6 +118,27 @@ def resolve(
     if mistakes:
         raise all_mistakes(mistakes)
     return Resolved(config, invocation, origins, environment)
+
+
+def resolve_arguments(arguments: Mapping[str, Any], cwd: Path, cores: int | None = None) -> Config:
+    """The settings of a server that a program starts with these keyword arguments.
+
+    Neither files nor the environment have a say. Raises ConfigError, for an application that is
+    missing too.
+    """
+    mistakes: list[str] = []
+    layer = from_arguments(arguments)
+    values, _ = _settle((layer,), cores or processors(), mistakes)
+    if mistakes:
+        raise all_mistakes(mistakes)
+    config = Config(**values)
+    if is_templated(config):
+        raise ConfigError("an application with placeholders in its name is for the command line")
+    _check_together(config)
+    _check_files(config, "the arguments", cwd, mistakes)
+    if mistakes:
+        raise all_mistakes(mistakes)
+    return config
 
 
 def require_app(resolved: Resolved) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "from_systemd",
     "make_parser",
     "read_table",
+    "unknown",
 ]
 
 PREFIX: Final = "NOGILSERVE_"
@@ -64,7 +65,7 @@ type Layer = dict[str, Written]
 """By the name of the option (`Option.name`)."""
 
 
-def _unknown(what: str, written: str, option: str, known: Mapping[str, str]) -> ConfigError:
+def unknown(what: str, written: str, option: str, known: Mapping[str, str]) -> ConfigError:
     """The error for a name that is no option's.
 
     `written` is that name as the message has it, `option` the option it would be; `known` maps
@@ -166,7 +167,7 @@ def from_argv(argv: Sequence[str]) -> Layer:
     if unknown := [word for word in rest if word.startswith("-")]:
         name = unknown[0].partition("=")[0]
         flags = {f"--{flag}": f"--{flag}" for option in OPTIONS for flag in option.names}
-        raise _unknown("option", name, name, flags)
+        raise unknown("option", name, name, flags)
     apps += rest
     layer = {
         name: Written(tuple(value) if isinstance(value, list) else value, "the command line")
@@ -220,7 +221,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
         option = known.get(variable)
         if option is None:
             names = {_option_name(name): name for name in known}
-            raise _unknown("environment variable", variable, _option_name(variable), names)
+            raise unknown("environment variable", variable, _option_name(variable), names)
         text = environ[variable]
         if not text:
             continue
@@ -347,7 +348,7 @@ def read_table(
             if option is None:
                 names = {name: name for name in known}
                 at = where.removesuffix(f", key {key}")
-                raise _unknown("key", f"{key!r} in {at}", key.replace("_", "-"), names)
+                raise unknown("key", f"{key!r} in {at}", key.replace("_", "-"), names)
             if option.name in layer:
                 raise ConfigError(f"{where} sets {option.called} twice")
             layer[option.name] = Written(_toml_value(option, value, where), where)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from nogilserve.apps import FREE_THREADED, gil_is_on, gil_watch
 from nogilserve.config import Bind, Config
+from nogilserve.messages import RequestRecord
 from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_runtime
 from nogilserve.runtimes.contract import Runtime
@@ -40,6 +41,8 @@ from nogilserve.supervise.words import announce, configure_logging, log, warn_of
 
 __all__ = ["run"]
 
+type Make = Callable[[Callable[[RequestRecord], None] | None], Runtime]
+
 _COMMANDS: Final = {
     "SIGTERM": "stop",
     "SIGINT": "stop",
@@ -55,9 +58,9 @@ _LOOK: Final = 5.0
 """Seconds between looks at what may have changed by itself."""
 
 
-def run(config: Config) -> int:
+def run(config: Config, make: Make | None = None) -> int:
     """Serve until a signal says stop; the exit status. Raises AppImportError, BindError,
-    ConfigError.
+    ConfigError. `make` makes the runtime where it is not the one of the configuration.
 
     The application is imported before anything is bound: a server that cannot serve never
     accepts a connection. But no application is imported with rights that are to be given up.
@@ -92,7 +95,8 @@ def run(config: Config) -> int:
             bind()
             identity.become()
         access_log = open_access_log(config)
-        runtime = load_runtime(config, access_log.put if access_log else None)
+        record = access_log.put if access_log else None
+        runtime = make(record) if make else load_runtime(config, record)
         asked = None
         if config.ready_path:
             asked = start_and_ask(runtime, config.ready_path, config.ready_timeout)

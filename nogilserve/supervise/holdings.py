@@ -65,7 +65,7 @@ class Holdings:
 
     def keep_from_children(self) -> None:
         """Inherited sockets are for generations that are ready for them, not for the import."""
-        for bind in self._config.binds:
+        for bind in self._config.all_binds:
             if bind.kind == "fd":
                 with contextlib.suppress(OSError):  # said when it is to be used
                     os.set_inheritable(bind.fd, False)
@@ -114,14 +114,26 @@ class Holdings:
 
     def _listen(self) -> None:
         config = self._config
-        for bind in config.binds:
+        for bind in config.all_binds:
             found = self.inheritance.take(str(bind)) or open_listeners(
-                [bind], config.backlog, uds_permissions=config.uds_permissions
+                [bind],
+                config.backlog,
+                uds_permissions=config.uds_permissions,
+                encrypted=config.encrypted,
             )
             self.held += [(str(bind), listener) for listener in found]
             for listener in found:
                 if listener.file is not None:
                     self.identity.give(listener.file[0])
+
+    def follow(self, config: Config) -> None:
+        """Go on with another configuration, as far as it can be followed. Raises ConfigError."""
+        if self._keeper is not None:
+            self._keeper.follow(config)
+        elif config.automatic_https:
+            self._keeper = _keeper(config, self.identity)
+            if self._keeper is not None and self.held:
+                self._keeper.start()
 
     def refuse(self) -> None:
         """All is to end: clients are turned away, whoever still holds the sockets."""

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import fields
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from nogilserve.config import Config
+from nogilserve.config.options.https import AutomaticHttps
 from nogilserve.errors import ConfigError
 from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.spec import plain
@@ -56,7 +58,7 @@ def check_keeper(config: Config) -> None:
 
 class KeeperProcess:
     """Owner: the main thread. A thread of its own starts the process, waits for its end and starts
-    it again; `_process` belongs to the lock."""
+    it again; `_process` and `_config` belong to the lock."""
 
     def __init__(self, config: Config, identity: Identity) -> None:
         """Open the socket, and name it to processes started from now on. Raises ConfigError,
@@ -78,6 +80,8 @@ class KeeperProcess:
         os.environ[ENVIRONMENT] = path
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._begun_anew = False
+        """It was told to end because another is to follow at once. Under the lock."""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -85,6 +89,19 @@ class KeeperProcess:
         """Start the process, now that challenges can be answered. Once."""
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
+
+    def follow(self, config: Config) -> None:
+        """Go on with another configuration, if it says something else for the keeper. Raises
+        ConfigError, which leaves all as it is."""
+        if _concerning(config) == _concerning(self._config):
+            return
+        if config.automatic_https:
+            check_keeper(config)
+        with self._lock:
+            self._config = config
+            self._begun_anew = True
+            if self._process is not None:
+                _hang_up(self._process)
 
     def close(self) -> None:
         """End it and leave nothing behind; may be repeated."""
@@ -115,8 +132,12 @@ class KeeperProcess:
             except OSError as error:
                 log.error("The keeper of certificates cannot be started: %s", error)
                 status = 1
+            with self._lock:
+                anew, self._begun_anew = self._begun_anew, False
             if self._ended.is_set():
                 return
+            if anew:
+                continue
             delay = _FIRST_DELAY if monotonic() - started > _LONG else delay
             log.error(
                 "The keeper of certificates has ended (%s); starting it again in %g s",
@@ -131,6 +152,9 @@ class KeeperProcess:
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
         safe = [] if "-P" in flags or "-I" in flags else ["-P"]
         descriptor = self._listener.fileno()
+        with self._lock:
+            config = self._config
+            self._begun_anew = False
         process = subprocess.Popen(
             [sys.executable, *flags, *safe, "-c", _CODE, _ROOT, str(descriptor), "keeper"],
             stdin=subprocess.PIPE,
@@ -138,18 +162,23 @@ class KeeperProcess:
         )
         with self._lock:
             self._process = process
-            if self._ended.is_set():
+            if self._ended.is_set() or self._begun_anew:
                 _hang_up(process)
         try:
             assert process.stdin is not None
             with contextlib.suppress(OSError, ValueError):
-                process.stdin.write(json.dumps(plain(self._config)).encode() + b"\n")
+                process.stdin.write(json.dumps(plain(config)).encode() + b"\n")
                 process.stdin.flush()
             return process.wait()
         finally:
             with self._lock:
                 self._process = None
             _hang_up(process)
+
+
+def _concerning(config: Config) -> list[Any]:
+    """The settings that the keeper goes by."""
+    return [getattr(config, f.name) for f in fields(AutomaticHttps)] + [config.log_level]
 
 
 def _hang_up(process: "subprocess.Popen[bytes]") -> None:

@@ -242,7 +242,9 @@ class Master:
         if self._following is None or self.machine.stopping:
             return ""
         try:
-            self.config = self._following.follow(self.config)
+            config = self._following.follow(self.config)
+            self.holdings.follow(config)
+            self.config = config
         except ConfigError as error:
             log.error("No reload, the configuration in force stays: %s", error)
             return str(error)

@@ -33,7 +33,7 @@ __all__ = ["Jobs", "Outcome", "Stopped", "find_certificate", "store"]
 
 _log = logging.getLogger("nogilserve")
 
-_TERM: Final = 60.0
+_TERM: Final = 15.0
 """Seconds after which another replica goes on where one has died or lost the storage."""
 _OTHERS: Final = 3.0
 """Seconds between looks at what another replica is doing."""

@@ -1,5 +1,5 @@
 """Applications by template: whose request it is, where that tenant lives, and when it lives.
 
-`peek` and `hello` look at the first bytes of a connection, `place` finds a tenant on disk, `table`
+`peek` looks at the first bytes of a connection, `place` finds a tenant on disk, `table`
 decides who is started and who has to go. None of them starts anything; `supervise/tenants` does.
 """

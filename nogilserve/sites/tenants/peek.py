@@ -9,9 +9,13 @@ from typing import Final, Literal
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
 from nogilserve.protocols.http1 import Http1Connection
-from nogilserve.sites.tenants.hello import Incomplete, begins_tls, server_name
+from nogilserve.protocols.tls.hello import HANDSHAKE, HELLO_MOST, read_hello
 
-__all__ = ["MORE", "Verdict", "refusal", "verdict"]
+__all__ = ["INTERNAL_ERROR", "MORE", "UNRECOGNIZED_NAME", "Verdict", "alert", "refusal", "verdict"]
+
+UNRECOGNIZED_NAME: Final = 112
+INTERNAL_ERROR: Final = 80
+"""Descriptions of TLS alerts (RFC 8446 §6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +38,11 @@ def verdict(data: bytes, limits: Limits) -> Verdict:
     """Judge the bytes that have come so far."""
     if not data:
         return MORE
-    if begins_tls(data):
-        try:
-            return Verdict("tls", server_name(data))
-        except Incomplete:
-            return MORE
-        except ValueError:
-            return Verdict("bad")
+    if data[0] == HANDSHAKE:
+        hello = read_hello(data)
+        if hello is None:
+            return MORE if len(data) < HELLO_MOST else Verdict("bad")
+        return Verdict("tls", hello.name)
     protocol = Http1Connection(limits)
     try:
         request = protocol.receive_request(data)
@@ -49,6 +51,11 @@ def verdict(data: bytes, limits: Limits) -> Verdict:
     if request is None:
         return MORE
     return Verdict("plain", request.authority, request.path)
+
+
+def alert(description: int) -> bytes:
+    """A fatal alert, which ends the handshake (RFC 8446 §6)."""
+    return bytes((0x15, 3, 3, 0, 2, 2, description))
 
 
 def refusal(exc: ProtocolError) -> bytes:

@@ -24,8 +24,14 @@ from nogilserve.engine.poller import READ, make_poller
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
 from nogilserve.runtimes.intake import Sender
-from nogilserve.sites.tenants.hello import INTERNAL_ERROR, UNRECOGNIZED_NAME, alert
-from nogilserve.sites.tenants.peek import Verdict, refusal, verdict
+from nogilserve.sites.tenants.peek import (
+    INTERNAL_ERROR,
+    UNRECOGNIZED_NAME,
+    Verdict,
+    alert,
+    refusal,
+    verdict,
+)
 from nogilserve.sockets import Listener
 from nogilserve.supervise.tenants.visitor import Visitor
 

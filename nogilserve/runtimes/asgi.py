@@ -13,6 +13,7 @@ from nogilserve.apps.loopbound import (
 )
 from nogilserve.config import Config
 from nogilserve.engine.loop.core import AsyncGateway, LoopSettings
+from nogilserve.engine.loop.http2 import begin
 from nogilserve.gateways.asgi import AsgiGateway, MountedScopeMaker
 from nogilserve.gateways.callthreads import CallThreads
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
@@ -133,6 +134,8 @@ def _settings(
         body_timeout=config.body_timeout,
         write_timeout=config.write_timeout,
         server_header=config.server_header,
+        http2=None if config.http == "1" else begin,
+        http1=config.http != "2",
         record=record,
         proxies=proxies,
         limit_concurrency=config.limit_concurrency,

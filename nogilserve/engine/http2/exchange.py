@@ -49,6 +49,7 @@ class StreamExchange(Recorded):
         "judged",
         "origins",
         "own",
+        "redirects",
         "room",
         "scheme",
         "sent_before",
@@ -68,7 +69,8 @@ class StreamExchange(Recorded):
         self.request = request
         self.own: Own = connection.own
         self.client, self.scheme, self.server = self.own
-        self.tls = getattr(connection, "tls", None)
+        self.tls = connection.tls
+        self.redirects = connection.redirects
         self.origins: OriginReader | None = connection.origins
         self.judged: Request | None = None
         self.body: BodyStore | None = None

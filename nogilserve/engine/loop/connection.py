@@ -218,6 +218,9 @@ class HttpConnection(HttpExchange):
                         request = judge(self, request)
                         self._locate()
                 except ProtocolError as exc:
+                    if core.begin_http2 is not None and protocol.preface:
+                        core.begin_http2(self, protocol.preface)
+                        return
                     self.client, self.scheme, self.server = self.own  # not the request before's
                     self._refuse(exc)
                     return

@@ -60,6 +60,11 @@ class LoopSettings:
     """Without the client taking a byte of the response."""
     server_header: bool = True
     """Whether responses say `Server: nogilserve`."""
+    http2: Callable[[Any, bytes], None] | None = None
+    """Takes over a connection (and bytes read so far) whose client speaks HTTP/2; None where it is
+    not spoken."""
+    http1: bool = True
+    """Whether HTTP/1 is spoken."""
     record: Callable[[RequestRecord], None] | None = None
     """Takes finished requests for the access log; any thread, must not block."""
     proxies: ProxyRules = field(default_factory=ProxyRules)
@@ -127,6 +132,7 @@ class LoopCore:
         "_touched",
         "active",
         "beating",
+        "begin_http2",
         "blocked",
         "body_timeout",
         "clients",
@@ -149,6 +155,7 @@ class LoopCore:
         "pinged",
         "proxies",
         "record",
+        "responses",
         "settings",
         "shares",
         "stopping",
@@ -221,6 +228,11 @@ class LoopCore:
         """Takes note of finished requests; None where nobody wants to know."""
         if self.record is not None and self.record.meter is not None:
             self.gateway = Observed(gateway, self.record.meter)
+        self.begin_http2 = settings.http2
+        """Goes on with HTTP/2 on a connection of which the given bytes were read; None where it
+        is not spoken."""
+        self.responses: Any = None
+        """Response heads of HTTP/2 that are kept; made by the first such connection."""
         self.limit = settings.limit_concurrency
         self.crowd: Sequence[LoopCore] = (self,)
         """All cores that the limit is for. Set before the first connection."""

@@ -150,6 +150,9 @@ class WebSocketSession(Flow):
         self._readers.wake()
         self._drainers.wake()
         self.http.finish_upgraded()
+        self._left()
+
+    def _left(self) -> None:
         self.core.closed(self)
 
     def _ended(self, code: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The opening handshake, from the request that http1 has already parsed (RFC 6455 §4.2)."""
+"""The opening handshake, from a request that was parsed already (RFC 6455 §4.2, RFC 8441 §5)."""
 
 import binascii
 import re
@@ -56,7 +56,10 @@ class Handshake:
         that was not offered: it must be one of the client's (RFC 6455 §4.2.2), who would fail
         the connection; the ASGI specification leaves this open.
         """
-        fields = [("Sec-WebSocket-Accept", generate_accept_token(self._key).decode("ascii"))]
+        fields: Headers = []
+        if self._key:
+            token = generate_accept_token(self._key).decode("ascii")
+            fields.append(("Sec-WebSocket-Accept", token))
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
                 raise ResponseError(f"subprotocol {subprotocol!r} was not offered by the client")
@@ -75,7 +78,7 @@ def _values(request: Request, wanted: str) -> list[str]:
 
 
 def _check_request(request: Request) -> None:
-    if request.method != "GET":
+    if request.method != ("CONNECT" if request.minor == 2 else "GET"):
         raise ProtocolError(400, "WebSocket handshake is not a GET", "RFC 6455 §4.1")
     if not request.minor:
         raise ProtocolError(400, "WebSocket handshake in HTTP/1.0", "RFC 6455 §4.1")
@@ -97,6 +100,8 @@ def _check_request(request: Request) -> None:
 
 def _key(request: Request) -> bytes:
     """The nonce as it was sent: 16 bytes in base64."""
+    if request.minor == 2:
+        return b""  # HTTP/2 has no need of it (RFC 8441 §5)
     keys = _values(request, "sec-websocket-key")
     if len(keys) != 1:
         raise ProtocolError(400, "Sec-WebSocket-Key must be given once", "RFC 6455 §4.2.1")

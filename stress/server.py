@@ -30,6 +30,7 @@ class Listening:
 
     socket: socket.socket
     server: tuple[str, str]
+    role: str = "tls"
 
 
 def state(runtime: ThreadRuntime) -> dict[str, Any]:

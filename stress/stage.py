@@ -45,6 +45,7 @@ class Reply:
 class _Listening:
     socket: socket.socket
     server: tuple[str, str] = ("stage", "80")
+    role: str = "tls"
 
 
 class Guest:

@@ -6,16 +6,17 @@ there, and without any network. Neither `cryptography` nor an ACME client is imp
 
 import logging
 import os
-import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
+from nogilserve.engine.encryption import Context
 from nogilserve.errors import StorageError
 from nogilserve.tls.inquiry import Changes, Inquiry
-from nogilserve.tls.storage.folder import FolderStorage
+from nogilserve.tls.storage.folder import FolderStorage, Stamp
 from nogilserve.tls.storage.records import Certificate, certificate_key
 
 __all__ = ["ACME_TLS", "HttpAnswers", "ManagedSource"]
@@ -34,8 +35,8 @@ _ANSWERS: Final = 32
 _BREAK: Final = 5.0
 """Seconds for which nobody is asked after somebody has been asked in vain for a second."""
 
-Make = Callable[[str], ssl.SSLContext]
-"""A context from a file with certificate and key. Raises OSError (ssl.SSLError), ValueError."""
+Make = Callable[[str], Context]
+"""A context from a file with certificate and key. Raises OSError (of ssl, say), ValueError."""
 
 
 class ManagedSource:
@@ -61,12 +62,12 @@ class ManagedSource:
         self._make_answer = make_answer
         self._inquiry = inquiry
         self._on_demand = on_demand
-        self._contexts: dict[str, ssl.SSLContext] = {}
-        self._loaded: dict[str, tuple[str, ssl.SSLContext]] = {}
-        """By key in the folder: the fingerprint, and what was made of it. Under `_loading`."""
+        self._contexts: dict[str, Context] = {}
+        self._loaded: dict[str, _Loaded] = {}
+        """By key in the folder. Under `_loading`."""
         self._loading = threading.Lock()
         self._lock = threading.Lock()
-        self._answers: dict[str, ssl.SSLContext] = {}
+        self._answers: dict[str, Context] = {}
         self._asked: dict[tuple[str, bool], list[Callable[[], None]]] = {}
         self.reload()
         self._changes = Changes(inquiry, self.reload) if inquiry is not None else None
@@ -78,7 +79,7 @@ class ManagedSource:
 
     # ---- what the engine asks
 
-    def find(self, name: str, protocols: Sequence[str]) -> ssl.SSLContext | None:
+    def find(self, name: str, protocols: Sequence[str]) -> Context | None:
         """As of CertificateSource."""
         if ACME_TLS in protocols:
             with self._lock:
@@ -89,7 +90,7 @@ class ManagedSource:
             found = contexts.get(f"*.{name.partition('.')[2]}") if name else self._first(contexts)
         return found
 
-    def _first(self, contexts: dict[str, ssl.SSLContext]) -> ssl.SSLContext | None:
+    def _first(self, contexts: dict[str, Context]) -> Context | None:
         """For clients that name nobody: the first domain that has a certificate."""
         return next((contexts[name] for name in self._domains if name in contexts), None)
 
@@ -152,44 +153,54 @@ class ManagedSource:
                 _log.error("%s; the certificates that were read before are served on", error)
 
     def _reload(self) -> None:
-        loaded = {}
-        contexts: dict[str, ssl.SSLContext] = {}
-        for key in self._wanted():
-            certificate = Certificate.decode(self._folder.read(key))
-            if certificate is None:
-                continue
-            context = self._context(key, certificate)
-            if context is None:
-                continue
-            loaded[key] = (certificate.fingerprint, context)
-            own = next((n for n in certificate.names if certificate_key(n) == key), "")
-            for name in certificate.names:
-                if name == own or name not in contexts:
-                    contexts[name] = context
+        stamps = self._folder.stamps("certificates")
+        loaded: dict[str, _Loaded] = {}
+        for key in self._wanted(stamps):
+            before = self._loaded.get(key)
+            if before is not None and before.stamp == stamps[key]:
+                loaded[key] = before
+            elif (made := self._load(key, stamps[key], before)) is not None:
+                loaded[key] = made
+        contexts: dict[str, Context] = {}
+        for key, item in loaded.items():
+            for name in item.names:
+                # Its own certificate before one that only names it, too.
+                if name not in contexts or certificate_key(name) == key:
+                    contexts[name] = item.context
         self._loaded = loaded
         self._contexts = contexts
 
-    def _wanted(self) -> list[str]:
+    def _wanted(self, stamps: Iterable[str]) -> list[str]:
         """Keys of the certificates that concern us. The folder is that of the user, and other
         servers may have theirs in it."""
         if self._on_demand:
-            return self._folder.keys("certificates")
+            return sorted(stamps)
         parents = {f"*.{name.partition('.')[2]}" for name in self._domains}
-        return [certificate_key(name) for name in (*self._domains, *sorted(parents))]
+        keys = {certificate_key(name) for name in (*self._domains, *parents)}
+        return sorted(keys & set(stamps))
 
-    def _context(self, key: str, certificate: Certificate) -> ssl.SSLContext | None:
-        """What was made of it before, else something new."""
-        before = self._loaded.get(key)
-        if before is not None and before[0] == certificate.fingerprint:
-            return before[1]
+    def _load(self, key: str, stamp: Stamp, before: "_Loaded | None") -> "_Loaded | None":
+        """What is made of a file; what was made of it before where it cannot be used."""
         try:
-            return self._make(str(self._folder.path(key)))
+            certificate = Certificate.decode(self._folder.read(key))
+            if certificate is None:
+                raise ValueError("it is damaged")
+            return _Loaded(stamp, certificate.names, self._make(str(self._folder.path(key))))
         except (OSError, ValueError) as error:
-            _log.error("The certificate %s cannot be used: %s", key, error)
-            return before[1] if before is not None else None
+            _log.error("%s in %s cannot be used: %s", key, self._folder.where, error)
+            return None if before is None else _Loaded(stamp, before.names, before.context)
 
 
-def _from_text(make: Make, pem: str) -> ssl.SSLContext:
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A certificate in use. Immutable."""
+
+    stamp: Stamp
+    names: tuple[str, ...]
+    context: Context
+
+
+def _from_text(make: Make, pem: str) -> Context:
     """A context from text: OpenSSL is given a file here, because Python has no other way."""
     fd, path = tempfile.mkstemp(prefix="nogilserve-", suffix=".pem")
     try:

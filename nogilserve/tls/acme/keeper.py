@@ -8,16 +8,17 @@ A remote storage that is away stops nothing: certificates are copied into a loca
 serving processes read them, and what was obtained meanwhile is written when it is back.
 """
 
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from nogilserve.errors import StorageError
 from nogilserve.tls.acme.jobs import Jobs, Outcome, Stopped, find_certificate, store
-from nogilserve.tls.acme.permission import Gate
+from nogilserve.tls.acme.permission import Gate, matches
 from nogilserve.tls.storage.contract import Storage
 from nogilserve.tls.storage.folder import FolderStorage
 from nogilserve.tls.storage.records import (
@@ -42,8 +43,20 @@ _WAITING: Final = 64
 """Names that only clients have named and that wait for their turn; more are refused."""
 _AWAY: Final = 5.0
 """Seconds after which a storage that is away is tried again."""
+_USELESS: Final = 30 * 86400.0
+"""Seconds after its end for which a certificate is kept that was obtained for a client."""
 _PATIENCE: Final = 90.0
 """Seconds for which somebody who asks for a certificate is made to wait, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A certificate in the storage. Immutable."""
+
+    mark: object
+    """Another one whenever it has changed."""
+    names: tuple[str, ...]
+    on_demand: bool
 
 
 @dataclass(slots=True)
@@ -90,6 +103,8 @@ class Keeper:
         self._looked = False
         self._next_look = 0.0
         self._away = False
+        self._kept: dict[str, _Kept] = {}
+        """Owner: the thread of `run`, like the three above."""
 
     # ---- the main thread
 
@@ -152,7 +167,9 @@ class Keeper:
             mark = self._storage.read(CHANGES)
             if self._looked and mark == self._seen:
                 return
-            kept = self._copy()
+            if not self._looked:
+                self._storage.keys("answers")  # those whose time is over are removed by the way
+            found = self._copy()
             self._seen, self._looked = mark, True
         except StorageError as error:
             if not self._away:
@@ -162,34 +179,66 @@ class Keeper:
         if self._away:
             _log.info("%s is back", self._storage.where)
         self._away = False
-        now = self._clock()
-        with self._changed:
-            for name in kept if self._gate is not None else ():
-                self._names.setdefault(name, _Job(name, now, on_demand=True))
-            for job in self._names.values():
-                job.due = min(job.due, now)
-            self._version += 1
-            self._changed.notify_all()
+        self._learn(found)
 
-    def _copy(self) -> list[str]:
-        """Have the folder hold what the storage holds; names obtained because clients asked."""
-        keys = self._storage.keys("certificates")
-        on_demand: list[str] = []
-        for key in keys:
+    def _copy(self) -> "dict[str, _Kept]":
+        """Have the folder hold what the storage holds; all certificates by their keys."""
+        found: dict[str, _Kept] = {}
+        local = self._local is self._storage
+        stamps = self._local.stamps("certificates") if local else {}
+        for key in self._storage.keys("certificates"):
+            before = self._kept.get(key)
+            if before is not None and before.mark == stamps.get(key):
+                found[key] = before
+                continue
             value = self._storage.read(key)
             certificate = Certificate.decode(value)
             if value is None or certificate is None:
                 continue
-            if self._local is not self._storage and self._local.read(key) != value:
+            if certificate.on_demand and certificate.not_after < self._clock() - _USELESS:
+                self._forget(key, certificate)
+                continue
+            if not local and self._local.read(key) != value:
                 self._local.write(key, value)
-            if certificate.on_demand:
-                on_demand += certificate.names[:1]
-        if self._local is not self._storage:
+            mark = stamps.get(key) if local else hashlib.sha256(value).digest()
+            found[key] = _Kept(mark, certificate.names, certificate.on_demand)
+        if not local:
             with self._changed:
                 unsaved = {certificate_key(name) for name in self._unsaved}
-            for key in set(self._local.keys("certificates")) - set(keys) - unsaved:
+            for key in set(self._local.keys("certificates")) - found.keys() - unsaved:
                 self._local.remove(key)
-        return on_demand
+        return found
+
+    def _forget(self, key: str, certificate: Certificate) -> None:
+        """One that was obtained for a client, and not renewed any more."""
+        self._storage.remove(key)
+        for name in certificate.names:
+            self._storage.remove(plan_key(name))
+
+    def _learn(self, found: "dict[str, _Kept]") -> None:
+        """Look again at the names whose certificates have changed; tell serving processes."""
+        changed = [kept for key, kept in found.items() if self._kept.get(key) != kept]
+        changed += [kept for key, kept in self._kept.items() if key not in found]
+        self._kept = found
+        now = self._clock()
+        with self._changed:
+            if self._gate is not None:
+                for kept in found.values():
+                    if kept.on_demand and kept.names[0] not in self._names:
+                        self._names[kept.names[0]] = _Job(kept.names[0], now, on_demand=True)
+            for kept in changed:
+                for job in self._jobs_of(kept.names):
+                    job.due = min(job.due, now)
+            self._version += 1
+            self._changed.notify_all()
+
+    def _jobs_of(self, names: Iterable[str]) -> "Iterator[_Job]":
+        """The jobs that a certificate of these names may concern; under the condition."""
+        for name in names:
+            if name.startswith("*."):
+                yield from (job for job in self._names.values() if matches(name, job.name))
+            elif name in self._names:
+                yield self._names[name]
 
     # ---- steps
 

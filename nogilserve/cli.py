@@ -70,7 +70,7 @@ def _run(argv: Sequence[str]) -> int:
     if argv and argv[0] in COMMANDS:
         from nogilserve.supervise import client
 
-        return client.command(argv[0], resolve(argv[1:], os.environ, directory))
+        return client.command(argv[0], argv[1:], os.environ, directory)
     handover = os.environ.pop("_NOGILSERVE_HANDOVER", "")
     if handover:
         from nogilserve.supervise.handover import adopt_environment

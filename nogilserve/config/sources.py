@@ -90,6 +90,13 @@ COMMANDS: Final = {
     "reload": "Have it import the application anew, without losing a request.",
     "upgrade": "Have it replaced by a new start of its own command, with the same sockets.",
     "stop": "Have it finish what it has accepted, and end.",
+    "drain": "Have probes say that it takes no new clients, for load balancers; it serves on.",
+    "threads": "Change the number of its threads.",
+    "log-level": "Change what it logs.",
+    "gc": "Have it collect garbage now.",
+    "stacks": "Print where its threads are.",
+    "profile": "Look where its threads are for some seconds, and draw a flame graph.",
+    "memory": "Print what its objects are, by type.",
 }
 """Commands for a running server, and what they do."""
 _OTHERS: Final = (

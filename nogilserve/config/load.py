@@ -17,7 +17,7 @@ from nogilserve.config.envfile import parse_env_file
 from nogilserve.config.options import OPTIONS, SETTINGS, Config, Invocation, processors
 from nogilserve.config.reserved import why_reserved
 from nogilserve.config.site import all_sites
-from nogilserve.config.siteread import read_sites
+from nogilserve.config.siteread import read_sites, served_twice
 from nogilserve.config.sources import (
     CONVENTIONAL,
     PREFIX,
@@ -115,6 +115,7 @@ def resolve(
         _check_files(config, origins.get("static_paths", ""), directory, mistakes)
     for site in sites:
         _check_files(site.config(config), site.origin, directory, mistakes)
+    mistakes += served_twice(config)
     if mistakes:
         raise all_mistakes(mistakes)
     return Resolved(config, invocation, origins, environment)
@@ -251,12 +252,12 @@ def _settle(
         try:
             values[option.field] = parse(option, written)
         except ConfigError as error:
-            mistakes.append(str(error))
+            mistakes += str(error).split("\n")
         origins[option.field] = written.origin
     try:
         values["binds"], origin = _binds(layers)
     except ConfigError as error:
-        mistakes.append(str(error))
+        mistakes += str(error).split("\n")
         origin = ""
     if origin:
         origins["binds"] = origin

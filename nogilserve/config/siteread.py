@@ -1,19 +1,19 @@
 """From the [[site]] tables of a file to rows of the routing table, and every mistake in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nogilserve.config.declare import Option, options_of
-from nogilserve.config.options import SETTINGS
+from nogilserve.config.options import SETTINGS, Config
 from nogilserve.config.options.sites import SITE_SETTINGS, SiteTable
-from nogilserve.config.site import CONTENT, Site
+from nogilserve.config.site import CONTENT, Site, all_sites
 from nogilserve.config.sources import FileLayer, read_table
 from nogilserve.config.tomllines import Place
 from nogilserve.config.values import parse
 from nogilserve.errors import ConfigError
 
-__all__ = ["SITE_ONLY", "SITE_TOO", "read_sites"]
+__all__ = ["SITE_ONLY", "SITE_TOO", "read_sites", "served_twice"]
 
 SITE_ONLY: Final = options_of(SiteTable)
 """What only a [[site]] may say."""
@@ -38,7 +38,6 @@ def read_sites(file: FileLayer, mistakes: list[str]) -> tuple[Site, ...]:
         return ()
     for index, table in enumerate(tables):
         reader.read(table, ("site", index), _Above())
-    reader.check_twice()
     return tuple(reader.rows)
 
 
@@ -77,7 +76,7 @@ class _Reader:
             try:
                 values[option.field] = parse(option, written)
             except ConfigError as error:
-                self.mistakes.append(str(error))
+                self.mistakes += str(error).split("\n")
         if kind == "route" and "hosts" in values:
             self.mistakes.append(f"{layer['hosts'].origin}: hosts belong to the [[site]]")
         failed = bool(mistakes) or len(values) < len(layer)
@@ -167,19 +166,20 @@ class _Reader:
             origin=where,
         )
 
-    def check_twice(self) -> None:
-        """No host and path may be somebody's twice."""
-        seen: dict[tuple[str, str, bool], Site] = {}
-        for row in self.rows:
-            for host in row.hosts or ("",):
-                key = (host, row.path, row.exact)
-                if key in seen:
-                    what = f"{host}{row.path}" if host else f"{row.path} of any host"
-                    self.mistakes.append(
-                        f"{row.origin}: {what} is served already, see {seen[key].origin}"
-                    )
-                    break
-                seen[key] = row
+
+def served_twice(config: Config) -> Iterator[str]:
+    """What is said of hosts and paths that two answer for."""
+    seen: dict[tuple[str, str, bool], str] = {}
+    if config.app or config.static_paths:
+        seen["", "/", False] = f"the application {config.app!r}" if config.app else "--static-path"
+    for row in all_sites(config):
+        for host in row.hosts or ("",):
+            key = (host, row.path, row.exact)
+            if key in seen:
+                what = f"{host}{row.path}" if host else f"{row.path} of any host"
+                yield f"{row.origin}: {what} is served already, see {seen[key]}"
+                break
+            seen[key] = row.origin
 
 
 def _joined(upper: str, lower: str) -> str:

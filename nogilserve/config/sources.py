@@ -171,8 +171,8 @@ def from_argv(argv: Sequence[str]) -> Layer:
         raise _explained(error) from None
     values: dict[str, Any] = vars(found)
     apps: list[str] = values.pop("APP", [])
-    if unknown := [word for word in rest if word.startswith("-")]:
-        name = unknown[0].partition("=")[0]
+    if strange := [word for word in rest if word.startswith("-")]:
+        name = strange[0].partition("=")[0]
         flags = {f"--{flag}": f"--{flag}" for option in OPTIONS for flag in option.names}
         raise unknown("option", name, name, flags)
     apps += rest

@@ -11,12 +11,21 @@ __all__ = ["all_mistakes", "parse"]
 
 
 def parse(option: Option, written: Written) -> Any:
-    """The value of an option. Raises ConfigError, which names where it was written."""
+    """The value of an option. Raises ConfigError, with a line for each mistake, which names where
+    it was written."""
     if option.many:
         texts = written.value if isinstance(written.value, tuple) else (written.value,)
         if option.commas:
             texts = tuple(part.strip() for text in texts for part in text.split(","))
-        return tuple(_parse_one(option, text, written.origin) for text in texts)
+        values, mistakes = [], []
+        for text in texts:
+            try:
+                values.append(_parse_one(option, text, written.origin))
+            except ConfigError as error:
+                mistakes.append(str(error))
+        if mistakes:
+            raise ConfigError("\n".join(mistakes))
+        return tuple(values)
     text = written.value if isinstance(written.value, str) else ",".join(written.value)
     return _parse_one(option, text, written.origin)
 

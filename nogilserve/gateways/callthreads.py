@@ -21,13 +21,13 @@ class CallThreads:
         """`most`: threads that may be busy at once."""
         self._most = most
         self._changed = threading.Condition(threading.Lock())
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
         self._idle = 0
         self._threads = 0
         self._number = 0
         self._closed = False
 
-    def submit(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], object]) -> None:
         """Have a thread call `work`, in the order of submission. RuntimeError when closed."""
         with self._changed:
             if self._closed:
@@ -62,7 +62,7 @@ class CallThreads:
                 _log.critical("internal error in a thread that calls applications", exc_info=True)
             work = None
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self) -> Callable[[], object] | None:
         """Wait for work; None: this thread is not wanted any more."""
         with self._changed:
             self._idle += 1

@@ -42,6 +42,8 @@ class Recorder:
     ) -> None:
         self.request = request or ask()
         self.scheme = "http"
+        self.tls = None
+        self.redirects = False
         self.client = client
         self.server = ("127.0.0.1", "8000")
         self.received = len(body)

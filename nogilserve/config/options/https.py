@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from nogilserve.config.declare import option
 from nogilserve.config.hostnames import ascii_host
 from nogilserve.config.kinds import FLAG, TEXT, Kind, choice
+from nogilserve.config.templates import Template
 
 __all__ = ["AUTOMATIC_HTTPS", "LETS_ENCRYPT", "LETS_ENCRYPT_STAGING", "AutomaticHttps"]
 
@@ -19,7 +20,6 @@ LETS_ENCRYPT_STAGING: Final = "https://acme-staging-v02.api.letsencrypt.org/dire
 
 _EMAIL: Final = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
-_PLACE: Final = re.compile(r"\{host(?:\.labels\.[0-9])?\}")
 
 
 def _is_address(text: str) -> bool:
@@ -74,12 +74,13 @@ def _parse_hmac(value: str) -> str:
 
 
 def _parse_template(value: str) -> str:
-    if "\0" in value or not _PLACE.search(value):
+    names = Template.of(value).names
+    if "\0" in value or not names:
         raise ValueError("without {host} or {host.labels.N} every name would have the same")
-    if "{" in _PLACE.sub("", value) or "}" in _PLACE.sub("", value):
-        raise ValueError(
-            "only {host} and {host.labels.N} can be filled in; N is 0 for the last label"
-        )
+    if any(not name.startswith("host") for name in names) or "{" in "".join(
+        Template.of(value).pieces[::2]
+    ):
+        raise ValueError("only {host} and {host.labels.N} can be filled in")
     return value
 
 

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from nogilserve.config.templates import Template, values_of
+
 __all__ = ["Gate", "is_host", "matches"]
 
 _HOST: Final = re.compile(
     r"(?=.{4,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}"
 )
-_PLACE: Final = re.compile(r"\{host(?:\.labels\.([0-9]))?\}")
 _TIMEOUT: Final = 10.0
 _REMEMBERED: Final = 30.0
 """Seconds for which an answer counts."""
@@ -93,12 +94,10 @@ class Gate:
 
 
 def filled(template: str, name: str) -> str:
-    """A template with its places filled in; "" where the name has too few labels. Labels are
-    checked by `is_host` before: none holds a slash or begins with a dot."""
-    labels = name.split(".")[::-1]
-    if any(int(place or 0) >= len(labels) for place in _PLACE.findall(template)):
-        return ""
-    return _PLACE.sub(lambda match: labels[int(match[1])] if match[1] else name, template)
+    """A template with its placeholders filled in; "" where the name has too few labels."""
+    places = Template.of(template)
+    values = values_of(places.names, name, "")
+    return "" if values is None else places.fill(dict(zip(places.names, values, strict=True)))
 
 
 def _asked(url: str, name: str) -> str:

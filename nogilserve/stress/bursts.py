@@ -11,7 +11,16 @@ from nogilserve.stress.lessons import Difference, Lesson, failure_key
 from nogilserve.stress.session import Session, Stage
 from nogilserve.stress.tickets import Ticket
 
-__all__ = ["Burst", "Outcome", "alone", "miscounted", "perform", "plan", "read_counter"]
+__all__ = [
+    "Burst",
+    "Outcome",
+    "alone",
+    "first_plans",
+    "miscounted",
+    "perform",
+    "plan",
+    "read_counter",
+]
 
 _INTEGER: Final = re.compile(r"-?\d+")
 _SLOW: Final = 0.3
@@ -53,6 +62,20 @@ def plan(source: random.Random, lessons: Sequence[Lesson], most: int) -> Burst:
     chosen = source.choices(numbers, weights, k=kinds)
     requests = [source.choice(chosen) for _ in range(size)]
     return Burst(requests, source.choice((20, 100, 300, 500)), source.getrandbits(32))
+
+
+def first_plans(source: random.Random, lessons: Sequence[Lesson], most: int) -> list[Burst]:
+    """Bursts for a fresh process, one for each request: what is made at first use is made then."""
+    numbers = source.sample(range(len(lessons)), len(lessons))
+    return [
+        Burst(
+            [which] * min(source.choice((2, 4, 8)), most),
+            source.choice((300, 500, 700)),
+            source.getrandbits(32),
+        )
+        for which in numbers
+        if lessons[which].slowest < _SLOW
+    ]
 
 
 def perform(session: Session, stage: Stage, burst: Burst, *, detail: bool = False) -> Outcome:

@@ -21,7 +21,7 @@ from nogilserve.stress.session import Session
 __all__ = ["Campaign", "Result"]
 
 _EARLY: Final = 3
-"""Bursts at the beginning of a process that count as its first requests."""
+"""Bursts in which a request counts as one of the first of its kind."""
 _SHRINKING: Final = 12.0
 """Seconds to shrink a finding at most."""
 _NATURAL: Final = 3
@@ -163,12 +163,8 @@ class Campaign:
         ask = session.lessons[suspicion.which].ask if suspicion.which >= 0 else None
         about = ask.label if ask else suspicion.difference.what
         self._show(0.0, f"looking into {about}")
-        if happens_alone(session, episode, suspicion):
-            result.natural += 1
-            self._natural[key] = self._natural.get(key, 0) + 1
-            if self._natural[key] >= _NATURAL:
-                self._known.add(key)
-                session.note(f"{about}: varies also when requests run one at a time; not compared.")
+        if happens_alone(session, episode.bursts, suspicion, f"{episode.number}"):
+            self._dismiss(key, about)
             return
         self._known.add(key)
         finding = _finding(session, episode, suspicion, ask)
@@ -177,17 +173,31 @@ class Campaign:
         found = shrink(
             session,
             suspicion,
-            early=len(episode.bursts) <= _EARLY,
+            is_early=sum(suspicion.which in burst.requests for burst in episode.bursts) <= _EARLY,
             seconds=min(_SHRINKING, self._own.seconds),
             tell=lambda text: self._show(0.0, f"{about}: {text}"),
         )
         if found is not None:
+            # Fewer requests may lack what others have done for them.
+            again = found[0]
+            if happens_alone(session, [again.burst] * 3, again, f"{episode.number} shrunk"):
+                self._known.discard(key)
+                self._dismiss(key, about)
+                return
             again, finding.tries, finding.cold = found
             _describe(session, finding, again)
             finding.shrunk = True
         result.findings.append(finding)
         if self._progress is not None:
             self._progress.line(f"  found: {about}: {finding.what}")
+
+    def _dismiss(self, key: tuple[str, int], about: str) -> None:
+        """It is no race: look for others, but not again and again at the same."""
+        self.result.natural += 1
+        self._natural[key] = self._natural.get(key, 0) + 1
+        if self._natural[key] >= _NATURAL:
+            self._known.add(key)
+            self._session.note(f"{about}: varies also one at a time; not compared any more.")
 
     def _is_part_of_another(self, finding: Finding, suspicion: Suspicion) -> bool:
         """Whether what the request changes is what an earlier finding is about."""

@@ -6,13 +6,15 @@ and fewer requests.
 """
 
 import itertools
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from time import monotonic
 from typing import Final
 
-from nogilserve.stress.bursts import Burst, alone
-from nogilserve.stress.hunt import Episode, Suspicion, attempt, sort_of
+from nogilserve.stress.bursts import Burst, alone, miscounted
+from nogilserve.stress.hunt import Suspicion, attempt, sort_of
+from nogilserve.stress.lessons import Memory, failure_key
 from nogilserve.stress.process import SubjectDied
 from nogilserve.stress.session import Session, Stage
 
@@ -27,44 +29,77 @@ _EACH: Final = 1.2
 _COLD: Final = 6
 """Fresh processes in which it has to show it, if only their first requests do."""
 _COLD_BURSTS: Final = 2
-_PAUSES: Final = (300, 100, 500, 20)
+_PAUSES: Final = (500, 300, 100, 20)
 
 type Shrunk = tuple[Suspicion, int, bool]
 """How it was seen last, with how few; after how many bursts; only in a fresh process."""
 
 
-def happens_alone(session: Session, episode: Episode, suspicion: Suspicion) -> bool:
-    """Send the episode's requests one at a time; whether the same is wrong then. All that is
-    answered is learnt. Raises AppImportError."""
+def happens_alone(
+    session: Session, bursts: Sequence[Burst], suspicion: Suspicion, name: str
+) -> bool:
+    """Send the requests of these bursts one at a time; whether the same is wrong then. All that is
+    answered is learnt. `name` makes the choices. Raises AppImportError."""
     until = monotonic() + _LONGEST
-    source = session.random("control", episode.number)
-    bursts = episode.bursts
     if len(bursts) > _FIRST + _LAST:
-        bursts = bursts[:_FIRST] + bursts[-_LAST:]
+        bursts = [*bursts[:_FIRST], *bursts[-_LAST:]]
+    source = session.random("control", name)
+    changed: set[int] = set()
     natural = False
-    changed = set()
-    with session.fresh() as stage:
-        for burst in bursts:
-            for which in source.sample(burst.requests, len(burst.requests)):
-                if monotonic() > until:
-                    break
-                lesson = session.lessons[which]
-                slot = source.randrange(session.most)
-                try:
-                    answer, failures = alone(session, stage, which, slot, burst.pauses)
-                except SubjectDied:
-                    return suspicion.sort == "crash"
-                difference = lesson.judge(answer, stage.memory)
-                if difference is not None:
-                    natural |= (sort_of(difference), which) == (suspicion.sort, suspicion.which)
-                if not answer.problem:
-                    lesson.learn(answer, stage.subject.number, failures)
-                    changed.add(which)
+    # What the request is answered may depend on what was asked before it, so it gets its turn
+    # before the others, after them, and between them.
+    for place in (-1, 1, 0):
+        if monotonic() > until or natural:
+            break
+        with session.fresh() as stage:
+            orders = [_order(source, burst.requests, suspicion.which, place) for burst in bursts]
+            natural = _one_at_a_time(session, stage, orders, suspicion, until, source, changed)
     for which in changed:
         session.lessons[which].settle()
     if natural and suspicion.sort == "answer" and suspicion.answer is not None:
         # It may be another difference, which only looks alike.
-        return session.lessons[suspicion.which].judge(suspicion.answer, stage.memory) is None
+        return session.lessons[suspicion.which].judge(suspicion.answer, Memory()) is None
+    return natural
+
+
+def _order(source: random.Random, requests: Sequence[int], which: int, place: int) -> list[int]:
+    """Some order, with one of the requests first (-1), last (1) or anywhere (0)."""
+    shuffled = source.sample(requests, len(requests))
+    return sorted(shuffled, key=lambda each: place * (each == which))
+
+
+def _one_at_a_time(
+    session: Session,
+    stage: Stage,
+    orders: Sequence[Sequence[int]],
+    suspicion: Suspicion,
+    until: float,
+    source: random.Random,
+    changed: set[int],
+) -> bool:
+    """Whether the same is wrong; the lessons that learnt something are added to `changed`."""
+    natural = False
+    miscounted(session, stage)
+    for order in orders:
+        for which in order:
+            if monotonic() > until:
+                return natural
+            lesson = session.lessons[which]
+            slot = source.randrange(session.most)
+            try:
+                answer, failures = alone(session, stage, which, slot, suspicion.burst.pauses)
+            except SubjectDied:
+                return suspicion.sort == "crash"
+            difference = lesson.judge(answer, stage.memory)
+            if difference is not None:
+                natural |= (sort_of(difference), which) == (suspicion.sort, suspicion.which)
+            if set(map(failure_key, failures)) - lesson.failures:
+                natural |= ("error", which) == (suspicion.sort, suspicion.which)
+            if not answer.problem:
+                lesson.learn(answer, stage.subject.number, failures)
+                changed.add(which)
+        for _, difference in miscounted(session, stage):
+            natural |= difference.kind == suspicion.sort
     return natural
 
 
@@ -72,28 +107,31 @@ def shrink(
     session: Session,
     suspicion: Suspicion,
     *,
-    early: bool,
+    is_early: bool,
     seconds: float,
     tell: Callable[[str], None],
 ) -> Shrunk | None:
-    """Show it again with as few requests as possible; None if it does not show again. `early`: it
-    was among the first requests of its process. Raises AppImportError."""
+    """Show it again with as few requests as possible; None if it does not show again. `is_early`:
+    the request was among the first of its kind in its process. Raises AppImportError."""
     until = monotonic() + seconds
     numbers = itertools.count(1)
     best: Shrunk | None = None
     with ExitStack() as stages:
         stage = stages.enter_context(session.fresh())
-        for requests in _candidates(suspicion):
+        # What is made once in the life of a process shows in a fresh one or not at all.
+        for requests in () if is_early and suspicion.sort == "constant" else _candidates(suspicion):
             if monotonic() > until:
                 break
             tell(f"{len(requests)} requests, set {next(numbers)}")
-            found = _show(session, stage, suspicion, requests, min(until, monotonic() + _EACH))
+            found = _show(
+                session, stage, suspicion, requests, min(until, monotonic() + _EACH), "warm"
+            )
             if found is not None:
                 best = found
                 break
             if not stage.subject.is_alive():
                 stage = stages.enter_context(session.fresh())
-    if best is None and early:
+    if best is None and is_early:
         best = _shrink_cold(session, suspicion, until + seconds, tell)
     return best
 
@@ -125,15 +163,16 @@ def _show(
     suspicion: Suspicion,
     requests: Sequence[int],
     until: float,
+    name: str,
     bursts: int = 1_000_000,
 ) -> Shrunk | None:
     """Send these requests at the same time again and again until the same is wrong."""
-    source = session.random("shrink", *requests)
+    source = session.random("shrink", name, *requests)
     for count in range(1, bursts + 1):
         if monotonic() > until:
             return None
         order = source.sample(requests, len(requests))
-        pauses = _PAUSES[count % len(_PAUSES)]
+        pauses = _PAUSES[(count - 1) % len(_PAUSES)]
         burst = Burst(order, pauses, source.getrandbits(32))
         found = attempt(session, stage, burst, detail=True)
         for each in found:
@@ -154,7 +193,8 @@ def _shrink_cold(
             if monotonic() > until:
                 return None
             with session.fresh() as stage:
-                found = _show(session, stage, suspicion, requests, until, _COLD_BURSTS)
+                name = f"cold {count}"
+                found = _show(session, stage, suspicion, requests, until, name, _COLD_BURSTS)
             if found is not None:
                 return found[0], count, True
     return None

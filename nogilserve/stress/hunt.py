@@ -1,8 +1,9 @@
 """Phase 2: bursts of requests that run at the same time, judged by what was learnt.
 
-An episode is a fresh process and the bursts it gets. Episodes are short at first, because much goes
-wrong only once in the life of a process, when things are made at first use, and grow longer. The
-first wrong answer ends an episode: what comes after it may be its consequence.
+An episode is a fresh process and the bursts it gets. Two of three episodes are short and send each
+request at the same time as copies of itself, because much goes wrong only once in the life of a
+process, when things are made at first use. The others grow longer and longer. The first wrong
+answer ends an episode: what comes after it may be its consequence.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from time import monotonic
 from typing import Final
 
 from nogilserve.stress.answers import Answer
-from nogilserve.stress.bursts import Burst, Outcome, miscounted, perform, plan
+from nogilserve.stress.bursts import Burst, Outcome, first_plans, miscounted, perform, plan
 from nogilserve.stress.growth import Growth
 from nogilserve.stress.lessons import Difference
 from nogilserve.stress.process import SubjectDied
@@ -22,7 +23,7 @@ __all__ = ["Episode", "Suspicion", "run_episode", "sort_of"]
 _FIRST: Final = 1.0
 _LONGEST: Final = 16.0
 _STARTS: Final = 3
-"""An episode lasts so many times as long as its process takes to start, at least."""
+"""A long episode lasts so many times as long as its process takes to start, at least."""
 _ANSWERS: Final = frozenset({"status", "head", "body"})
 
 
@@ -78,13 +79,14 @@ def run_episode(
     began = monotonic()
     with session.fresh() as stage:
         started = monotonic()
-        length = min(_FIRST * 2**number, _LONGEST)
-        end = min(until, started + max(length, _STARTS * (started - began)))
+        end = min(until, started + _length(number, started - began))
         miscounted(session, stage)
         growth = Growth(stage.subject.memory)
-        while (now := monotonic()) < end:
-            burst = plan(source, session.lessons, session.most)
+        first = first_plans(source, session.lessons, session.most)
+        while (now := monotonic()) < end or (first and now < until):
+            burst = first.pop() if first else plan(source, session.lessons, session.most)
             episode.bursts.append(burst)
+            tell(len(burst.requests))
             for suspicion in attempt(session, stage, burst):
                 if not is_known(suspicion):
                     episode.suspicion = suspicion
@@ -92,12 +94,19 @@ def run_episode(
             episode.requests = stage.sent
             if episode.suspicion or not stage.subject.is_alive():
                 return episode
-            tell(len(burst.requests))
             growth.look(now, stage.sent)
         grown = growth.verdict()
         if grown:
             session.note(grown)
     return episode
+
+
+def _length(number: int, start: float) -> float:
+    """Seconds that an episode lasts; its process took `start` to be there."""
+    long, rest = divmod(number, 3)
+    if rest < 2:
+        return 0.0
+    return max(min(_FIRST * (1 << long), _LONGEST), _STARTS * start)
 
 
 def attempt(

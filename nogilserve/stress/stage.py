@@ -229,6 +229,8 @@ class Witness(logging.Handler):
         turn = CURRENT.get()
         if turn is None:
             return
+        if turn.failures and record.name.startswith("nogilserve"):
+            return  # what the application has raised, which the gateway logs
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             text += "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()

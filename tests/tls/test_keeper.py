@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from nogilserve.tls.acme.settings import Settings
 from nogilserve.tls.inquiry import Changes, Inquiry
 from nogilserve.tls.storage import FolderStorage
 from nogilserve.tls.storage.records import (
+    CHANGES,
     Certificate,
     Plan,
     http_answer_key,
@@ -227,7 +229,8 @@ def test_many_unknown_names_are_bounded(keep: Make, monkeypatch: pytest.MonkeyPa
 
 
 def test_certificates_of_other_replicas_are_copied(keep: Make) -> None:
-    """What another has obtained or taken away is there, or gone, a moment later."""
+    """What another has obtained is there a moment later, and what the storage has lost is given
+    back to it; an older one replaces nothing."""
     world = keep("a.example", remote=True, before=lambda world: world.script.go.clear())
     told = threading.Semaphore(0)
     changes = Changes(world.inquiry, told.release)
@@ -238,8 +241,18 @@ def test_certificates_of_other_replicas_are_copied(keep: Make) -> None:
     wait_until(lambda: "DDDD" in getattr(find_certificate(world.local, "a.example"), "chain", ""))
     other.remove("certificates/a.example")
     store(other, "b.example", certificate("b.example"))
-    wait_until(lambda: find_certificate(world.local, "a.example") is None)
-    assert find_certificate(world.local, "b.example") is not None
+    wait_until(lambda: find_certificate(world.local, "b.example"))
+    wait_until(lambda: "DDDD" in getattr(find_certificate(other, "a.example"), "chain", ""))
+    older = replace(certificate("a.example", "EEEE"), not_before=5.0)
+    store(other, "a.example", older)
+    wait_until(lambda: "DDDD" in getattr(find_certificate(other, "a.example"), "chain", ""))
+    assert find_certificate(world.local, "a.example") == find_certificate(other, "a.example")
+    over = replace(certificate("b.example"), not_after=time.time() - 5)
+    store(other, "b.example", over)
+    wait_until(lambda: find_certificate(world.local, "b.example") == over)
+    other.remove("certificates/b.example")
+    other.write(CHANGES, b"looked at again")
+    wait_until(lambda: find_certificate(world.local, "b.example") is None)
     assert told.acquire(timeout=10)
     changes.close()
 

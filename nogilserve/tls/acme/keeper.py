@@ -25,7 +25,6 @@ from nogilserve.tls.storage.records import (
     CHANGES,
     Certificate,
     Plan,
-    certificate_key,
     http_answer_key,
     plan_key,
     tls_answer_key,
@@ -199,15 +198,36 @@ class Keeper:
                 self._forget(key, certificate)
                 continue
             if not local and self._local.read(key) != value:
-                self._local.write(key, value)
+                copy = self._put_back(key, certificate)
+                if copy is None:
+                    self._local.write(key, value)
+                else:
+                    certificate, value = copy, copy.encode()
             mark = stamps.get(key) if local else hashlib.sha256(value).digest()
             found[key] = _Kept(mark, certificate.names, certificate.on_demand)
         if not local:
-            with self._changed:
-                unsaved = {certificate_key(name) for name in self._unsaved}
-            for key in set(self._local.keys("certificates")) - found.keys() - unsaved:
-                self._local.remove(key)
+            for key in set(self._local.keys("certificates")) - found.keys():
+                copy = self._put_back(key, None)
+                if copy is None:
+                    self._local.remove(key)
+                else:
+                    mark = hashlib.sha256(copy.encode()).digest()
+                    found[key] = _Kept(mark, copy.names, copy.on_demand)
         return found
+
+    def _put_back(self, key: str, there: Certificate | None) -> Certificate | None:
+        """Write a copy to a storage that has lost it, or was away when it was new. None: the copy
+        is out of date. `there`: what the storage holds."""
+        copy = Certificate.decode(self._local.read(key))
+        if copy is None or copy.not_after <= self._clock():
+            return None
+        if there is not None and (
+            copy.issuer != there.issuer or copy.not_before <= there.not_before
+        ):
+            return None
+        _log.info("%s is not in %s: writing it there", key, self._storage.where)
+        self._storage.write(key, copy.encode())
+        return copy
 
     def _forget(self, key: str, certificate: Certificate) -> None:
         """One that was obtained for a client, and not renewed any more."""

@@ -24,6 +24,7 @@ __all__ = ["TARGETS", "seeds"]
 LONGEST: Final = 4096
 """Bytes of an input beyond which nothing new comes."""
 _TIGHT: Final = Limits(request_line=40, fields=4, field_size=40, head=120, body=40)
+_NO_CODE: Final = 1005
 _POST: Final = b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 _FIELDS: Final = (
     "forwarded",
@@ -80,14 +81,23 @@ def websocket(data: bytes) -> None:
     offer = "permessage-deflate" if variant and variant[0] & 1 else ""
     size = 300
     got, sent = peer.replay(peer.opened(size, offer), [data] if data else [])
-    assert (got, sent) == peer.replay(peer.opened(size, offer), _bytewise(data))
+    again, sent_again = peer.replay(peer.opened(size, offer), _bytewise(data))
+    # Of two mistakes in one compressed frame, the one that is seen first is named.
+    assert _codes(got) == _codes(again)
+    assert sent.split(b"\x88")[0] == sent_again.split(b"\x88")[0], "other pongs"
     for message in got:
         if isinstance(message, Closed):
             assert message is got[-1]
             assert 1000 <= message.code < 5000
-            peer.close_sent(sent)
+            if message.code != _NO_CODE:
+                assert b"\x88" in sent
+                assert message.code.to_bytes(2) in sent
         else:
             assert len(peer_bytes(message)) <= size
+
+
+def _codes(got: list[peer.Message]) -> list[str | bytes | int]:
+    return [message.code if isinstance(message, Closed) else message for message in got]
 
 
 def peer_bytes(message: str | bytes) -> bytes:

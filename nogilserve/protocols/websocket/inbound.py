@@ -12,7 +12,7 @@ from wsproto.frame_protocol import (
 )
 
 from nogilserve.protocols.websocket.deflate import Deflate
-from nogilserve.protocols.websocket.frames import TOO_BIG, Violation
+from nogilserve.protocols.websocket.frames import PROTOCOL_ERROR, TOO_BIG, Violation
 
 __all__ = ["Inbound"]
 
@@ -41,6 +41,8 @@ class Inbound(Extension):
         """Whether the current frame is one, which may come amid a message."""
         self._dropped = False
         """Whether the current message is of no interest any more."""
+        self._open = False
+        """Whether the current message goes on in a further frame."""
         self.drop = False
         """Whether messages that begin from now on are not even decompressed."""
 
@@ -57,6 +59,10 @@ class Inbound(Extension):
         if self._control:
             return _NO_BITS
         allowed = _NO_BITS
+        # Checked here, or a mistake in the content of the wrong frame might be seen first (§5.4).
+        if (opcode is Opcode.CONTINUATION) is not self._open:
+            got = "a new message" if self._open else "a continuation"
+            raise Violation(PROTOCOL_ERROR, f"unexpected frame: {got}")
         if opcode is not Opcode.CONTINUATION:
             # RFC 7692 §6: the first frame's bit speaks for the whole message.
             self._compressed = self._deflate is not None and rsv.rsv1
@@ -85,6 +91,9 @@ class Inbound(Extension):
         self, proto: FrameDecoder | FrameProtocol, fin: bool
     ) -> bytes | CloseReason | None:
         """What is left to be said at the end of a message."""
-        if not fin or self._control or self._dropped or not self._compressed:
+        if self._control:
+            return None
+        self._open = not fin
+        if not fin or self._dropped or not self._compressed:
             return None
         return None if self._deflate is None else self._deflate.finish(self._room)

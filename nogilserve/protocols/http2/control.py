@@ -35,7 +35,7 @@ class Control(Sender):
         """The highest stream the peer has opened."""
         self._glitches = Budget(400, 100.0)
         """Frames that cost and bring nothing."""
-        self._updates = Budget(2000, 1000.0)
+        self._updates = Budget(1000, 200.0)
         self.failure: Fatal | None = None
         """Why the connection has ended."""
         self.peer_leaves = False
@@ -181,7 +181,9 @@ class Control(Sender):
                 raise StreamFault(number, codes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
             elif not self._grow(stream, count):
                 raise StreamFault(number, codes.FLOW_CONTROL_ERROR, "window above 2^31-1")
-        if not self._updates.spend(now):
+        if self._updates_due > 0:  # a peer that is sent much has to say so often
+            self._updates_due -= 1
+        elif not self._updates.spend(now):
             raise Fatal(codes.ENHANCE_YOUR_CALM, "too many WINDOW_UPDATE frames")
 
     # ---- the end

@@ -29,6 +29,7 @@ class Sender:
         "_ready",
         "_reset",
         "_resets",
+        "_updates_due",
         "initial_window",
         "send_window",
         "streams",
@@ -43,6 +44,8 @@ class Sender:
         """Streams that were reset lately; True: by us, what still comes for them is no mistake."""
         self._resets = Budget(100, 20.0)
         """Streams that end before they are answered (CVE-2023-44487, CVE-2025-8671)."""
+        self._updates_due = 0
+        """WINDOW_UPDATE frames that our DATA frames give reason for, two each."""
         self.streams: dict[int, Stream] = {}
         """Those that are open."""
         self.initial_window = codes.DEFAULT_WINDOW
@@ -109,6 +112,7 @@ class Sender:
             self._out_size += 18 + len(block) + size
             self.send_window -= size
             stream.send_window -= size
+            self._updates_due += 2
             self._sent_all(stream)
             return
         self.put_head(stream, block, ends=not body)
@@ -182,6 +186,7 @@ class Sender:
         stream.sent += size
         self.send_window -= size
         stream.send_window -= size
+        self._updates_due += 2
         ends = stream.tail == b"" and not stream.queued
         out.append(b"%b\x00%c%b" % (size.to_bytes(3), int(ends), stream.id.to_bytes(4)))
         out.append(piece)

@@ -7,16 +7,19 @@ Events and the time come in, actions go out. A tenant that drains is no longer i
 it is asked for again it is started again, beside the old process that finishes.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from nogilserve.config.templates import Tenant
 
-__all__ = ["Close", "Do", "Open", "Refuse", "Rules", "Start", "State", "Stop", "Table"]
+__all__ = ["Close", "Do", "Look", "Open", "Refuse", "Rules", "Start", "State", "Stop", "Table"]
 
 _MOST_FAILURES: Final = 4096
 """Failed starts remembered; the oldest are forgotten."""
+_UNTOLD: Final = 1.0
+"""Seconds in which the front passes on without saying so."""
 
 
 class State(StrEnum):
@@ -43,6 +46,21 @@ class Rules:
     """Tenants that may start at the same time."""
     draining: int = 32
     """Tenants that may still finish while others take their places."""
+    keep_alive: float = 5.0
+    """How long idle connections stay open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen of a tenant's processes. Immutable."""
+
+    at: float
+    """When."""
+    inside: bool = False
+    """Requests are inside the application."""
+    connected: bool = False
+    used: bool = False
+    """There have been requests since the look before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,11 @@ class Entry:
     used: float
     """When somebody last wanted something of it."""
     busy: bool = False
-    """Requests are inside the application."""
+    """Requests are inside the application, or WebSockets are open."""
+    connected: bool = False
+    """Connections are open, if only idle ones."""
+    known: float = -math.inf
+    """What moment these are about."""
     wanted: bool = False
     """Somebody has come since it was told to close."""
     reason: str = ""
@@ -171,17 +193,28 @@ class Table:
         entry = self.entries.get(tenant)
         if entry is not None and entry.state == State.SERVING:
             entry.state, entry.since = State.STARTING, now
-            entry.busy = False
+            entry.busy = entry.connected = False
             return [Close(tenant)]
         return []
 
-    def seen(self, tenant: Tenant, now: float, *, busy: bool, used: bool) -> None:
-        """How it is: whether requests are in it, whether some have been since the last time."""
+    def seen(self, tenant: Tenant, look: Look, now: float) -> None:
+        """How it was when somebody looked."""
+        entry = self.entries.get(tenant)
+        if entry is None:
+            return
+        if look.inside or look.used:
+            entry.used = now
+        # What outlives the time of idle connections is no idle connection, but a WebSocket.
+        kept = look.connected and now > entry.used + self.rules.keep_alive + _UNTOLD
+        entry.busy = look.inside or kept
+        entry.connected = look.connected
+        entry.known = look.at
+
+    def used(self, tenant: Tenant, now: float) -> None:
+        """The front has passed a connection on to it."""
         entry = self.entries.get(tenant)
         if entry is not None:
-            entry.busy = busy
-            if busy or used:
-                entry.used = now
+            entry.used = now
 
     def closed(self, tenant: Tenant, now: float) -> list[Do]:
         """The front sends it nothing any more."""
@@ -225,7 +258,13 @@ class Table:
     # ---- steps
 
     def _is_idle(self, entry: Entry) -> bool:
-        return self.rules.idle > 0 and entry.state == State.SERVING and not entry.busy
+        return (
+            self.rules.idle > 0
+            and entry.state == State.SERVING
+            and not entry.connected
+            and not entry.busy
+            and entry.known > entry.used + _UNTOLD  # what has come since is not known yet
+        )
 
     def _live(self) -> int:
         return len(self.entries) - self._closing()

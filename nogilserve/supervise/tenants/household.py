@@ -15,6 +15,7 @@ from nogilserve.config.templates import Tenant
 from nogilserve.errors import ConfigError, NogilserveError
 from nogilserve.runtimes.intake import Intake, Sender, feed_pair
 from nogilserve.sites.tenants.place import Place, Unknown
+from nogilserve.sites.tenants.table import Look
 from nogilserve.sockets import Listener
 from nogilserve.supervise import actions
 from nogilserve.supervise.actions import Action, Failure, Rules, State
@@ -125,23 +126,26 @@ class Household:
             for generation in self.machine.generations.values()
         )
 
-    def look(self, now: float) -> tuple[bool, bool]:
-        """Whether requests are in it, and whether some have been since the last look."""
-        busy = False
+    def look(self, now: float) -> Look:
+        """How its processes are."""
+        inside = connected = False
         requests = 0
+        at = now
         for number, child in list(self.children.items()):
             board = child.board.read()
             counters = board.get("counters", {})
-            busy = busy or counters.get("active", 0) > 0
+            inside = inside or counters.get("active", 0) > 0
+            connected = connected or counters.get("connections", 0) > 0
             requests += counters.get("requests", 0)
             beat = board.get("beat")
             if isinstance(beat, float) and now - beat > _STALLED:
                 reason = f"gives no sign of life for {_STALLED:g} s"
                 self._act(self.machine.stalled(number, reason, now), now)
             elif isinstance(beat, float):
+                at = min(at, beat)
                 self._act(self.machine.revived(number), now)
         used, self.requests = requests != self.requests, requests
-        return busy, used
+        return Look(at, inside, connected, used)
 
     def report(self, now: float) -> list[dict[str, Any]]:
         """How its generations are, as plain data."""

@@ -18,7 +18,7 @@ from nogilserve import __version__
 from nogilserve.config import Config
 from nogilserve.config.templates import Template, Tenant
 from nogilserve.errors import ConfigError, NogilserveError
-from nogilserve.runtimes.build import limits_of
+from nogilserve.messages import Limits
 from nogilserve.sites.tenants import table as rules
 from nogilserve.sites.tenants.place import Unknown, find_place, names_in, tenant_name
 from nogilserve.sites.tenants.table import Do, Table
@@ -86,6 +86,7 @@ class TenantMaster:
                 idle=config.tenant_idle,
                 at_once=max(2, os.process_cpu_count() or 1),
                 draining=max(4, config.max_tenants // 4),
+                keep_alive=config.keep_alive,
             )
         )
         self.households: dict[Tenant, Household] = {}
@@ -142,10 +143,16 @@ class TenantMaster:
 
     def _manners(self) -> Manners:
         config = self.config
+        limits = Limits(
+            request_line=config.limit_request_line,
+            fields=config.limit_request_fields,
+            field_size=config.limit_request_field_size,
+            head=config.limit_request_head,
+        )
         return Manners(
             self.names,
             config.tenant_hosts,
-            limits_of(config),
+            limits,
             patience=config.header_timeout,
             most=_MOST_VISITORS,
             tls=False,
@@ -180,7 +187,7 @@ class TenantMaster:
         elif kind == "wanted":
             self._carry_out(self.table.wanted(more, now), now)
         elif kind == "used":
-            self.table.seen(more, now, busy=False, used=True)
+            self.table.used(more, now)
         elif kind == "closed":
             self._carry_out(self.table.closed(more, now), now)
         elif kind == "signal":
@@ -314,8 +321,7 @@ class TenantMaster:
         if now >= self._look_at:
             self._look_at = now + _LOOK
             for tenant, house in list(self.households.items()):
-                busy, used = house.look(now)
-                self.table.seen(tenant, now, busy=busy, used=used)
+                self.table.seen(tenant, house.look(now), now)
         if self._reloads:
             self._reload_some(now)
         if self._part_at is not None and now >= self._part_at:

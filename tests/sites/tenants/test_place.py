@@ -112,7 +112,7 @@ def test_only_modules_of_the_folder_can_be_asked_for(
 
 
 def test_virtual_environments(srv: Path) -> None:
-    """A tenant without its own is known all the same; where only they tell tenants apart it is not."""
+    """Who has none is known all the same, unless only they tell tenants apart."""
     config = Config(app="main:app", chdir=f"{srv}/apps/{{host}}", venv=".venv")
     assert find_place(config, ("host",), ("shop",), "/").config.venv == f"{srv}/apps/shop/.venv"
     with pytest.raises(Unknown, match="leads out"):

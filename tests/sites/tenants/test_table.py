@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from nogilserve.sites.tenants.table import (
     Close,
     Do,
+    Look,
     Open,
     Refuse,
     Rules,
@@ -17,7 +18,8 @@ from nogilserve.sites.tenants.table import (
     Table,
 )
 
-A, B, C, D = ("a",), ("b",), ("c",), ("d",)
+TENANTS: list[tuple[str, ...]] = [("a",), ("b",), ("c",), ("d",)]
+A, B, C, D = TENANTS
 
 
 def serving(*tenants: tuple[str, ...], **rules: float) -> Table:
@@ -78,12 +80,12 @@ def test_the_least_recently_used_makes_room() -> None:
 def test_busy_ones_stay() -> None:
     """Where no place can be made the answer is to come back later."""
     table = serving(A, B, most=2)
-    table.seen(A, 5, busy=True, used=True)
-    table.seen(B, 5, busy=True, used=True)
+    table.seen(A, Look(5, inside=True, used=True), 5)
+    table.seen(B, Look(5, inside=True, used=True), 5)
     assert table.wanted(C, 6) == [
         Refuse(C, "all places for applications are taken by busy ones", 5)
     ]
-    table.seen(B, 7, busy=False, used=False)
+    table.seen(B, Look(7), 7)
     assert table.wanted(C, 8) == [Close(B), Start(C)]
 
 
@@ -99,28 +101,56 @@ def test_there_is_a_bound_on_those_that_drain() -> None:
 
 
 def test_idle_ones_end() -> None:
-    """After a time without a request; a request that runs is use."""
+    """After a time without a request; a request that runs is use, and so is one not seen yet."""
     table = serving(A, B, idle=60)
-    assert table.deadline == 60
-    table.seen(A, 50, busy=True, used=False)
+    assert table.deadline is None
+    table.seen(A, Look(50, inside=True), 50)
+    table.seen(B, Look(50), 50)
+    assert table.deadline == 61
     assert table.tick(61) == [Close(B)]
     assert table.closed(B, 61) == [Stop(B, "it was idle for 60 s")]
     assert table.deadline is None
-    table.seen(A, 70, busy=False, used=False)
+    table.seen(A, Look(70), 70)
     assert table.tick(109) == []
     assert table.tick(110) == [Close(A)]
     never = serving(A, idle=0)
+    never.seen(A, Look(70), 70)
     assert never.deadline is None
     assert never.tick(10**9) == []
+
+
+def test_what_is_known_may_be_old() -> None:
+    """A connection was passed on after the last look: whether it is idle is not known."""
+    table = serving(A, idle=10)
+    table.seen(A, Look(18), 20)
+    table.used(A, 19)
+    assert table.tick(29) == []
+    table.seen(A, Look(19.5), 29)
+    assert table.tick(29) == []
+    table.seen(A, Look(28), 30)
+    assert table.tick(30) == [Close(A)]
+
+
+def test_open_connections_are_use_when_they_last() -> None:
+    """An idle one is closed before long: what stays open is a WebSocket. Neither ends by the clock;
+    of those that make room a tenant with idle connections is one."""
+    table = serving(A, B, most=2, idle=60, keep_alive=5)
+    table.seen(A, Look(100, connected=True), 100)
+    assert table.wanted(C, 100)[0] != Close(A)
+    assert table.tick(1000) == []
+    table = serving(A, B, most=2, keep_alive=5)
+    table.seen(A, Look(3, connected=True), 3)
+    assert table.wanted(C, 3) == [Close(A), Start(C)]
 
 
 def test_wanted_just_when_it_closes() -> None:
     """The front had sent somebody here: it serves on, if its place is not needed."""
     table = serving(A, idle=60)
+    table.seen(A, Look(59), 59)
     assert table.tick(60) == [Close(A)]
     assert table.wanted(A, 60) == []
     assert table.closed(A, 60) == [Open(A)]
-    assert table.entries[A].state == State.SERVING
+    assert table.wanted(A, 61) == [Open(A)]
     table = serving(A, most=1)
     table.wanted(B, 5)
     table.wanted(A, 5)
@@ -132,6 +162,7 @@ def test_wanted_just_when_it_closes() -> None:
 def test_it_is_started_beside_the_one_that_drains() -> None:
     """Whoever comes later does not wait for the old process to end."""
     table = serving(A, idle=60)
+    table.seen(A, Look(59), 59)
     table.tick(60)
     table.closed(A, 60)
     assert table.wanted(A, 61) == [Start(A)]
@@ -204,9 +235,9 @@ class World:
             self.draining.pop(0)
             self.do(self.table.gone(self.now))
         elif what == "busy":
-            self.table.seen(tenant, self.now, busy=True, used=True)
+            self.table.seen(tenant, Look(self.now, inside=True), self.now)
         elif what == "quiet":
-            self.table.seen(tenant, self.now, busy=False, used=False)
+            self.table.seen(tenant, Look(self.now), self.now)
         elif what == "down" and tenant in self.open:
             self.do(self.table.down(tenant, self.now))
             self.starting.append(tenant)

@@ -1,0 +1,333 @@
+"""Tenants as a user sees them: real virtual environments, processes and clients."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apps.raw_websocket import RawWebSocket
+from tests.support.server import ROOT, Server, children_of
+from tests.support.tenants import APP, make_tenants, tenant
+from tests.support.waiting import wait_until
+from tests.support.wire import Client, Response
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="sockets are passed as on POSIX")
+
+
+def ask(client: Client, name: str, path: str = "/", **more: Any) -> Response:
+    """A request to a tenant on a connection that may be another's."""
+    return client.request("GET", path, {"Host": f"{name}.example.com"} | more)
+
+
+def get(server: Server, name: str, path: str = "/") -> Response:
+    """The same, on a connection of its own."""
+    with server.connect(timeout=20) as client:
+        return ask(client, name, path)
+
+
+def told(response: Response) -> dict[str, Any]:
+    """What the application has seen."""
+    assert response.status == 200, response
+    found: dict[str, Any] = json.loads(response.body)
+    return found
+
+
+def command(server: Server, *words: str) -> "subprocess.CompletedProcess[str]":
+    """A control command for it."""
+    path = next(word.partition("=")[2] for word in server.command if "control-socket=" in word)
+    return subprocess.run(
+        [sys.executable, "-m", "nogilserve", *words, f"--control-socket={path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def serve(root: Path, *arguments: str, app: str = "main:app", **more: Any) -> Server:
+    """A server of the tenants in `root`."""
+    return Server(
+        app,
+        f"--working-dir={root}/{{host.labels.2}}",
+        "--venv=.venv",
+        f"--control-socket={root}.sock",
+        *arguments,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of shop, blog and broken."""
+    return make_tenants(tmp_path_factory.mktemp("tenants") / "apps")
+
+
+@pytest.fixture(scope="module")
+def server(root: Path) -> Iterator[Server]:
+    """A server that several tests use."""
+    (root / "shop" / "own.env").write_text("OWN=shop's\nGREETING=from the file\n")
+    (root / "blog" / "own.env").write_text("OWN=blog's\n")
+    (root / "broken" / "own.env").write_text("")
+    arguments = ["--env-file=own.env", "--env=GREETING=hello {host}", "--tenant-host=*.example.com"]
+    with serve(root, *arguments) as running:
+        yield running
+
+
+def test_three_tenants(server: Server, root: Path) -> None:
+    """The same module in three folders; each has its own packages, directory and variables."""
+    for name, version in (("shop", "1.0"), ("blog", "2.0"), ("shop", "1.0")):
+        found = told(get(server, name))
+        assert found["gadget"] == version
+        assert found["cwd"] == f"{root}/{name}"
+        assert found["prefix"] == f"{root}/{name}/.venv"
+        assert found["client"] == "127.0.0.1"
+        assert found["environ"] == {
+            "VIRTUAL_ENV": f"{root}/{name}/.venv",
+            "GREETING": f"hello {name}.example.com",
+            "NOGILSERVE_TENANT": f"{name}/{name}.example.com",
+            "OWN": f"{name}'s",
+        }
+    assert len(children_of(server.pid)) == 2
+    assert "shop/shop.example.com: generation 1 serves main:app" in server.log
+
+
+def test_a_broken_one_fails_alone(server: Server) -> None:
+    """503 with Retry-After, for a while without a new try; the traceback is in the log."""
+    for _ in range(3):
+        response = get(server, "broken")
+        assert response.status == 503
+        assert 1 <= int(response.get("Retry-After")) <= 6
+    server.wait_log("No module named 'no_such_thing'")
+    assert server.log.count("broken/broken.example.com: starting") == 1
+    assert get(server, "shop").status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "nobody.example.com",
+        "example.com",
+        "shop.example.org",
+        "shop.example.com.evil.org",
+        "..example.com",
+        "%2e%2e.example.com",
+        "[::1]",
+        "127.0.0.1",
+    ],
+)
+def test_unknown_tenants(server: Server, host: str) -> None:
+    """404, whatever the name looks like."""
+    with server.connect() as client:
+        response = client.request("GET", "/", {"Host": host})
+    assert response.status in (400, 404)
+    assert response.get("Connection") == "close"
+
+
+def test_bad_heads_are_answered_at_the_front(server: Server) -> None:
+    """They belong to no tenant."""
+    with server.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + b"x" * 100_000)
+        assert client.receive().status == 400
+        client.wait_closed()
+    with server.connect() as client:
+        client.send(b"\x16\x03\x01\x00\x05hello")
+        client.receive_rest()
+
+
+def test_slow_heads_hold_nobody_up(server: Server) -> None:
+    """A head in pieces is waited for while others are served; all of it reaches the tenant."""
+    head = b"POST /echo HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 4\r\n\r\nbody"
+    with server.connect() as slow:
+        for size in range(0, len(head), 9):
+            slow.send(head[size : size + 9])
+            assert get(server, "blog").status == 200
+        assert slow.receive("POST").body == b"body"
+
+
+def test_status_and_reload_of_one(server: Server) -> None:
+    """The commands take the name of a tenant."""
+    get(server, "shop")
+    get(server, "blog")
+    status = command(server, "status").stdout
+    assert "shop/shop.example.com, serving" in status
+    assert "blog/blog.example.com, serving" in status
+    before = {name: told(get(server, name))["pid"] for name in ("shop", "blog")}
+    done = command(server, "reload", "shop/shop.example.com")
+    assert "has taken over" in done.stdout, done.stderr
+    assert told(get(server, "shop"))["pid"] != before["shop"]
+    assert told(get(server, "blog"))["pid"] == before["blog"]
+    refused = command(server, "reload", "nobody")
+    assert refused.returncode == 1
+    assert "there is no tenant 'nobody' at work" in refused.stderr
+
+
+def test_hangup_reloads_all(server: Server) -> None:
+    """Each tenant gets a new process."""
+    before = {name: told(get(server, name))["pid"] for name in ("shop", "blog")}
+    server.signal(signal.SIGHUP)
+    for name, pid in before.items():
+        wait_until(partial(changed, server, name, pid), timeout=10)
+
+
+def changed(server: Server, name: str, pid: int) -> bool:
+    """Whether another process serves it by now."""
+    return bool(told(get(server, name))["pid"] != pid)
+
+
+def test_a_crash_costs_one_process(server: Server) -> None:
+    """The next one serves, and what came meanwhile has waited for it."""
+    with server.connect() as client:
+        ask(client, "shop")
+        client.send(b"GET /crash HTTP/1.1\r\nHost: shop.example.com\r\n\r\n")
+        client.receive_rest()
+    assert get(server, "shop").status == 200
+    assert get(server, "blog").status == 200
+
+
+def test_those_who_come_first_wait_for_one_start(tmp_path: Path) -> None:
+    """Twenty at once, one process; and it ends when it is idle."""
+    root = make_tenants(tmp_path / "apps")
+    with serve(root, "--tenant-idle=1") as server:
+        clients = [server.connect(timeout=20) for _ in range(20)]
+        for client in clients:
+            client.send(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
+        pids = {json.loads(client.receive().body)["pid"] for client in clients}
+        for client in clients:
+            client.close()
+        assert len(pids) == 1
+        server.wait_log(r"shop: ending: it was idle for \d s", timeout=15)
+        server.wait_log(r"shop: ended", timeout=15)
+        assert children_of(server.pid) == []
+        found = told(get(server, "shop"))
+        assert found["pid"] not in pids
+
+
+class Regular(threading.Thread):
+    """Asks three tenants in turn until it is told to leave; what is not 200 is kept."""
+
+    def __init__(self, server: Server, first: int) -> None:
+        super().__init__(name=f"regular-{first}")
+        self.server, self.first = server, first
+        self.leave = threading.Event()
+        self.bad: list[tuple[str, object]] = []
+        self.good = 0
+
+    def run(self) -> None:
+        """Owner of `bad` and `good` until it ends."""
+        names = ("shop", "blog", "wiki")
+        turn = self.first
+        while not self.leave.is_set():
+            name = names[turn % 3]
+            try:
+                self.ask(name)
+            except Exception as error:
+                self.bad.append((name, error))
+            turn += 1
+
+    def ask(self, name: str) -> None:
+        """Some requests to a tenant on one connection, as long as that may stay open."""
+        with self.server.connect(timeout=30) as client:
+            for _ in range(4):
+                response = ask(client, name)
+                if response.status != 200 or f"{name}.example" not in response.body.decode():
+                    self.bad.append((name, response))
+                    return
+                self.good += 1
+                if response.get("Connection") == "close":
+                    return
+
+
+def test_eviction_and_reload_under_load(tmp_path: Path) -> None:
+    """Places for two tenants, three that are asked for, reloads meanwhile: no request fails."""
+    root = make_tenants(tmp_path / "apps")
+    tenant(root / "wiki", "3.0")
+    with serve(root, "--max-tenants=2", "--keep-alive=1") as server:
+        regulars = [Regular(server, first) for first in range(2)]
+        for regular in regulars:
+            regular.start()
+        for count in (2, 4, 6):
+            server.wait_log("its place is needed", timeout=30, count=count)
+            server.signal(signal.SIGHUP)
+            server.wait_log("told to reload", timeout=30, count=count // 2)
+        for regular in regulars:
+            regular.leave.set()
+        for regular in regulars:
+            regular.join(60)
+        assert [regular.bad for regular in regulars] == [[], []]
+        assert sum(regular.good for regular in regulars) > 20
+
+
+def reachable(path: str) -> bool:
+    """Whether any user may run what lies there."""
+    found = Path(path).resolve()
+    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in (found, *found.parents))
+
+
+def test_bounds(tmp_path: Path) -> None:
+    """Memory and processors of a tenant; the user too, for a server that root has started."""
+    root = tmp_path / "apps"
+    tenant(root / "shop", "1.0")
+    user, arguments = os.geteuid(), ["--tenant-memory=300MiB", "--tenant-cpu=1"]
+    if user == 0 and reachable(sys.executable):
+        user = 12345
+        os.chown(root / "shop", user, user)
+        for folder in tmp_path, *tmp_path.parents[:2]:  # pytest's are closed to others
+            folder.chmod(0o755)
+        arguments.append("--tenant-user=owner")
+    with serve(root, *arguments) as server:
+        data, processors, seen = json.loads(get(server, "shop", "/limits").body)
+    assert seen == user
+    if "No cgroups for tenants" in server.log:
+        assert 300 << 20 < data < 1 << 30
+        assert len(processors) == 1
+
+
+LIVE = """
+async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+    elif scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"live"})
+"""
+
+
+def test_asgi_and_websockets(tmp_path: Path) -> None:
+    """Event loops take connections from the front, too; one that is open is work, not idleness."""
+    root = tmp_path / "apps"
+    tenant(root / "live", "1.0", LIVE)
+    with serve(root, "--tenant-idle=1") as server:
+        with RawWebSocket(("127.0.0.1", server.port)) as socket:
+            socket.open("http://live.example.com/")
+            wait_until(lambda: "1 connections" in command(server, "status").stdout, timeout=10)
+            for _ in range(3):
+                wait_until(lambda: "live, serving" in command(server, "status").stdout)
+                socket.say("still here")
+                assert socket.message() == "still here"
+        with server.connect() as client:
+            assert ask(client, "live").body == b"live"
+
+
+def test_variables_that_are_refused(tmp_path: Path) -> None:
+    """A tenant's file cannot say what is loaded into its process."""
+    root = tmp_path / "apps"
+    tenant(root / "shop", "1.0", APP)
+    (root / "shop" / ".env").write_text("LD_PRELOAD=/tmp/x.so\n")
+    with serve(root, "--env-file=.env") as server:
+        assert get(server, "shop").status == 503
+        server.wait_log("LD_PRELOAD cannot stand in .*: it tells the system which code to load")
+        (root / "shop" / ".env").write_text("OWN=1\n")
+        command(server, "reload")
+        wait_until(lambda: get(server, "shop").status == 200, timeout=10)

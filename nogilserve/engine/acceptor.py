@@ -143,7 +143,7 @@ class Acceptor:
                 begin(connection, core)
             else:
                 connection.start(core)
-                if self._secure and connection.state == HEAD:
+                if (self._secure or core.only_http2) and connection.state == HEAD:
                     connection.go_ahead(core, b"")
         except OSError as exc:  # the poller does not take it
             core.counters.refuse(reason_for(exc))

@@ -108,9 +108,14 @@ class Connection(HttpExchange):
 
     def go_ahead(self, core: Core, data: bytes) -> bool:
         """What the client says itself begins here, with `data`. False: the core was lost."""
+        if core.only_http2 and core.begin_http2 is not None:
+            return core.begin_http2(core, self, data)
         if data:
             self.protocol.receive_data(data)
         return self.advance(core) if data else True
+
+    def share(self) -> None:
+        """From now on one thread may receive while another one sends."""
 
     def _watch(self, core: Core, mask: int) -> None:
         """Watch for the events of `mask`; for 0 not even for a hang-up, which cannot be masked."""

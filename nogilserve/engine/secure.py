@@ -143,6 +143,12 @@ class SecureConnection(Connection):
             return self.stop(core)
         return True
 
+    def share(self) -> None:
+        """As of Connection: a connection of TLS has a state for both directions together."""
+        assert self.secure is not None
+        self.secure = shared = self.secure.locked()
+        self.sock = shared  # type: ignore[assignment]
+
     def watch(self, core: Core, mask: int) -> None:
         """Have the poller watch for the events of `mask`."""
         self._watch(core, mask)

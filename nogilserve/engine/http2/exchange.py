@@ -19,7 +19,7 @@ from nogilserve.engine.records import Recorded, Recorder
 from nogilserve.engine.timeouts import Turn
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError
 from nogilserve.messages import Headers, Request
-from nogilserve.protocols.http2 import INTERNAL_ERROR, Response, Stream, refusal
+from nogilserve.protocols.http2 import INTERNAL_ERROR, Response, Stream, promised, refusal
 from nogilserve.protocols.proxy import OriginReader
 
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ class StreamExchange(Recorded):
 
     def prepare(self, status: str, headers: Headers) -> None:
         """Check and keep status and field lines of the response to come."""
+        promise = self.session.promise
+        if promise is not None:
+            headers = promised(headers, promise)
         self._response.prepare(status, headers)
 
     @property

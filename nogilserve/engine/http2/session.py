@@ -89,6 +89,7 @@ class Session(Successor):
         "exchanges",
         "mutex",
         "posted",
+        "promise",
         "protocol",
         "queue",
         "receiving",
@@ -106,6 +107,11 @@ class Session(Successor):
         if core.responses is None:
             core.responses = ResponseTables(core.tables or Tables())
         self.tables: ResponseTables = core.responses
+        hsts = "" if core.encryption is None else core.encryption.strict_transport
+        self.promise = (
+            ("Strict-Transport-Security", hsts) if hsts and connection.tls is not None else None
+        )
+        """A field of every response (RFC 6797 §6.1)."""
         self.exchanges: set[StreamExchange] = set()
         """Requests that are not finished: being received, waiting, running, or being sent."""
         self.queue: deque[StreamExchange] = deque()
@@ -149,6 +155,7 @@ class Session(Successor):
         """Take over the connection of which `data` was read. False: the core was lost."""
         connection = self.connection
         connection.deadline = NEVER
+        connection.share()
         if core.stopping:
             self.stop(core)
         return self.advance(core, data)

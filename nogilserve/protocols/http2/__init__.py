@@ -21,7 +21,7 @@ from nogilserve.protocols.http2.connection import (
     Event,
     Http2Connection,
 )
-from nogilserve.protocols.http2.response import Response, ResponseTables, refusal
+from nogilserve.protocols.http2.response import Response, ResponseTables, promised, refusal
 from nogilserve.protocols.http2.sending import Output
 from nogilserve.protocols.http2.stream import Piece, Stream
 
@@ -43,5 +43,6 @@ __all__ = [
     "Response",
     "ResponseTables",
     "Stream",
+    "promised",
     "refusal",
 ]

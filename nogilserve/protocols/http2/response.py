@@ -11,7 +11,7 @@ from nogilserve.protocols.http1.response import check_fields, check_trailers, fi
 from nogilserve.protocols.http1.tables import PHRASES, Tables
 from nogilserve.protocols.http2.fieldcoding import encode_fields, encode_length
 
-__all__ = ["Response", "ResponseTables", "refusal"]
+__all__ = ["Response", "ResponseTables", "promised", "refusal"]
 
 # What may follow in the response.
 _NOTHING_SENT: Final = 0
@@ -252,6 +252,15 @@ class Response:
             return b""
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.fields)
         return f"HTTP/2.0 {head.code} \r\n{lines}\r\n".encode("latin-1", "replace")
+
+
+def promised(headers: Headers, field: tuple[str, str]) -> Headers:
+    """`headers` with a field that every response has, unless they have one of that name."""
+    if not isinstance(headers, list) or any(
+        field[0].lower() == name.lower() for name, _ in headers
+    ):
+        return headers
+    return [*headers, field]
 
 
 def refusal(exc: ProtocolError) -> tuple[str, Headers, bytes]:

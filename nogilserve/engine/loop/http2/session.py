@@ -72,6 +72,8 @@ class Session(asyncio.Protocol):
         if core.responses is None:
             core.responses = ResponseTables(core.tables)
         self.tables: ResponseTables = core.responses
+        self.promise: tuple[str, str] | None = None
+        """A field of every response."""
         self.congested = False
         """The client takes less than is sent."""
         self.deadline = NEVER

@@ -256,9 +256,8 @@ class Response:
 
 def promised(headers: Headers, field: tuple[str, str]) -> Headers:
     """`headers` with a field that every response has, unless they have one of that name."""
-    if not isinstance(headers, list) or any(
-        field[0].lower() == name.lower() for name, _ in headers
-    ):
+    wanted = field[0].lower()
+    if any(name.lower() == wanted for name, _ in headers):
         return headers
     return [*headers, field]
 

@@ -48,7 +48,8 @@ def happens_alone(
     natural = False
     # What the request is answered may depend on what was asked before it, so it gets its turn
     # before the others, after them, and between them.
-    for place in (-1, 1, 0):
+    mixed = any(set(burst.requests) != {suspicion.which} for burst in bursts)
+    for place in (-1, 1, 0) if mixed else (0,):
         if monotonic() > until or natural:
             break
         with session.fresh() as stage:

@@ -66,11 +66,12 @@ class _Learner:
         self._runs()
         self._counters()
         self._at_random()
-        self._check()
 
     def second(self) -> None:
         """The same in another process: what differs between processes?"""
+        self._check()
         self._at_random()
+        self._check()
 
     def _try(self, ask: Ask) -> None:
         """Send a request for the first time, and a variant with markers if that is possible."""

@@ -139,7 +139,8 @@ class Subject:
         """The end of what it wrote to standard error."""
         self._said.seek(0, os.SEEK_END)
         self._said.seek(max(0, self._said.tell() - most))
-        return self._said.read().decode("utf-8", "backslashreplace")
+        text = self._said.read().decode("utf-8", "backslashreplace")
+        return text.partition("Current thread's C stack trace")[0].rstrip()
 
     def memory(self) -> int:
         """Bytes of memory in use; 0 where that cannot be told."""

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,17 @@ _CROP: Final = 140
 _LINES: Final = 14
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MOMENTS: Final = 12
+_FOREIGN: Final = (
+    "site-packages",
+    "dist-packages",
+    f"python{sys.version_info[0]}.{sys.version_info[1]}",
+    f"python{sys.version_info[0]}.{sys.version_info[1]}t",
+    f"nogilserve{os.sep}stress",
+    f"nogilserve{os.sep}gateways",
+    f"nogilserve{os.sep}engine",
+    f"nogilserve{os.sep}runtimes",
+)
+"""Folders whose code is not the application's."""
 _SHARED: Final = 4
 
 
@@ -73,7 +85,7 @@ def _finding(number: int, finding: Finding) -> Iterator[str]:
     for text in finding.failures[:2]:
         yield ""
         yield "   it said"
-        yield from (f"     {line}" for line in _shortened(text.splitlines()))
+        yield from (f"     {line}" for line in _shortened(_own_part(text)))
     yield from _shared(finding)
     yield from _moments(finding)
     yield from _stacks(finding)
@@ -128,6 +140,23 @@ def _shortened(lines: list[str]) -> list[str]:
         return lines
     half = _LINES // 2
     return [*lines[:half], f"… {len(lines) - 2 * half} lines …", *lines[-half:]]
+
+
+def _own_part(text: str) -> list[str]:
+    """The lines of a traceback, without the frames of installed packages, the standard library and
+    this server."""
+    kept: list[str] = []
+    foreign = False
+    for line in text.splitlines():
+        if line.startswith('  File "'):
+            foreign = any(f"{os.sep}{name}{os.sep}" in line for name in _FOREIGN)
+        elif not line.startswith("    "):
+            foreign = False
+        if not foreign:
+            kept.append(line)
+        elif kept[-1:] != ["  …"]:
+            kept.append("  …")
+    return kept
 
 
 def _shared(finding: Finding) -> Iterator[str]:

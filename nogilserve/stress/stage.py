@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from nogilserve.gateways.asgi.calls import waiting_in
 from nogilserve.stress.tickets import ENVIRON_KEY, FIELD, Ticket
 from nogilserve.stress.turns import CURRENT, Turn
 
@@ -119,6 +120,13 @@ class Stage:
             self._gate = threading.Event()
             self._held = 0
 
+    def waiting(self) -> list[tuple[int, str]]:
+        """The requests whose tasks have not ended: place in the burst, where the task waits."""
+        with self._lock:
+            turns = [turn for turns in self._turns.values() for turn in turns]
+        found = [(turn.ticket.index, turn.task) for turn in turns]
+        return [(index, waiting_in(task)) for index, task in found if task is not None]
+
     def leave(self, burst: int) -> list[Turn]:
         """The requests of a burst, whose answers were received."""
         with self._lock:
@@ -193,11 +201,14 @@ class StagedAsgi:
         if turn.ticket.together > 1:
             await self._stage.meeting(turn.ticket).join_async()
         CURRENT.set(turn)  # in the context of this request's task
+        turn.task = asyncio.current_task()
         try:
             await self._app(scope, receive, send)
         except BaseException as exc:
             note(turn, exc)
             raise
+        finally:
+            turn.task = None
 
 
 def _ticket_of(scope: dict[str, Any]) -> str:

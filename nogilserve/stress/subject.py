@@ -34,6 +34,7 @@ __all__ = ["main"]
 _SWITCH: Final = 1e-5
 """Seconds between forced thread switches where there is a GIL."""
 _LONG: Final = 3600.0
+_STAGE: Final = os.path.join("nogilserve", "stress", "stage.py")
 _GOODBYE: Final = 2.0
 
 
@@ -133,7 +134,7 @@ def _obey(order: dict[str, Any], stage: Stage) -> dict[str, Any]:
         stage.let_go()
         return {}
     if what == "stacks":
-        return {"stacks": _stacks()}
+        return {"stacks": _stacks(stage)}
     assert what == "threads", what
     return {
         "names": [thread.name for thread in threading.enumerate()],
@@ -145,15 +146,19 @@ def _obey(order: dict[str, Any], stage: Stage) -> dict[str, Any]:
     }
 
 
-def _stacks() -> list[list[Any]]:
-    """The stack of every thread but this one: its name, and its frames as traceback has them."""
+def _stacks(stage: Stage) -> list[list[Any]]:
+    """The stack of every thread but this one: its name, and its frames as traceback has them. Of
+    threads that run requests only the application's part. Then the tasks that wait."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     own = threading.get_ident()
-    return [
-        [names.get(ident, str(ident)), traceback.format_stack(frame)]
-        for ident, frame in sys._current_frames().items()  # noqa: SLF001 - the only way
-        if ident != own
-    ]
+    found: list[list[Any]] = []
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the only way
+        if ident != own:
+            frames = traceback.format_stack(frame)
+            calls = [number for number, text in enumerate(frames) if _STAGE in text]
+            found.append([names.get(ident, str(ident)), frames[calls[-1] + 1 if calls else 0 :]])
+    found += [[f"task of request {index}", [text]] for index, text in stage.waiting()]
+    return found
 
 
 def _say(answers: IO[str], message: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A request while it runs in the subject: what it has touched, and where it is made to wait."""
 
+import asyncio
 import contextvars
 import random
 import sys
@@ -44,6 +45,8 @@ class Turn:
     failures: list[str] = field(default_factory=list)
     """Exceptions and logged errors, one text each."""
     own_files: frozenset[str] = frozenset()
+    task: "asyncio.Task[Any] | None" = None
+    """Of ASGI, while it runs."""
 
     def __post_init__(self) -> None:
         self._chance = self.ticket.pauses / 1000

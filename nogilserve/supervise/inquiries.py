@@ -53,11 +53,6 @@ class Inquiries:
         """When something is due, monotonic."""
         return min((inquiry.deadline for inquiry in self._open.values()), default=None)
 
-    @property
-    def past(self) -> dict[str, Any]:
-        """What generations have counted that are gone."""
-        return self._past
-
     def begin(
         self,
         question: str,
@@ -104,7 +99,9 @@ class Inquiries:
             elif not answers:
                 request.answer("the generation has not answered in time", ok=False)
             else:
-                request.answer("", answers={str(n): a for n, a in sorted(answers.items())})
+                found = {str(number): answer for number, answer in sorted(answers.items())}
+                # Of this very moment: a generation is either in one of them or in the other.
+                request.answer("", answers=found, past=self._past)
 
         self.begin(question, arguments, asked, now, done)
 

@@ -297,7 +297,6 @@ class Master:
                 ready=self._is_ready(),
                 drained=self._drained,
                 stopping=bool(self.machine.stopping),
-                past=self._inquiries.past,
                 **(self.holdings.admin.facts if self.holdings.admin is not None else {}),
                 generations=report(self.machine, self.children, now),
             )

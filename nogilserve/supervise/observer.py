@@ -107,7 +107,7 @@ class Observer:
             }
         ]
         if arguments.get("deep"):
-            now["pauses"] = self._pauses.look(float(arguments.get("since", 0)))
+            now["pauses"] = self._pauses.look(float(arguments.get("pauses_since", 0)))
             _add_failures(found, self._failures, arguments)
         return found
 

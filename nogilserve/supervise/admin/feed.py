@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from time import monotonic, time
 from typing import Any, Final
 
+from nogilserve.engine.meter import BOUNDS
 from nogilserve.observe.status import Processes
 from nogilserve.supervise.admin.access import redacted
 from nogilserve.supervise.admin.backend import Backend
@@ -44,7 +45,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._failures: list[dict[str, Any]] = []
-        self._since = 0.0
+        self._since = self._pauses_since = 0.0
 
     def close(self) -> None:
         """End all pages."""
@@ -85,7 +86,7 @@ class Feed:
         """Look, as long as a page is open."""
         processes = Processes()
         known: set[_Queue] = set()
-        self._failures, self._since = [], 0.0
+        self._failures, self._since, self._pauses_since = [], 0.0, time()
         due = monotonic()
         while not self._closing.wait(max(due - monotonic(), 0)):
             due = max(due + _PERIOD, monotonic() + _PERIOD / 4)
@@ -109,14 +110,16 @@ class Feed:
     def _look(self, processes: Processes) -> dict[str, Any]:
         now = time()
         status = self._backend.ask("status")
-        answer = self._backend.ask("look", {"deep": True, "since": self._since})
+        asked = {"deep": True, "since": self._since, "pauses_since": self._pauses_since}
+        answer = self._backend.ask("look", asked)
         looks = answer.get("answers", {})
         fresh = []
         for number, look in looks.items():
             found = look.get("now", {}).pop("failures", [])
             fresh += [{**failure, "generation": number} for failure in found]
-        if looks:
-            self._since = now
+            paused = look.get("now", {}).get("pauses", ())
+            self._pauses_since = max([self._pauses_since, *(pause["at"] for pause in paused)])
+        self._since = max([self._since, *(failure["at"] for failure in fresh)])
         self._failures = (self._failures + fresh)[-_KEPT:]
         for generation in status.get("generations", ()):
             generation.pop("counters", None)
@@ -125,6 +128,8 @@ class Feed:
             "at": now,
             "status": status,
             "looks": looks,
+            "past": answer.get("past", {}),
+            "bounds": BOUNDS,
             "failures": fresh,
             "processes": processes.look(processes_of(status)),
         }

@@ -15,11 +15,12 @@ __all__ = ["processes_of", "scrape"]
 def scrape(backend: Backend, processes: Processes) -> dict[str, Any]:
     """See `observe.metrics.render`."""
     status = backend.ask("status")
-    looks = backend.ask("look").get("answers", {})
+    answer = backend.ask("look")
+    looks = answer.get("answers", {})
     return {
         "status": status,
         "totals": merged(
-            [look.get("totals", {}) for look in looks.values()] + [status.get("past", {})]
+            [answer.get("past", {}), *(look.get("totals", {}) for look in looks.values())]
         ),
         "now": merged(look.get("now", {}) for look in looks.values()),
         "bounds": BOUNDS,

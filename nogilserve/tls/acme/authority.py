@@ -326,7 +326,7 @@ def _choose(state: messages.Authorization, kinds: Sequence[str]) -> Any:
         if kind in offered:
             return offered[kind]
     raise AuthorityError(
-        f"it offers no challenge that can be answered here ({', '.join(kinds)}), "
+        f"the authority offers no challenge that can be answered here ({', '.join(kinds)}), "
         f"but {', '.join(offered) or 'none at all'}"
     )
 
@@ -339,8 +339,9 @@ def _not_proven(state: messages.Authorization, name: str) -> AuthorityError:
     for challenge in state.challenges:
         if challenge.error is not None:
             return AuthorityError(
-                f"it could not convince itself by {challenge.chall.typ} that {name} is served "
-                f"here: {problem_text(challenge.error)}",
+                f"the authority could not convince itself by {challenge.chall.typ} that {name} is "
+                f"served here: {problem_text(challenge.error)}",
                 code=str(challenge.error.code or ""),
+                unproven=True,
             )
-    return AuthorityError(f"the authorization of {name} is {state.status.name}")
+    return AuthorityError(f"the authorization of {name} is {state.status.name}", unproven=True)

@@ -33,7 +33,7 @@ __all__ = ["Jobs", "Outcome", "Stopped", "find_certificate", "store"]
 
 _log = logging.getLogger("nogilserve")
 
-_TERM: Final = 15.0
+_TERM: Final = 10.0
 """Seconds after which another replica goes on where one has died or lost the storage."""
 _OTHERS: Final = 3.0
 """Seconds between looks at what another replica is doing."""
@@ -147,7 +147,7 @@ class Jobs:
         _log.info("Obtaining a certificate for %s: %s", name, why)
         started = time.monotonic()
         kinds = self._settings.challenges
-        turn = plan.failures % len(kinds)
+        turn = plan.turn % len(kinds)
         replaced = before if before and before.issuer == self._settings.directory else None
         try:
             with self._authority() as authority:
@@ -197,6 +197,7 @@ class Jobs:
             replace(
                 plan,
                 failures=failures,
+                turn=plan.turn + getattr(error, "unproven", False),
                 issuer=self._settings.directory,
                 retry_at=now + delay,
                 error=str(error),

@@ -164,7 +164,8 @@ class Keeper:
         try:
             self._save_again()
             mark = self._storage.read(CHANGES)
-            if self._looked and mark == self._seen:
+            # One that was away may have lost everything.
+            if self._looked and mark == self._seen and not self._away:
                 return
             if not self._looked:
                 self._storage.keys("answers")  # those whose time is over are removed by the way

@@ -29,7 +29,8 @@ _NONCES: Final = 8
 class AuthorityError(Exception):
     """No certificate this time; says why. `code`: the part of an ACME error type behind
     "urn:ietf:params:acme:error:" (RFC 8555 §6.7), "" for other failures. `reached`: the authority
-    has answered. `retry_after`: seconds it asks to wait, None if it does not."""
+    has answered. `retry_after`: seconds it asks to wait, None if it does not. `unproven`: the
+    challenge was not met."""
 
     def __init__(
         self,
@@ -38,11 +39,13 @@ class AuthorityError(Exception):
         code: str = "",
         reached: bool = True,
         retry_after: float | None = None,
+        unproven: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.reached = reached
         self.retry_after = retry_after
+        self.unproven = unproven
 
 
 @challenges.ChallengeResponse.register

@@ -159,6 +159,8 @@ class Plan:
     """Why the last attempt failed; "" if none did."""
     explanation: str = ""
     """Where the authority explains a time of renewal."""
+    turn: int = 0
+    """Validations that failed in a row: the kinds of challenges take turns."""
 
     def encode(self) -> bytes:
         """As bytes."""

@@ -63,6 +63,10 @@ def _run(argv: Sequence[str]) -> int:
         from nogilserve import stress
 
         return stress.main(argv[1:], directory)
+    if argv and argv[0] == "trust":
+        from nogilserve.tls import trust
+
+        return trust.main(argv[1:])
     if argv and argv[0] == "certs":
         from nogilserve.tls.acme import command as certs
 

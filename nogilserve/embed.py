@@ -98,7 +98,10 @@ class Server:
             else:
                 runtime = runtime_here(config, self._loaded, record)
             self._listeners = open_listeners(
-                config.binds, config.backlog, uds_permissions=config.uds_permissions
+                config.all_binds,
+                config.backlog,
+                uds_permissions=config.uds_permissions,
+                encrypted=config.encrypted,
             )
             runtime.start(self._listeners)
         except BaseException:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from nogilserve.config.addresses import DEFAULT_HOST, DEFAULT_PORT, Bind
 from nogilserve.config.arguments import from_arguments
 from nogilserve.config.envfile import parse_env_file
+from nogilserve.config.httpscheck import check_https, default_addresses
 from nogilserve.config.options import OPTIONS, SETTINGS, Config, Invocation, processors
 from nogilserve.config.reserved import why_reserved
 from nogilserve.config.site import all_sites
@@ -30,6 +31,7 @@ from nogilserve.config.sources import (
     from_systemd,
 )
 from nogilserve.config.templates import Template, check_templates, is_templated
+from nogilserve.config.tlscheck import check_tls, named
 from nogilserve.config.values import all_mistakes, parse
 from nogilserve.errors import ConfigError
 
@@ -110,6 +112,9 @@ def resolve(
             f"option --app-dir: {config.app_dir!r} from {origins['app_dir']} is not a directory"
         )
     _check_together(config)
+    check_tls(config)
+    config = named(config)
+    check_https(config, origins)
     check_templates(config)
     if not is_templated(config):
         _check_files(config, origins.get("static_paths", ""), directory, mistakes)
@@ -261,6 +266,7 @@ def _settle(
         origin = ""
     if origin:
         origins["binds"] = origin
+    default_addresses(values, origins)
     if "threads" not in values:
         values["threads"] = max(16, 4 * cores, values.get("workers", 0))
     threads = values["threads"]

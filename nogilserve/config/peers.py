@@ -7,12 +7,11 @@ from typing import Final
 
 __all__ = ["not_here"]
 
-_TLS: Final = "TLS is planned; until then let a proxy do it, see docs/operations.md"
 _THREADS: Final = "threads are what this server is about; leave it out, see --threads and --workers"
 _WEBSOCKET: Final = "there is one implementation of WebSocket; leave it out"
 _RELOAD: Final = "files are watched by the system, and changes gathered; leave it out"
 _IGNORE: Final = "here that is --reload-exclude"
-_HTTP: Final = "there is one implementation of HTTP/1; HTTP/2 is planned; leave it out"
+_HTTP: Final = "there is one implementation of HTTP/1; leave it out"
 _LOGGING: Final = (
     "not needed: messages are those of the logger 'nogilserve', which the application may configure"
 )
@@ -32,7 +31,6 @@ _LONG: Final = {
     "error-logfile": _ERRORS,
     "forwarder-headers": "fields with an underscore never reach the application; see --root-path",
     "header-map": "fields with an underscore never reach the application; leave it out",
-    "http": _HTTP,
     "ident": "the Server header can only be left out, with --no-server-header",
     "log-config": _LOGGING,
     "log-config-json": _LOGGING,
@@ -65,6 +63,11 @@ _LONG: Final = {
     "task-impl": "requests are tasks of asyncio; leave it out",
     "url-path-prefix": "here that is --root-path",
     "url-prefix": "here that is --root-path",
+    "do-handshake-on-connect": "handshakes never block; leave it out",
+    "ssl-client-verify": "here that is --cert-reqs required",
+    "ssl-crl": "lists of revoked certificates are not read; issue short-lived ones",
+    "ssl-version": "here that is --ssl-min-version",
+    "suppress-ragged-eofs": "they are not reported; leave it out",
     "static-map": "here that is --static-path, also written ROUTE=DIR",
     "static-path-dir-to-file": "here that is --static-index, and on",
     "static-path-expires": 'here that is --static-cache, as in --static-cache "max-age=3600"',
@@ -85,11 +88,7 @@ _LONG: Final = {
 }
 _BEGINNINGS: Final = {
     "h11-": _HTTP,
-    "ssl-": _TLS,
 }
-_LONG_TLS: Final = frozenset(
-    {"certfile", "keyfile", "keyfile-password", "ca-certs", "cert-reqs", "ciphers", "verify-mode"}
-)
 _SHORT: Final = {
     "-D": "daemon",
     "-R": "reuse-port",
@@ -107,9 +106,6 @@ def not_here(name: str) -> str:
         long = _SHORT.get(name[:2], "")
         return f"that is gunicorn's --{long}: {_LONG[long]}" if long else ""
     bare = name.removeprefix("--").removeprefix("no-")
-    if bare in _LONG_TLS:
-        return _TLS
-    for beginning, answer in _BEGINNINGS.items():
-        if bare.startswith(beginning):
-            return answer
-    return _LONG.get(bare, "")
+    if bare in _LONG:
+        return _LONG[bare]
+    return next((said for begin, said in _BEGINNINGS.items() if bare.startswith(begin)), "")

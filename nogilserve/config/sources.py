@@ -101,6 +101,7 @@ COMMANDS: Final = {
 """Commands for a running server, and what they do."""
 _OTHERS: Final = (
     ("doctor", "Say what stands between APP and free threading."),
+    ("trust", "Say how to have this system trust the authority of --tls-internal."),
     ("certs", "List, renew, import or export certificates of automatic HTTPS."),
 )
 

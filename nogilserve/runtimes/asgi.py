@@ -15,9 +15,11 @@ from nogilserve.config import Config
 from nogilserve.engine.loop.core import AsyncGateway, LoopSettings
 from nogilserve.engine.loop.http2 import begin
 from nogilserve.gateways.asgi import AsgiGateway, MountedScopeMaker
+from nogilserve.gateways.asgi.scope import ScopeMaker
 from nogilserve.gateways.callthreads import CallThreads
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.contract import Served
+from nogilserve.runtimes.encrypting import encrypting_scopes, encryption_of
 from nogilserve.runtimes.eventloops import loop_factory
 from nogilserve.runtimes.front import async_in_front
 from nogilserve.runtimes.ledger import Row
@@ -50,6 +52,7 @@ def event_loops(
         find_bound=_bound_finder(config, loaded),
         timeout=TimeLimits(config.timeout, config.timeout_routes),
         in_front=async_watched(config, async_in_front(config)),
+        scopes=encrypting_scopes(config, ScopeMaker),
     )
     served = Served(loaded.name, "asgi", how, loaded.gil_enabled_by)
     return LoopRuntime(loaded.app, served, options, row)
@@ -89,7 +92,7 @@ def _loop_app(config: Config, loaded: LoadedApp, rows: Sequence[SiteRow]) -> Loo
                 debug=row.config.debug,
                 timeout=TimeLimits(row.config.timeout, row.config.timeout_routes),
                 explain=explain_loop_error,
-                scopes=MountedScopeMaker(
+                scopes=encrypting_scopes(config, MountedScopeMaker)(
                     state,
                     root_path=row.config.root_path,
                     path=row.site.path,
@@ -144,6 +147,7 @@ def _settings(
         ws_ping_interval=config.ws_ping_interval,
         ws_ping_timeout=config.ws_ping_timeout,
         ws_deflate=config.ws_per_message_deflate,
+        encryption=encryption_of(config),
         observe=observe_of(config),
     )
 

@@ -10,6 +10,7 @@ from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.choose import choose, facts_here
 from nogilserve.runtimes.contract import Runtime, Served, because, quantity
+from nogilserve.runtimes.encrypting import encrypting, encryption_of
 from nogilserve.runtimes.front import in_front
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.looking import observe_of
@@ -131,6 +132,7 @@ def _settings(
         http2=None if config.http == "1" else begin,
         http1=config.http != "2",
         record=record,
+        encryption=encryption_of(config),
         observe=observe_of(config),
     )
 
@@ -148,10 +150,10 @@ def _threads(
 def _wsgi_gateway(config: Config, loaded: LoadedApp, *, alone: bool) -> Gateway:
     app, name, debug = loaded.app, loaded.name, config.debug
     if config.root_path:
-        return PrefixedWsgiGateway(
+        return encrypting(config, PrefixedWsgiGateway)(
             app, name, config.root_path, debug=debug, multiprocess=not alone
         ).run
-    return WsgiGateway(app, name, debug=debug, multiprocess=not alone).run
+    return encrypting(config, WsgiGateway)(app, name, debug=debug, multiprocess=not alone).run
 
 
 def limits_of(config: Config) -> Limits:

@@ -27,10 +27,12 @@ from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
 from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed, leave_home
 from nogilserve.gateways.asgi.calls import waiting_in
+from nogilserve.gateways.asgi.scope import ScopeMaker
 from nogilserve.messages import TimeLimits
 from nogilserve.perloop import close_all
 from nogilserve.runtimes.contract import Served, quantity
 from nogilserve.runtimes.eventloops import Made
+from nogilserve.runtimes.httpsport import learn
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.looking import Look
 from nogilserve.runtimes.looking_loops import look_at_loops
@@ -96,6 +98,8 @@ class LoopOptions:
     timeout: TimeLimits = field(default_factory=TimeLimits)
     """In which time a response must begin."""
     debug: bool = False
+    scopes: type[ScopeMaker] = ScopeMaker
+    """Makes the scopes of applications."""
     poller: str = "auto"
     late: float = 0.25
     """Seconds without turning after which a loop counts as blocked; 0: that is not looked at."""
@@ -153,6 +157,7 @@ class LoopRuntime:
                 debug=options.debug,
                 timeout=options.timeout,
                 explain=explain_loop_error,
+                scopes=options.scopes(options.root_path, state, debug=options.debug),
             )
             return (gateway,)
 
@@ -199,6 +204,7 @@ class LoopRuntime:
 
     def accept(self, listeners: Sequence[ListeningSocket]) -> None:
         """After `start`: watch these listening sockets too."""
+        learn(listeners)
         assert self._dispatcher is not None
         if listeners:
             self._dispatcher.watch(listeners)

@@ -18,6 +18,7 @@ from nogilserve.gateways.fixed import Answer, AsyncFixedGateway, FixedGateway, f
 from nogilserve.gateways.mounted import MountedWsgiGateway
 from nogilserve.gateways.slots import AsyncSlotsGateway, Slots, SlotsGateway
 from nogilserve.messages import Limits, TimeLimits
+from nogilserve.runtimes.encrypting import encrypting
 from nogilserve.runtimes.front import async_in_front, in_front
 from nogilserve.sites.gateway import AsyncSitesGateway, SitesGateway
 from nogilserve.sites.table import Place, Router
@@ -190,7 +191,7 @@ def _on_threads(row: Row, *, alone: bool) -> Callable[[], Gateway]:
 
 def _wsgi(row: Row, *, alone: bool) -> Gateway:
     assert row.app is not None
-    return MountedWsgiGateway(
+    return encrypting(row.config, MountedWsgiGateway)(
         row.app.app,
         row.app.name,
         root_path=row.config.root_path,

@@ -24,6 +24,7 @@ from nogilserve.engine.settings import Settings
 from nogilserve.engine.takeover import Successor
 from nogilserve.engine.timeouts import Home, Watch
 from nogilserve.runtimes.contract import Served
+from nogilserve.runtimes.httpsport import learn
 from nogilserve.runtimes.looking import Look, look_at_cores
 from nogilserve.runtimes.stacks import write_stacks
 
@@ -123,6 +124,7 @@ class ThreadRuntime:
 
     def accept(self, listeners: Sequence[ListeningSocket]) -> None:
         """After `start`: watch these listening sockets too."""
+        learn(listeners)
         for core in self._cores:
             for listener in listeners:
                 acceptor = Acceptor(listener, self._cores)

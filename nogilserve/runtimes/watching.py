@@ -32,6 +32,13 @@ def watched(config: Config, make: Callable[[], Gateway]) -> Callable[[], Gateway
 
         mine, hosts = mine_of(config), by_host(config)
         front.append(lambda gateway: OnlyFor(mine, by_host=hosts, inner=gateway).run)
+    if config.redirect_http:
+        from nogilserve.gateways.redirect import RedirectGateway
+        from nogilserve.runtimes.httpsport import HTTPS
+
+        HTTPS.port = config.https_port
+        answers = _challenges(config)
+        front.append(lambda gateway: RedirectGateway(HTTPS, gateway, answers).run)
     if not front:
         return make
 
@@ -61,9 +68,26 @@ def async_watched(
         mine, hosts = mine_of(config), by_host(config)
         front.append(lambda gateway: AsyncOnlyFor(mine, by_host=hosts, inner=gateway))
 
+    if config.redirect_http:
+        from nogilserve.gateways.redirect import AsyncRedirectGateway
+        from nogilserve.runtimes.httpsport import HTTPS
+
+        HTTPS.port = config.https_port
+        answers = _challenges(config)
+        front.append(lambda gateway: AsyncRedirectGateway(HTTPS, gateway, answers))
+
     def made(gateway: "AsyncGateway") -> "AsyncGateway":
         for before in front:
             gateway = before(gateway)
         return gateway
 
     return made
+
+
+def _challenges(config: Config) -> Callable[[str], bytes | None] | None:
+    """What a certificate authority is to find at a path, where certificates are obtained."""
+    if not config.automatic_https:
+        return None
+    from nogilserve.tls.managed import http_answers
+
+    return http_answers()

@@ -99,13 +99,18 @@ class Listener:
 
 
 def open_listeners(
-    binds: Iterable[Bind], backlog: int = 2048, uds_permissions: int = 0o660
+    binds: Iterable[Bind],
+    backlog: int = 2048,
+    uds_permissions: int = 0o660,
+    *,
+    encrypted: bool = False,
 ) -> list[Listener]:
     """Listen on every address, or on none: BindError says which failed, why, and what to do.
 
     One address may give several listeners: a name that resolves to IPv4 and IPv6, or an empty
     host, which means every interface of both. With port 0 they share the port of the first.
     Variables by which systemd passed sockets are removed: they are not for child processes.
+    `encrypted`: TLS is spoken where the bind does not say otherwise, which the labels show.
     """
     for name in PASSED_BY_SYSTEMD:
         os.environ.pop(name, None)
@@ -114,6 +119,8 @@ def open_listeners(
         for bind in binds:
             for listener in _open(bind, backlog, uds_permissions):
                 listener.role = bind.role
+                if encrypted and bind.role == "tls":
+                    listener.label = listener.label.replace("http:", "https:", 1)
                 opened.callback(listener.close)
                 listeners.append(listener)
         opened.pop_all()

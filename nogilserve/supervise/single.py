@@ -80,9 +80,10 @@ def run(config: Config, make: Make | None = None) -> int:
     def bind() -> None:
         listeners.extend(
             open_listeners(
-                [_absolute(bind, directory) for bind in config.binds],
+                [_absolute(bind, directory) for bind in config.all_binds],
                 config.backlog,
                 uds_permissions=config.uds_permissions,
+                encrypted=config.encrypted,
             )
         )
         for listener in listeners:

@@ -9,17 +9,20 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 
+from nogilserve.config import Config
 from nogilserve.engine.encryption import Context
-from nogilserve.errors import StorageError
+from nogilserve.errors import ConfigError, StorageError
+from nogilserve.tls.context import TlsTerms, make_context
 from nogilserve.tls.inquiry import Changes, Inquiry
 from nogilserve.tls.storage.folder import FolderStorage, Stamp
+from nogilserve.tls.storage.places import storage_folder
 from nogilserve.tls.storage.records import Certificate, certificate_key
 
-__all__ = ["ACME_TLS", "HttpAnswers", "ManagedSource"]
+__all__ = ["ACME_TLS", "HttpAnswers", "ManagedSource", "http_answers", "managed_source"]
 
 _log = logging.getLogger("nogilserve")
 
@@ -31,12 +34,14 @@ CHALLENGES: Final = "/.well-known/acme-challenge/"
 _AT_ONCE: Final = 64
 """Names that are asked for at the same time; further ones are refused."""
 _ANSWERS: Final = 32
-"""Certificates for challenges that are kept for the next try of the authority."""
+"""Certificates for challenges that are kept, because authorities look from several places."""
+_ANSWER: Final = 1.0
+"""Seconds for which they are shown without a further question."""
 _BREAK: Final = 5.0
 """Seconds for which nobody is asked after somebody has been asked in vain for a second."""
 
 Make = Callable[[str], Context]
-"""A context from a file with certificate and key. Raises OSError (of ssl, say), ValueError."""
+"""A context from a file with certificate and key. Raises ConfigError."""
 
 
 class ManagedSource:
@@ -67,7 +72,8 @@ class ManagedSource:
         """By key in the folder. Under `_loading`."""
         self._loading = threading.Lock()
         self._lock = threading.Lock()
-        self._answers: dict[str, Context] = {}
+        self._answers: dict[str, tuple[float, Context]] = {}
+        """By name, with the moment from which on the keeper is to be asked again."""
         self._asked: dict[tuple[str, bool], list[Callable[[], None]]] = {}
         self.reload()
         self._changes = Changes(inquiry, self.reload) if inquiry is not None else None
@@ -83,7 +89,8 @@ class ManagedSource:
         """As of CertificateSource."""
         if ACME_TLS in protocols:
             with self._lock:
-                return self._answers.pop(name, None)
+                until, answer = self._answers.get(name, (0.0, None))
+            return answer if monotonic() < until else None
         contexts = self._contexts
         found = contexts.get(name)
         if found is None:
@@ -140,7 +147,7 @@ class ManagedSource:
         with self._lock:
             while len(self._answers) >= _ANSWERS:
                 self._answers.pop(next(iter(self._answers)))
-            self._answers[name] = context
+            self._answers[name] = (monotonic() + _ANSWER, context)
 
     # ---- what is in the folder
 
@@ -186,7 +193,7 @@ class ManagedSource:
             if certificate is None:
                 raise ValueError("it is damaged")
             return _Loaded(stamp, certificate.names, self._make(str(self._folder.path(key))))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ConfigError) as error:
             _log.error("%s in %s cannot be used: %s", key, self._folder.where, error)
             return None if before is None else _Loaded(stamp, before.names, before.context)
 
@@ -209,6 +216,28 @@ def _from_text(make: Make, pem: str) -> Context:
         return make(path)
     finally:
         os.unlink(path)
+
+
+def managed_source(config: Config, terms: TlsTerms) -> ManagedSource:
+    """The source for what the keeper of this server obtains."""
+    inquiry = Inquiry.from_environment()
+    # Who checks a challenge says nothing else, and shows no certificate.
+    challenge = replace(terms, protocols=(ACME_TLS,), cert_reqs="none", tickets=0)
+    return ManagedSource(
+        FolderStorage(storage_folder(config.storage)),
+        config.domains,
+        lambda path: make_context(path, terms=terms),
+        lambda path: make_context(path, terms=challenge),
+        inquiry,
+        on_demand=config.on_demand,
+    )
+
+
+def http_answers() -> Callable[[str], bytes | None]:
+    """Says what to answer to a path on the plain port; None: it is no challenge. May block for a
+    moment."""
+    inquiry = Inquiry.from_environment()
+    return HttpAnswers(inquiry).answer if inquiry is not None else lambda _: None
 
 
 class HttpAnswers:

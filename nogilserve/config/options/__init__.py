@@ -1,8 +1,9 @@
 """Every option, declared once: a module for each group of sections, one Config of them all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from nogilserve.config.addresses import Bind, parse_bind
 from nogilserve.config.declare import Option, options_of
 from nogilserve.config.options.application import APPLICATION, Application
 from nogilserve.config.options.asgi import ASGI, Asgi
@@ -17,7 +18,9 @@ from nogilserve.config.options.process import GENERATIONS, PROCESS, RELOADING, P
 from nogilserve.config.options.proxies import PROXIES, Proxies
 from nogilserve.config.options.sites import SITES, Sites
 from nogilserve.config.options.tenants import TENANTS, Tenants
+from nogilserve.config.options.tls import TLS, Tls
 from nogilserve.config.options.work import WORK, Work, processors
+from nogilserve.config.secrecy import redirect_bind
 
 __all__ = [
     "OPTIONS",
@@ -34,6 +37,7 @@ SECTIONS: Final = (
     SITES,
     TENANTS,
     LISTENING,
+    TLS,
     AUTOMATIC_HTTPS,
     PROXIES,
     WORK,
@@ -65,6 +69,7 @@ class Config(
     Work,
     Proxies,
     AutomaticHttps,
+    Tls,
     Listening,
     Application,
 ):
@@ -72,6 +77,22 @@ class Config(
 
     `load` makes it. Durations are seconds, sizes are bytes.
     """
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.own_certificates or self.automatic_https
+
+    @property
+    def all_binds(self) -> tuple[Bind, ...]:
+        """Every address to listen on, `binds` and those beside TLS."""
+        found = list(self.binds)
+        for text in self.insecure:
+            bind = parse_bind(text)
+            found.append(replace(bind, role="plain"))
+        if self.redirect_http:
+            found.append(redirect_bind(self.redirect_http, self.binds[0]))
+        return tuple(found)
 
 
 def _in_order(*owners: type) -> tuple[Option, ...]:

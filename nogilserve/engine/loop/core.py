@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from nogilserve.engine.admission import Admission
 from nogilserve.engine.counters import Counters
@@ -23,6 +23,9 @@ from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.messages import AsyncExchange, Limits, RequestRecord, WebSocketExchange
 from nogilserve.protocols.http1.tables import Tables
 from nogilserve.protocols.proxy import ProxyRules
+
+if TYPE_CHECKING:
+    from nogilserve.engine.encryption import Encryption
 
 __all__ = ["Accepted", "AsyncGateway", "Client", "LoopCore", "LoopSettings"]
 
@@ -81,6 +84,8 @@ class LoopSettings:
     """From a ping to its pong; 0: it is waited for without end."""
     ws_deflate: bool = True
     """Whether permessage-deflate is agreed to (RFC 7692)."""
+    encryption: "Encryption | None" = None
+    """Where TLS is spoken."""
     observe: Observe | None = None
     """What is counted of requests, where somebody looks."""
 

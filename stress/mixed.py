@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic
+from time import monotonic, strftime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -24,6 +24,8 @@ from tests.support.waiting import wait_until
 __all__ = ["Mixed"]
 
 SECONDS: Final = 30.0
+LIFE: Final = re.compile(r"\[(INFO|WARNING|CRITICAL)\]|Error: (?!on purpose|Content-Length)")
+"""What is worth reading of a log in which applications fail on purpose."""
 SLOW_START: Final = 120.0
 """Seconds: with ThreadSanitizer importing takes long."""
 RATE: Final = 8.0
@@ -35,6 +37,8 @@ APPS: Final = {"wsgi": "stress.application:application", "asgi": "stress.applica
 GROWTH: Final = 24 << 20
 """Bytes by which a generation may grow after its first look."""
 MASTER_GROWTH: Final = 4 << 20
+ENOUGH: Final = 10
+"""Mistakes of clients after which there is no use in going on."""
 LAZY: Final = 4
 """Descriptors that event loops open when they are first needed, and keep."""
 
@@ -109,6 +113,7 @@ class House:
         self.server = Served(APPS[name], *arguments, timeout=SLOW_START)
         self.tally = Tally()
         self.mistakes: list[str] = []
+        self._said = 0
         self._open = threading.Event()
         self._leave = threading.Event()
         self._away = threading.Semaphore(0)
@@ -135,10 +140,12 @@ class House:
             if self._leave.is_set():
                 return
             [name] = guest.random.choices(names, weights)
+            began = monotonic()
             try:
                 KINDS[name][0](guest)
             except Exception as exc:
-                self.mistakes.append(f"{self.name}, {name}: {type(exc).__name__}: {exc}")
+                took = f"{strftime('%H:%M:%S')} after {monotonic() - began:.1f} s"
+                self.mistakes.append(f"{took}: {self.name}, {name}: {type(exc).__name__}: {exc}")
             self.tally.add("visits")
             guest.rest(guest.random.expovariate(self._rate / VISITORS))
 
@@ -228,10 +235,14 @@ class House:
             raise Mistake(f"{self.name}: two reloads at once were answered {answers}")
         self.reloads += 1
 
-    def check(self) -> None:
-        """What clients have found, and what must never be in a log."""
-        if self.mistakes:
-            raise Mistake("\n".join(self.mistakes))
+    def check(self, say: Callable[[str], None]) -> None:
+        """Say what clients have found since the last check; raise when that is too much, or where a
+        log says what it must never say."""
+        for mistake in self.mistakes[self._said :]:
+            say(mistake)
+            self._said += 1
+        if self._said >= ENOUGH:
+            raise Mistake(f"{self.name}: {self._said} mistakes (above)")
         log = self.server.log
         if "internal error" in log or "Fatal Python error" in log:
             raise Mistake(f"{self.name}: {log[-4000:]}")
@@ -279,7 +290,7 @@ class Mixed:
         while (now := monotonic()) < until:
             wait(min(1.0, period / 4, until - now))
             for house in self.houses:
-                house.check()
+                house.check(self._say)
                 if monotonic() >= next_reload:
                     house.reload()
             if monotonic() >= next_reload:
@@ -290,7 +301,9 @@ class Mixed:
         self._look(monotonic() - began)
         for house in self.houses:
             house.close()
-            house.check()
+            house.check(self._say)
+        if mistakes := [mistake for house in self.houses for mistake in house.mistakes]:
+            raise Mistake(f"{len(mistakes)} mistakes, the first: {mistakes[0]}")
         counts = {"reloads": sum(house.reloads for house in self.houses)}
         for house in self.houses:
             for name, count in house.tally.counts.items():
@@ -300,7 +313,7 @@ class Mixed:
     def _look(self, seconds: float) -> None:
         for house in self.houses:
             house.empty()
-            house.check()
+            house.check(self._say)
             self._say(f"{seconds:5.0f} s  {house.look()}, {house.tally.counts['visits']} visits")
             house.admit()
 
@@ -315,5 +328,6 @@ class Mixed:
     ) -> None:
         if error is not None:
             for house in self.houses:
-                print(f"{house.name} said:\n{house.server.log[-3000:]}", flush=True)
+                lines = [line for line in house.server.log.splitlines() if LIFE.search(line)]
+                print(f"{house.name} said:\n{'\n'.join(lines[-60:])}", flush=True)
         self._stack.close()

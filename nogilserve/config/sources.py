@@ -100,7 +100,9 @@ COMMANDS: Final = {
 }
 """Commands for a running server, and what they do."""
 _OTHERS: Final = (
+    ("init", "Write a nogilserve.toml for the application of this folder."),
     ("doctor", "Say what stands between APP and free threading."),
+    ("stress", "Find the races in APP."),
     ("trust", "Say how to have this system trust the authority of --tls-internal."),
     ("certs", "List, renew, import or export certificates of automatic HTTPS."),
 )

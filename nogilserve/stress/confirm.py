@@ -26,6 +26,7 @@ _FIRST, _LAST = 40, 60
 """… and bursts at the beginning and the end of the episode that are repeated."""
 _EACH: Final = 1.2
 """Seconds in which a set of requests has to show it."""
+_PAIR: Final = 2
 _COLD: Final = 6
 """Fresh processes in which it has to show it, if only their first requests do."""
 _COLD_BURSTS: Final = 2
@@ -128,12 +129,35 @@ def shrink(
                 session, stage, suspicion, requests, min(until, monotonic() + _EACH), "warm"
             )
             if found is not None:
-                best = found
+                best = _fewer(session, stages, found, suspicion, until)
                 break
             if not stage.subject.is_alive():
                 stage = stages.enter_context(session.fresh())
     if best is None and is_early:
         best = _shrink_cold(session, suspicion, until + seconds, tell)
+    return best
+
+
+def _fewer(
+    session: Session, stages: ExitStack, found: Shrunk, suspicion: Suspicion, until: float
+) -> Shrunk:
+    """Leave out one request after the other, as long as it still shows."""
+    best = found
+    smaller = True
+    while smaller and len(best[0].burst.requests) > _PAIR:
+        smaller = False
+        requests = list(best[0].burst.requests)
+        for which in dict.fromkeys(requests):
+            left = requests.copy()
+            left.remove(which)
+            if suspicion.which >= 0 and suspicion.which not in left:
+                continue
+            # What has just shown it may have left something behind.
+            stage = stages.enter_context(session.fresh())
+            again = _show(session, stage, suspicion, left, min(until, monotonic() + _EACH), "few")
+            if again is not None:
+                best, smaller = again, True
+                break
     return best
 
 
@@ -146,6 +170,8 @@ def _candidates(suspicion: Suspicion) -> Iterator[list[int]]:
         others.remove(main)
         others.sort(key=lambda other: -burst.count(other))
         yield [main, main]
+        if not others:
+            yield [main] * 4
         yield from ([main, other] for other in others)
         yield from ([main, other, other] for other in others)
         yield from ([main, *pair] for pair in itertools.combinations(others, 2))

@@ -8,11 +8,9 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +24,6 @@ from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.spec import plain
 from nogilserve.supervise.words import log
 from nogilserve.tls.inquiry import ENVIRONMENT
-from nogilserve.tls.storage.places import is_remote
 
 __all__ = ["KeeperProcess", "check_keeper"]
 
@@ -48,7 +45,7 @@ def check_keeper(config: Config) -> None:
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigError("option --domain: automatic HTTPS needs unix sockets, which are not here")
     needed = {"acme": "acme", "cryptography": "acme"}
-    if is_remote(config.storage):
+    if "://" in config.storage:
         needed["redis"] = "redis"
     for module, extra in needed.items():
         if importlib.util.find_spec(module) is None:
@@ -65,14 +62,15 @@ class KeeperProcess:
         OSError."""
         check_keeper(config)
         self._config = config
-        self._folder = Path(tempfile.mkdtemp(prefix="nogilserve-keeper-", dir=_folder(identity)))
-        path = str(self._folder / "socket")
+        self._folder = os.path.join(_place(identity), f"nogilserve-keeper-{os.urandom(6).hex()}")
+        os.mkdir(self._folder, 0o700)
+        path = os.path.join(self._folder, "socket")
         self._listener = socket.socket(socket.AF_UNIX)
         try:
             self._listener.bind(path)
             os.chmod(path, 0o600)
             self._listener.listen(128)
-            for file in (path, str(self._folder)):
+            for file in (path, self._folder):
                 identity.give(file)
         except BaseException:
             self._remove()
@@ -121,7 +119,10 @@ class KeeperProcess:
 
     def _remove(self) -> None:
         self._listener.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self._folder, "socket"))
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
 
     def _run(self) -> None:
         delay = _FIRST_DELAY
@@ -188,9 +189,9 @@ def _hang_up(process: "subprocess.Popen[bytes]") -> None:
             process.stdin.close()
 
 
-def _folder(identity: Identity) -> str | None:
-    """Where to make the folder of the socket; None: among temporary files."""
+def _place(identity: Identity) -> str:
+    """Where to make the folder of the socket: a path of a socket has to be short."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     # That of another user is of no use to who we become.
-    usable = os.path.isabs(runtime) and os.access(runtime, os.W_OK | os.X_OK)
-    return runtime if usable and not identity.changes else None
+    usable = os.path.isabs(runtime) and os.access(runtime, os.W_OK | os.X_OK) and len(runtime) < 50
+    return runtime if usable and not identity.changes else "/tmp"

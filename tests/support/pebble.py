@@ -58,6 +58,7 @@ class Pebble:
         self.address = address
         self.port, self.http_port, self.tls_port = free_port(), free_port(), free_port()
         self.dns_port, self.dns_management = free_port(), free_port()
+        self.management = free_port()
         self.env = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "5", **(env or {})}
         self.ca_file = folder / "endpoint-ca.pem"
         self.process: subprocess.Popen[bytes] | None = None
@@ -65,7 +66,7 @@ class Pebble:
         make_endpoint_certificate(folder)
         settings: dict[str, Any] = {
             "listenAddress": f"127.0.0.1:{self.port}",
-            "managementListenAddress": f"127.0.0.1:{free_port()}",
+            "managementListenAddress": f"127.0.0.1:{self.management}",
             "certificate": str(folder / "endpoint.pem"),
             "privateKey": str(folder / "endpoint-key.pem"),
             "httpPort": self.http_port,
@@ -121,15 +122,23 @@ class Pebble:
             return bool(self.get("/dir"))
         return False
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, port: int = 0) -> bytes:
         """What it answers to a plain GET."""
         context = ssl.create_default_context(cafile=str(self.ca_file))
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=5)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", port or self.port, context=context, timeout=5
+        )
         try:
             connection.request("GET", path)
-            return json.loads(connection.getresponse().read() or b"null")
+            return connection.getresponse().read()
         finally:
             connection.close()
+
+    def trusting(self) -> ssl.SSLContext:
+        """What a client needs that trusts this authority: it makes a root at every start."""
+        context = ssl.create_default_context()
+        context.load_verify_locations(cadata=self.get("/roots/0", self.management).decode())
+        return context
 
     def stop(self) -> None:
         """End it; it can be started again."""

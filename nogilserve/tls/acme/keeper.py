@@ -34,7 +34,7 @@ __all__ = ["Keeper"]
 
 _log = logging.getLogger("nogilserve")
 
-_SYNC: Final = 5.0
+_SYNC: Final = 2.0
 """Seconds between looks whether somebody else has changed a certificate."""
 _AT_ONCE: Final = 4
 """Names worked on at the same time."""

@@ -1,0 +1,275 @@
+"""Certificates that appear while a process serves: what it shows, and when it asks for them."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nogilserve.engine.encryption import Context
+from nogilserve.errors import ConfigError
+from nogilserve.tls.inquiry import Inquiry
+from nogilserve.tls.managed import ACME_TLS, HttpAnswers, ManagedSource
+from nogilserve.tls.storage import FolderStorage
+from nogilserve.tls.storage.records import Certificate, certificate_key
+
+KEY = "-----BEGIN PRIVATE KEY-----\nBBBB\n-----END PRIVATE KEY-----\n"
+
+
+class Shown(Context):
+    """A context that remembers what it was made of."""
+
+    text: str
+
+
+def make(path: str) -> Shown:
+    """What is made of a file with a certificate; not everything can be used."""
+    text = Path(path).read_text()
+    if "broken" in text:
+        raise ConfigError("it is broken")
+    context = Shown(16)
+    context.text = text
+    return context
+
+
+class Keeper(Inquiry):
+    """Answers when the test lets it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.go = threading.Event()
+        self.asked: list[str] = []
+        self.before: Callable[[], None] = lambda: None
+
+    def certificate(self, name: str) -> str:
+        """There is one for names that end with ".example"."""
+        self.asked.append(name)
+        self.go.wait(10)
+        self.before()
+        return "" if name.endswith(".example") else "nobody wants it"
+
+    def tls_answer(self, name: str) -> str | None:
+        """A certificate for a challenge."""
+        self.asked.append(f"challenge {name}")
+        self.go.wait(10)
+        return f"answer for {name}" if name.endswith(".example") else None
+
+    def http_answer(self, token: str) -> str | None:
+        """The answer to a token."""
+        self.asked.append(f"token {token}")
+        return f"{token}.thumb" if token == "known" else None
+
+
+def keep(folder: FolderStorage, name: str, mark: str, *names: str) -> None:
+    """Put a certificate there."""
+    chain = f"-----BEGIN CERTIFICATE-----\n{mark}\n-----END CERTIFICATE-----\n"
+    now = time.time()
+    certificate = Certificate((name, *names), now, now + 1000, "https://ca/", chain, KEY)
+    folder.write(certificate_key(name), certificate.encode())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FolderStorage:
+    """Where certificates are."""
+    return FolderStorage(tmp_path / "kept")
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    """Who is asked for them."""
+    return Keeper(tmp_path / "nobody")
+
+
+type Source = Callable[..., ManagedSource]
+
+
+@pytest.fixture
+def source(folder: FolderStorage, keeper: Keeper) -> Iterator[Source]:
+    """Makes sources: `source("a.example", on_demand=True)`."""
+    made: list[ManagedSource] = []
+
+    def new(*domains: str, on_demand: bool = False, asks: bool = True) -> ManagedSource:
+        inquiry = keeper if asks else None
+        made.append(ManagedSource(folder, domains, make, make, inquiry, on_demand=on_demand))
+        return made[-1]
+
+    yield new
+    for item in made:
+        item.close()
+
+
+def mark(context: Context | None) -> str:
+    """What a context was made of, in short."""
+    return (
+        "" if context is None else getattr(context, "text", "?").split("CERTIFICATE-----\n")[1][:4]
+    )
+
+
+def test_certificates_that_are_there_are_shown(folder: FolderStorage, source: Source) -> None:
+    """Those of the domains, with wildcards; who names nobody gets the first; certificates of
+    others in the same folder are none of ours."""
+    keep(folder, "a.example", "AAAA", "c.example")
+    keep(folder, "*.w.example", "WWWW")
+    keep(folder, "x.example", "XXXX")
+    managed = source("b.w.example", "a.example", asks=False)
+    assert mark(managed.find("a.example", ())) == "AAAA"
+    assert mark(managed.find("c.example", ())) == "AAAA"
+    assert mark(managed.find("b.w.example", ())) == "WWWW"
+    assert mark(managed.find("", ())) == "AAAA"
+    assert managed.find("x.example", ()) is None
+    assert not managed.request("x.example", (), lambda: None)
+
+
+def test_renewed_certificate_is_shown(folder: FolderStorage, source: Source) -> None:
+    """After a reload; the others stay the same objects; one that cannot be used changes nothing."""
+    keep(folder, "a.example", "AAAA")
+    keep(folder, "b.example", "BBBB")
+    managed = source("a.example", "b.example", asks=False)
+    other = managed.find("b.example", ())
+    keep(folder, "a.example", "CCCC")
+    managed.reload()
+    assert mark(managed.find("a.example", ())) == "CCCC"
+    assert managed.find("b.example", ()) is other
+    keep(folder, "a.example", "broken")
+    managed.reload()
+    assert mark(managed.find("a.example", ())) == "CCCC"
+    folder.path("certificates/a.example").write_text("damaged")
+    managed.reload()
+    assert mark(managed.find("a.example", ())) == "CCCC"
+    folder.remove("certificates/a.example")
+    managed.reload()
+    assert managed.find("a.example", ()) is None
+
+
+def test_folder_that_cannot_be_read_changes_nothing(folder: FolderStorage, source: Source) -> None:
+    """What was read before is served on."""
+    keep(folder, "a.example", "AAAA")
+    managed = source("a.example", asks=False)
+    os.rename(folder.path("certificates"), folder.path("elsewhere"))
+    folder.path("certificates").write_text("no folder")
+    managed.reload()
+    assert mark(managed.find("a.example", ())) == "AAAA"
+
+
+def test_missing_certificate_is_asked_for_once(
+    folder: FolderStorage, source: Source, keeper: Keeper
+) -> None:
+    """Of many handshakes one asks; all are told; then it is there."""
+    managed = source("a.example")
+    ready = threading.Semaphore(0)
+    keeper.before = lambda: keep(folder, "a.example", "AAAA")
+    for _ in range(20):
+        assert managed.find("a.example", ()) is None
+        assert managed.request("a.example", (), ready.release)
+    keeper.go.set()
+    for _ in range(20):
+        assert ready.acquire(timeout=10)
+    assert keeper.asked == ["a.example"]
+    assert mark(managed.find("a.example", ())) == "AAAA"
+
+
+def test_only_on_demand_are_other_names_asked_for(source: Source, keeper: Keeper) -> None:
+    """Else they are refused without a question."""
+    assert not source("a.example").request("b.example", (), lambda: None)
+    ready = threading.Event()
+    keeper.go.set()
+    assert source("a.example", on_demand=True).request("b.other", (), ready.set)
+    assert ready.wait(10)
+    assert keeper.asked == ["b.other"]
+
+
+def test_flood_of_names_is_bounded(source: Source, keeper: Keeper) -> None:
+    """At most 64 questions at a time; the next handshake is refused."""
+    managed = source(on_demand=True)
+    ready = threading.Semaphore(0)
+    for number in range(64):
+        assert managed.request(f"n{number}.example", (), ready.release)
+    assert not managed.request("one-more.example", (), ready.release)
+    keeper.go.set()
+    for _ in range(64):
+        assert ready.acquire(timeout=10)
+    assert managed.request("one-more.example", (), ready.release)
+    assert ready.acquire(timeout=10)
+
+
+def test_challenge_is_answered_whatever_the_certificate(
+    folder: FolderStorage, source: Source, keeper: Keeper
+) -> None:
+    """For any name, to several that look at the same time; never to who does not say that it is
+    an authority."""
+    keep(folder, "a.example", "AAAA")
+    managed = source("a.example")
+    keeper.go.set()
+    for name in ("a.example", "elsewhere.example"):
+        assert managed.find(name, (ACME_TLS,)) is None
+        ready = threading.Event()
+        assert managed.request(name, (ACME_TLS,), ready.set)
+        assert ready.wait(10)
+        for _ in range(3):
+            found = managed.find(name, (ACME_TLS,))
+            assert getattr(found, "text", "") == f"answer for {name}"
+    assert mark(managed.find("a.example", ("http/1.1",))) == "AAAA"
+    assert managed.find("elsewhere.example", ()) is None
+    ready = threading.Event()
+    assert managed.request("unknown.org", (ACME_TLS,), ready.set)
+    assert ready.wait(10)
+    assert managed.find("unknown.org", (ACME_TLS,)) is None
+
+
+def test_race_of_reloads_and_handshakes(folder: FolderStorage, source: Source) -> None:
+    """A name that has a certificate always has one, whoever reloads at the moment."""
+    keep(folder, "a.example", "AAAA")
+    managed = source("a.example", asks=False)
+    ended = threading.Event()
+    missing: list[object] = []
+
+    def look() -> None:
+        while not ended.is_set():
+            if managed.find("a.example", ()) is None:
+                missing.append(None)
+
+    def reload() -> None:
+        for _ in range(20):
+            managed.reload()
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    reloaders = [threading.Thread(target=reload) for _ in range(2)]
+    for thread in (*lookers, *reloaders):
+        thread.start()
+    for number in range(20):
+        keep(folder, "a.example", f"A{number:03}")
+    for thread in reloaders:
+        thread.join(30)
+    ended.set()
+    for thread in lookers:
+        thread.join(30)
+    assert missing == []
+    managed.reload()
+    assert mark(managed.find("a.example", ())) == "A019"
+
+
+def test_http_answers(keeper: Keeper) -> None:
+    """Only below the path of challenges; a keeper that is silent for a second is left alone."""
+    clock = [0.0]
+    answers = HttpAnswers(keeper, lambda: clock[0])
+    assert answers.answer("/index.html") is None
+    assert keeper.asked == []
+    assert answers.answer("/.well-known/acme-challenge/known") == b"known.thumb"
+    assert answers.answer("/.well-known/acme-challenge/other") is None
+
+    class Slow(Keeper):
+        def http_answer(self, token: str) -> str | None:
+            clock[0] += 1.0
+            self.asked.append(token)
+            return None
+
+    slow = Slow(Path("/nobody"))
+    answers = HttpAnswers(slow, lambda: clock[0])
+    for _ in range(5):
+        assert answers.answer("/.well-known/acme-challenge/t") is None
+    assert len(slow.asked) == 1
+    clock[0] += 10.0
+    answers.answer("/.well-known/acme-challenge/t")
+    assert len(slow.asked) == 2

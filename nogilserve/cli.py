@@ -63,6 +63,10 @@ def _run(argv: Sequence[str]) -> int:
         from nogilserve import stress
 
         return stress.main(argv[1:], directory)
+    if argv and argv[0] == "init":
+        from nogilserve import initial
+
+        return initial.main(argv[1:], directory)
     if argv and argv[0] == "trust":
         from nogilserve.tls import trust
 

@@ -34,6 +34,7 @@ class Browser:
     """One process, ended on leaving; `page` opens a page."""
 
     def __init__(self) -> None:
+        self.stack = contextlib.ExitStack()
         self.folder = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         self.process = subprocess.Popen(
             [CHROMIUM, *FLAGS, f"--user-data-dir={self.folder.name}", "about:blank"],
@@ -46,8 +47,10 @@ class Browser:
             place = Path(self.folder.name) / "DevToolsActivePort"
             wait_until(lambda: place.exists() and place.read_text().count("\n") >= 1, 30)
             port, path = place.read_text().split("\n")[:2]
-            self.socket: ClientConnection = connect(
-                f"ws://127.0.0.1:{port}{path}", max_size=None, open_timeout=20, compression=None
+            self.socket: ClientConnection = self.stack.enter_context(
+                connect(
+                    f"ws://127.0.0.1:{port}{path}", max_size=None, open_timeout=20, compression=None
+                )
             )
         except BaseException:
             self.close()
@@ -92,8 +95,7 @@ class Browser:
 
     def close(self) -> None:
         """End all its processes."""
-        if hasattr(self, "socket"):
-            self.socket.close()
+        self.stack.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
@@ -132,7 +134,7 @@ class Page:
 
     def wait(self, script: str, seconds: float = 20) -> None:
         """Until the expression is true."""
-        wait_until(lambda: bool(self.run(script)), seconds)
+        wait_until(lambda: self.run(f"!!({script})"), seconds, f"not true: {script}")
 
     def text(self, selector: str) -> str:
         """The text of the first element that matches."""

@@ -153,6 +153,28 @@ def test_slow_heads_hold_nobody_up(server: Server) -> None:
         assert slow.receive("POST").body == b"body"
 
 
+def test_a_kept_connection_changes_tenants(server: Server) -> None:
+    """As proxies use it: every request reaches the tenant it is for, with its body, in order."""
+    with server.connect() as client:
+        for name in ("shop", "blog", "blog", "shop"):
+            found = told(ask(client, name))
+            assert found["environ"]["OWN"] == f"{name}'s"
+            assert found["client"] == "127.0.0.1"
+        body = os.urandom(200_000)
+        fields = {"Host": "blog.example.com"}
+        assert client.request("POST", "/echo", fields, body).body == body
+        pipelined = b"".join(
+            b"POST /echo HTTP/1.1\r\nHost: %b.example.com\r\nContent-Length: 4\r\n\r\n%b" % (n, n)
+            for n in (b"shop", b"blog", b"shop", b"shop", b"blog")
+        )
+        client.send(pipelined)
+        for name in ("shop", "blog", "shop", "shop", "blog"):
+            assert client.receive("POST").body == name.encode()
+        response = ask(client, "nobody")
+        assert response.status == 404
+        client.wait_closed()
+
+
 def test_status_and_reload_of_one(server: Server) -> None:
     """The commands take the name of a tenant."""
     get(server, "shop")

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from nogilserve.engine.connection import HEAD, Connection
 from nogilserve.engine.core import Core
+from nogilserve.engine.elsewhere import LimitedReturningConnection, ReturningConnection
 from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.limited import LimitedConnection
 from nogilserve.engine.preamble import begin
@@ -123,7 +124,7 @@ class Acceptor:
         listening = self._sock
         sock = socket.socket(listening.family, listening.type, listening.proto, fileno=fd)
         if self._tcp:
-            address = (address[0].encode().decode(), address[1])
+            address = (address[0].encode().decode(), *address[1:])
         return self.adopt(sock, address, core)
 
     def adopt(self, sock: socket.socket, address: Any, core: Core) -> bool:
@@ -143,12 +144,20 @@ class Acceptor:
                 begin(connection, core)
             else:
                 connection.start(core)
+                if type(address) is tuple and len(address) == 3:
+                    # Of an intake: with bytes that were read from it already.
+                    core.put_next(partial(_go_on, connection, address[2]))
                 if (self._secure or core.only_http2) and connection.state == HEAD:
                     connection.go_ahead(core, b"")
         except OSError as exc:  # the poller does not take it
             core.counters.refuse(reason_for(exc))
             connection.close(core)
         return True
+
+
+def _go_on(connection: Connection, unread: bytes, core: Core) -> bool:
+    """Serve what was read before the connection came here. False: the core was lost."""
+    return connection.state != HEAD or connection.go_ahead(core, unread)
 
 
 def _kind_of(role: str, core: Core) -> type[Connection]:
@@ -161,4 +170,6 @@ def _kind_of(role: str, core: Core) -> type[Connection]:
         return LimitedSecureConnection if limited else SecureConnection
     if role == REDIRECT:
         return LimitedRedirectingConnection if limited else RedirectingConnection
+    if core.elsewhere is not None:
+        return LimitedReturningConnection if limited else ReturningConnection
     return LimitedConnection if limited else Connection

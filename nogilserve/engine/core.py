@@ -85,6 +85,7 @@ class Core:
         "crowd",
         "door",
         "driver",
+        "elsewhere",
         "encryption",
         "gateway",
         "handshakes",
@@ -196,6 +197,7 @@ class Core:
         self.responses: Any = None
         """Response heads of HTTP/2 that are kept; made by the first such connection."""
         self.admission = settings.admission
+        self.elsewhere = settings.elsewhere() if settings.elsewhere is not None else None
         self.encryption = settings.encryption
         self.handshakes: Handshakes | None = None
         """Those that wait for their turn, where TLS is spoken."""

@@ -10,6 +10,7 @@ from nogilserve.messages import Exchange, Limits, RequestRecord, TimeLimits
 from nogilserve.protocols.proxy import ProxyRules
 
 if TYPE_CHECKING:
+    from nogilserve.engine.elsewhere import Elsewhere
     from nogilserve.engine.encryption import Encryption
 
 __all__ = ["Gateway", "ProxyRules", "Settings"]
@@ -57,5 +58,7 @@ class Settings:
     """Takes finished requests for the access log; any thread, must not block."""
     encryption: "Encryption | None" = None
     """Where TLS is spoken."""
+    elsewhere: "Callable[[], Elsewhere] | None" = None
+    """Makes what tells a core which requests are for other processes; None: none are."""
     observe: Observe | None = None
     """What is counted of requests, where somebody looks."""

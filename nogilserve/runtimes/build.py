@@ -18,6 +18,7 @@ from nogilserve.runtimes.processes import load_processes
 from nogilserve.runtimes.proxies import admission_of, proxies_of
 from nogilserve.runtimes.spec import specify
 from nogilserve.runtimes.subinterpreters import Unsuitable, load_subinterpreters
+from nogilserve.runtimes.tenants import elsewhere_of
 from nogilserve.runtimes.threads import ThreadRuntime
 from nogilserve.runtimes.watching import watched
 
@@ -133,6 +134,7 @@ def _settings(
         http1=config.http != "2",
         record=record,
         encryption=encryption_of(config),
+        elsewhere=elsewhere_of(config),
         observe=observe_of(config),
     )
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from nogilserve.runtimes.channel import CLOEXEC, RIGHTS, share, unshare
 from nogilserve.runtimes.ledger import Row
 
-__all__ = ["Intake", "Sender", "feed_pair"]
+__all__ = ["MOST_UNREAD", "Intake", "Sender", "feed_pair"]
 
 Socket = socket.socket
 """By another name, because the intake has a property called socket."""
@@ -23,6 +23,9 @@ Socket = socket.socket
 _SPACE: Final = socket.CMSG_SPACE(4) if RIGHTS else 0
 _MOST: Final = 128
 """Bytes of an address: the longest is IPv6 with a zone."""
+MOST_UNREAD: Final = 140_000
+"""Bytes that travel with a connection: the longest head and what came with it. Linux lets some
+200,000 be on their way."""
 _FRAME: Final = struct.Struct("!HH")
 """On Windows: length of the address and of the shared socket, which follow."""
 
@@ -56,6 +59,8 @@ class Sender:
         False: too many wait there already. Raises OSError where the system has not the means.
         """
         text = f"{address[0]} {address[1]}".encode() if isinstance(address, tuple) else b"-"
+        if type(address) is tuple and len(address) == 3:  # with bytes that were read already
+            text += b"\0" + address[2]
         try:
             if RIGHTS:
                 rights = array.array("i", [connection.fileno()])
@@ -96,9 +101,12 @@ class Intake:
         server: tuple[str, str],
         row: Row | None,
         role: str = "tls",
+        *,
+        returning: bool = False,
     ) -> None:
         """`family`: that of the connections; `server`, `role`: see ListeningSocket; `row`: where
-        what is taken is counted, if somebody wants to know."""
+        what is taken is counted, if somebody wants to know; `returning`: connections may come with
+        bytes that were read from them."""
         sock.setblocking(False)
         self._sock = sock
         self._row = row
@@ -107,6 +115,7 @@ class Intake:
         self.proto = 0
         self.server = server
         self.role = role
+        self._most = _MOST + MOST_UNREAD if returning else _MOST
         self._reading = threading.Lock()
         self._rest = b""
         """Part of a frame (Windows); under `_reading`."""
@@ -121,7 +130,8 @@ class Intake:
         return self._sock.fileno()
 
     def accept(self) -> tuple[Socket, Any]:
-        """The next connection and the address of its client.
+        """The next connection and the address of its client, with what was read of it as a third
+        part if something was.
 
         BlockingIOError when none waits; OSError (EMFILE) when this process has no descriptor left.
         """
@@ -132,11 +142,14 @@ class Intake:
             if self._row is not None:
                 self._row.close()
             raise OSError(errno.EMFILE, "too many open files: an accepted connection is lost")
-        host, _, port = text.decode().partition(" ")
+        name, read, unread = text.partition(b"\0")
+        host, _, port = name.decode().partition(" ")
+        if read:
+            return connection, (host, int(port), unread)
         return connection, (host, int(port)) if port else ""
 
     def _take_rights(self) -> tuple[Socket | None, bytes]:
-        text, rights, _, _ = self._sock.recvmsg(_MOST, _SPACE, CLOEXEC)
+        text, rights, _, _ = self._sock.recvmsg(self._most, _SPACE, CLOEXEC)
         if not text:
             raise BlockingIOError  # the accepting process is gone
         for level, kind, data in rights:

@@ -1,11 +1,48 @@
-"""A tenant's process answers for that tenant alone. Imported only where there are tenants."""
+"""A tenant's process answers for that tenant alone."""
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from nogilserve.config import Config
 from nogilserve.config.templates import host_matches, plain_host, values_of
-from nogilserve.gateways.misdirected import Mine
 from nogilserve.messages import Request
+from nogilserve.runtimes.intake import MOST_UNREAD, Sender
 
-__all__ = ["by_host", "mine_of"]
+if TYPE_CHECKING:
+    from nogilserve.engine.elsewhere import Elsewhere
+
+__all__ = ["WAY_BACK", "WayBack", "by_host", "elsewhere_of", "mine_of"]
+
+
+class WayBack:
+    """To the process that accepts, for connections that are another tenant's.
+
+    Set once by the thread that starts the runtime, before anything is accepted; then any thread.
+    Without it, as in members of a crew, such requests are answered with 421.
+    """
+
+    def __init__(self) -> None:
+        self._sender: Sender | None = None
+        self._doors: dict[tuple[str, str], int] = {}
+
+    def lead(self, sock: socket.socket, servers: Sequence[tuple[str, str]]) -> None:
+        """Use this socket from now on. `servers`: of the listening sockets, in order."""
+        self._sender = Sender(sock)
+        self._doors = {server: door for door, server in enumerate(servers)}
+
+    def give(self, sock: socket.socket, unread: bytes, server: tuple[str, str]) -> bool:
+        """See `Elsewhere.give`."""
+        if self._sender is None or len(unread) > MOST_UNREAD:
+            return False
+        try:
+            return self._sender.send(sock, (str(self._doors.get(server, 0)), 0, unread))
+        except OSError:
+            return False
+
+
+WAY_BACK: Final = WayBack()
+"""That of this process."""
 
 
 def by_host(config: Config) -> bool:
@@ -13,8 +50,8 @@ def by_host(config: Config) -> bool:
     return not any(name.startswith("path.") for name in config.tenant[1]) if config.tenant else True
 
 
-def mine_of(config: Config) -> Mine:
-    """Whether a request is for the tenant that this process serves."""
+def mine_of(config: Config) -> Callable[[Request], bool]:
+    """Whether a request is for the tenant that this process serves. Any thread."""
     assert config.tenant
     _, names, tenant, hosts = config.tenant
 
@@ -25,3 +62,13 @@ def mine_of(config: Config) -> Mine:
         return values_of(names, host, request.path) == tenant
 
     return mine
+
+
+def elsewhere_of(config: Config) -> "Callable[[], Elsewhere] | None":
+    """Makes what tells a core, or a loop, which requests are for others."""
+    if not config.tenant:
+        return None
+    from nogilserve.engine.elsewhere import Elsewhere
+
+    mine, hosts = mine_of(config), by_host(config)
+    return lambda: Elsewhere(mine, WAY_BACK.give, by_host=hosts)

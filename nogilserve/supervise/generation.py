@@ -217,17 +217,16 @@ class Body:
                 self._inbox.put(message)
                 return None
         sockets, self._channel.sockets = self._channel.sockets, []
-        listeners: list[Listener] = []
+        if self._tenant:
+            return passed_on(sockets, message["listeners"])
+        listeners = []
         for sock, place in zip(sockets, message["listeners"], strict=True):
             sock.setblocking(False)
             name, port = place["server"]
-            if "family" in place:
-                listeners.append(passed_on(sock, place["family"], place["label"], (name, port)))
-            else:
-                role = place.get("role", "tls")
-                listeners.append(
-                    Listener(sock, place["label"], (name, port), inherited=True, role=role)
-                )
+            role = place.get("role", "tls")
+            listeners.append(
+                Listener(sock, place["label"], (name, port), inherited=True, role=role)
+            )
         return listeners
 
     def _serve(

@@ -23,7 +23,7 @@ from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.poller import READ, make_poller
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
-from nogilserve.runtimes.intake import Sender
+from nogilserve.runtimes.intake import Intake, Sender
 from nogilserve.sites.tenants.peek import (
     INTERNAL_ERROR,
     UNRECOGNIZED_NAME,
@@ -113,7 +113,8 @@ class Front:
         self._later: list[tuple[float, int, Visitor]] = []
         """When to look at which again; a visitor may stand there several times."""
         self._seats: dict[Tenant, Seat] = {}
-        self._returns: dict[int, Callable[[], None]] = {}
+        self._backs: dict[int, tuple[Intake, Tenant]] = {}
+        """Ends at which tenants give connections back, by descriptor."""
         self._accepting = False
         self._resume_at = 0.0
         self._stopping = False
@@ -140,26 +141,18 @@ class Front:
         """Turn away those who wait for it."""
         self._order(lambda: self._refuse(tenant, status, why, retry_after))
 
-    def watch(self, sock: socket.socket, come: Callable[[], None]) -> None:
-        """Call `come` in the front's thread whenever the socket is readable."""
-        self._order(lambda: self._watch_return(sock, come))
+    def watch(self, back: socket.socket, tenant: Tenant) -> None:
+        """Connections of this tenant that are for others come back here."""
+        self._order(lambda: self._watch_back(back, tenant))
 
-    def forget(self, sock: socket.socket, then: Callable[[], None]) -> None:
-        """Watch it no more, and call `then`, in the front's thread."""
-        self._order(lambda: self._forget_return(sock, then))
+    def forget(self, back: socket.socket, then: Callable[[], None]) -> None:
+        """Take what has come back, watch no more, and call `then` in the front's thread."""
+        self._order(lambda: self._forget_back(back, then))
 
-    def take_back(self, sock: socket.socket, address: Any, door: int, unread: bytes) -> None:
-        """A connection of a tenant whose next request is for another. The front's thread."""
-        deadline = monotonic() + self._manners.patience
-        sock.setblocking(False)
-        visitor = Visitor(sock, address, door, deadline, unread)
-        self._visitors[sock.fileno()] = visitor
-        self._look(visitor, monotonic())
-
-    def return_to(self, sock: socket.socket, address: Any, door: int) -> None:
-        """A connection that no process has taken. Any thread."""
+    def again(self, sock: socket.socket, address: Any, door: int) -> None:
+        """A connection that no process has taken."""
         unread = address[2] if isinstance(address, tuple) and len(address) == 3 else b""
-        self._order(lambda: self.take_back(sock, address, door, unread))
+        self._order(lambda: self._return(sock, address, door, unread, ()))
 
     def stop(self) -> None:
         """Accept no more; who is here is still served. Ends when nobody is left, see `close`."""
@@ -195,8 +188,8 @@ class Front:
         for fd, _ in self._poller.poll(self._timeout(now)):
             if fd == self._reader.fileno():
                 self._obey()
-            elif fd in self._returns:
-                self._returns[fd]()
+            elif fd in self._backs:
+                self._come_back(*self._backs[fd])
             elif (visitor := self._visitors.get(fd)) is not None:
                 self._look(visitor, monotonic())
             else:
@@ -319,6 +312,9 @@ class Front:
         if tenant is None:
             self._unknown(visitor)
             return
+        if tenant == visitor.origin:  # which has not found it to be its own
+            self._answer(visitor, ProtocolError(421, "this host has no application here"))
+            return
         del self._visitors[visitor.sock.fileno()]
         self._give(tenant, visitor)
 
@@ -370,6 +366,39 @@ class Front:
         self._unwatch(visitor)
         self._visitors.pop(visitor.sock.fileno(), None)
         visitor.close()
+
+    def _come_back(self, intake: Intake, tenant: Tenant) -> None:
+        """Take connections that a tenant gives back."""
+        while True:
+            try:
+                sock, (door, _, unread) = intake.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                report_refusal(exc)
+                return
+            index = int(door) if int(door) < len(self._doors) else 0
+            family = self._doors[index].family
+            if sock.family != family:  # the way does not say which it is
+                sock = socket.socket(family, socket.SOCK_STREAM, fileno=sock.detach())
+            try:
+                address = sock.getpeername()
+            except OSError:
+                sock.close()
+                continue
+            self.counts["come back"] = self.counts.get("come back", 0) + 1
+            self._return(sock, address, index, unread, tenant)
+
+    def _return(
+        self, sock: socket.socket, address: Any, door: int, unread: bytes, origin: Tenant
+    ) -> None:
+        """A connection is here again, with what was read of it."""
+        deadline = monotonic() + self._manners.patience
+        sock.setblocking(False)
+        visitor = Visitor(sock, address, door, deadline, unread, origin)
+        self._make_room()
+        self._visitors[sock.fileno()] = visitor
+        self._look(visitor, monotonic())
 
     # ---- passing on
 
@@ -446,13 +475,16 @@ class Front:
             visitor.answered = False
             self._answer(visitor, ProtocolError(status, why, headers=fields))
 
-    def _watch_return(self, sock: socket.socket, come: Callable[[], None]) -> None:
-        self._returns[sock.fileno()] = come
-        self._poller.register(sock.fileno(), READ)
+    def _watch_back(self, back: socket.socket, tenant: Tenant) -> None:
+        intake = Intake(back, socket.AF_INET, ("", ""), None, returning=True)
+        self._backs[back.fileno()] = (intake, tenant)
+        self._poller.register(back.fileno(), READ)
 
-    def _forget_return(self, sock: socket.socket, then: Callable[[], None]) -> None:
-        if self._returns.pop(sock.fileno(), None) is not None:
-            self._poller.unregister(sock.fileno())
+    def _forget_back(self, back: socket.socket, then: Callable[[], None]) -> None:
+        found = self._backs.pop(back.fileno(), None)
+        if found is not None:
+            self._poller.unregister(back.fileno())
+            self._come_back(*found)
         then()
 
     def _stop(self) -> None:

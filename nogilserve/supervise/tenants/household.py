@@ -4,6 +4,7 @@ What `supervise/master` is to one application, this is to one tenant: events of 
 come in, processes and messages go out, and what others must know is handed back as news.
 """
 
+import contextlib
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -84,6 +85,8 @@ class Household:
         self._events = Tagged(events, number)
         self._bounds = bounds
         self._pairs = [feed_pair() for _ in listeners]
+        self._back = feed_pair()
+        """Sending end, for the processes, and the end that is read here."""
         self.senders = [Sender(sender) for sender, _ in self._pairs]
         self._was_up = False
         self._failed = False
@@ -163,11 +166,21 @@ class Household:
         for child in self.children.values():
             child.close()
         self.children.clear()
-        for pair in self._pairs:
+        for pair in (*self._pairs, self._back):
             for end in pair:
                 end.close()
         self._pairs.clear()
         self._bounds.close()
+
+    @property
+    def back(self) -> socket.socket:
+        """The end at which connections come back that are for others."""
+        return self._back[1]
+
+    def take_nothing_back(self) -> None:
+        """The front is gone: its processes answer 421 to what is for others."""
+        with contextlib.suppress(OSError):
+            self._back[1].shutdown(socket.SHUT_RDWR)
 
     def left_behind(self) -> list[tuple[int, socket.socket, Any]]:
         """Connections that were on the way when the last process died: the number of the listening
@@ -175,7 +188,8 @@ class Household:
         found = []
         for door, (_, receiver) in enumerate(self._pairs):
             listener = self._listeners[door]
-            intake = Intake(receiver, listener.socket.family, listener.server, None)
+            family = listener.socket.family
+            intake = Intake(receiver, family, listener.server, None, returning=True)
             while True:
                 try:
                     sock, address = intake.accept()
@@ -307,12 +321,18 @@ class Household:
 
     def _open(self, number: int) -> None:
         child = self.children[number]
-        receivers = [receiver for _, receiver in self._pairs]
+        sockets = [receiver for _, receiver in self._pairs]
         places = [
-            {"label": item.label, "server": item.server, "family": int(item.socket.family)}
+            {
+                "label": item.label,
+                "server": item.server,
+                "role": item.role,
+                "family": int(item.socket.family),
+            }
             for item in self._listeners
         ]
-        child.channel.send("accept", receivers, peer=child.pid, listeners=places)
+        sockets.append(self._back[0])
+        child.channel.send("accept", sockets, peer=child.pid, listeners=places)
 
     def _announce(self, number: int) -> None:
         child = self.children[number]

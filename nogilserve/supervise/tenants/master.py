@@ -155,7 +155,7 @@ class TenantMaster:
             limits,
             patience=config.header_timeout,
             most=_MOST_VISITORS,
-            tls=False,
+            tls=config.encrypted,
             poller=config.poller,
         )
 
@@ -188,6 +188,8 @@ class TenantMaster:
             self._carry_out(self.table.wanted(more, now), now)
         elif kind == "used":
             self.table.used(more, now)
+        elif kind == "forgotten":
+            self._forgotten(number)
         elif kind == "closed":
             self._carry_out(self.table.closed(more, now), now)
         elif kind == "signal":
@@ -238,18 +240,28 @@ class TenantMaster:
         if self.households.get(house.tenant) is house:
             self._leave(house)
             self._carry_out(self.table.failed(house.tenant, "the application has ended", now), now)
-        self.leaving.pop(house.number, None)
+        self._leave(house)
         front = self._front
         for door, sock, address in house.left_behind():
             if front is None:
                 sock.close()
             else:
-                front.return_to(sock, address, door)
-        house.close()
+                front.again(sock, address, door)
+        if front is None:
+            self._forgotten(house.number)
+        else:
+            # The front may be reading from it.
+            front.forget(house.back, partial(self.events.put, ("forgotten", house.number, None)))
         if house.counted:
             self._carry_out(self.table.gone(now), now)
         if not self._stopping:
             log.info("%s: ended", house.name)
+
+    def _forgotten(self, number: int) -> None:
+        """Nobody has anything to do with it any more."""
+        house = self.leaving.pop(number, None)
+        if house is not None:
+            house.close()
 
     # ---- what the rules say
 
@@ -297,6 +309,7 @@ class TenantMaster:
             self._carry_out(self.table.failed(tenant, "the application cannot start", now), now)
             return
         self.households[tenant] = house
+        front.watch(house.back, tenant)
         log.info("%s: starting, in %s", name, house.directory)
         self._heard(house, house.start(now), now)
 
@@ -439,6 +452,7 @@ class TenantMaster:
         if not self._patient:
             self.holdings.refuse()
         for house in self._all():
+            house.take_nothing_back()
             if not house.machine.stopping or self._stopping > 1:
                 self._heard(house, house.stop(now, patient=self._patient), now)
 

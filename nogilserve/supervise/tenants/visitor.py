@@ -4,6 +4,8 @@ import contextlib
 import socket
 from typing import Any, Final
 
+from nogilserve.config.templates import Tenant
+
 __all__ = ["Visitor"]
 
 _PEEK: Final = 65536 + 1024
@@ -16,19 +18,37 @@ _LINGER_BYTES: Final = 1 << 20
 class Visitor:
     """Owner: the front's thread."""
 
-    __slots__ = ("address", "answered", "at", "deadline", "door", "pause", "said", "sock", "unread")
+    __slots__ = (
+        "address",
+        "answered",
+        "at",
+        "deadline",
+        "door",
+        "origin",
+        "pause",
+        "said",
+        "sock",
+        "unread",
+    )
 
     def __init__(
-        self, sock: socket.socket, address: Any, door: int, deadline: float, unread: bytes = b""
+        self,
+        sock: socket.socket,
+        address: Any,
+        door: int,
+        deadline: float,
+        unread: bytes = b"",
+        origin: Tenant = (),
     ) -> None:
         """`door`: the number of the listening socket it came through; `unread`: bytes that were
-        read from it already, by a tenant it was not for."""
+        read from it already, by `origin`, which it was not for."""
         self.sock = sock
         self.address = address
         self.door = door
         self.deadline = deadline
         """Until when it must have said what it wants; later, until when it may linger."""
         self.unread = unread
+        self.origin = origin
         self.at = deadline
         """When to look at it next."""
         self.pause = _FIRST

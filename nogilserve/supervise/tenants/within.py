@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from nogilserve.config import Config
@@ -9,6 +10,7 @@ from nogilserve.config.envfile import parse_env_file
 from nogilserve.config.reserved import why_reserved
 from nogilserve.errors import ConfigError
 from nogilserve.runtimes.intake import Intake
+from nogilserve.runtimes.tenants import WAY_BACK
 from nogilserve.sockets import Listener
 from nogilserve.supervise.tenants.bounds import apply
 
@@ -49,10 +51,17 @@ def _variables(path: str) -> dict[str, str]:
     return found
 
 
-def passed_on(sock: socket.socket, family: int, label: str, server: tuple[str, str]) -> Listener:
-    """The end at which connections come from the front, as a listening socket.
-
-    `family`: that of the connections.
-    """
-    intake = Intake(sock, family, server, None)
-    return Listener(cast(socket.socket, intake), label, server, inherited=True)
+def passed_on(sockets: Sequence[socket.socket], places: Sequence[dict[str, Any]]) -> list[Listener]:
+    """The ends at which connections come from the front, as listening sockets; the last of
+    `sockets` is the way back. `places`: what they stand for, see `Household`."""
+    listeners = []
+    servers: list[tuple[str, str]] = []
+    for sock, place in zip(sockets, places, strict=False):
+        name, port = place["server"]
+        servers.append((name, port))
+        role = place["role"]
+        intake = Intake(sock, place["family"], servers[-1], None, role, returning=True)
+        sock = cast(socket.socket, intake)  # as far as the engine needs one
+        listeners.append(Listener(sock, place["label"], servers[-1], inherited=True, role=role))
+    WAY_BACK.lead(sockets[-1], servers)
+    return listeners

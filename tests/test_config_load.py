@@ -247,6 +247,19 @@ def test_origins_are_known(file: Callable[[str], Path]) -> None:
     } == resolved.origins
 
 
+def test_development(file: Callable[[str], Path]) -> None:
+    """--dev stands below what anybody says, and above what a platform sets for everybody."""
+    cwd = file("dev = true\naccess_log = ''\n")
+    config = load_here(cwd=cwd, PORT="5000", WEB_CONCURRENCY="4")
+    assert (config.reload, config.debug, config.log_level) == (True, True, "debug")
+    assert (config.threads, config.workers, config.access_log) == (1, 1, "")
+    assert [str(bind) for bind in config.binds] == ["127.0.0.1:5000"]
+    config = load_here("--dev", "--no-reload", "--bind=0.0.0.0:9000", "--workers=3")
+    assert (config.reload, config.debug, config.threads, config.workers) == (False, True, 3, 3)
+    assert [str(bind) for bind in config.binds] == ["0.0.0.0:9000"]
+    assert not load_here("--no-dev", cwd=cwd).reload
+
+
 @pytest.mark.parametrize(
     ("argv", "level"),
     [

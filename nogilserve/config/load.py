@@ -38,6 +38,14 @@ from nogilserve.errors import ConfigError
 __all__ = ["Resolved", "load", "resolve", "resolve_arguments", "to_argv"]
 
 _BY_NAME: Final = {option.name: option for option in OPTIONS}
+_DEVELOPMENT: Final = {
+    "reload": "true",
+    "debug": "true",
+    "access-log": "-",
+    "threads": "1",
+    "workers": "1",
+    "host": DEFAULT_HOST,
+}
 _ADDRESS_OPTIONS: Final = ("bind", "host", "port", "uds", "fd")
 _TOO_LATE: Final = {PREFIX + name for name in ("CONFIG", "CHDIR", "WORKING_DIR", "ENV_FILE")}
 
@@ -94,13 +102,8 @@ def resolve(
     directory = _directory((command, variables, file), cwd)
     environment = _environment((command, variables, file), environ, directory)
     merged = {**environ, **environment}
-    layers = (
-        command,
-        from_environment(merged),
-        file,
-        from_systemd(environ, os.getpid()),
-        from_conventions(merged),
-    )
+    said = (command, from_environment(merged), file, from_systemd(environ, os.getpid()))
+    layers = (*said, _for_development(said), from_conventions(merged))
     mistakes = list(source.mistakes)
     values, origins = _settle(layers, cores or processors(), mistakes)
     sites = read_sites(source, mistakes)
@@ -134,7 +137,8 @@ def resolve_arguments(arguments: Mapping[str, Any], cwd: Path, cores: int | None
     """
     mistakes: list[str] = []
     layer = from_arguments(arguments)
-    values, _ = _settle((layer,), cores or processors(), mistakes)
+    layers = (layer, _for_development((layer,)))
+    values, _ = _settle(layers, cores or processors(), mistakes)
     if mistakes:
         raise all_mistakes(mistakes)
     config = Config(**values)
@@ -244,6 +248,14 @@ def _refuse_reserved(names: Iterable[str], origin: str) -> None:
             )
 
 
+def _for_development(layers: Sequence[Layer]) -> Layer:
+    """What --dev stands for, where it is on."""
+    written = _first(layers, "dev")
+    if written is None or not parse(_BY_NAME["dev"], written):
+        return {}
+    return {name: Written(text, "--dev") for name, text in _DEVELOPMENT.items()}
+
+
 def _settle(
     layers: Sequence[Layer], cores: int, mistakes: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -267,6 +279,8 @@ def _settle(
     if origin:
         origins["binds"] = origin
     default_addresses(values, origins)
+    if origins.get("threads") == "--dev" and origins.get("workers") != "--dev":
+        values["threads"] = max(1, values.get("workers", 1))
     if "threads" not in values:
         values["threads"] = max(16, 4 * cores, values.get("workers", 0))
     threads = values["threads"]

@@ -158,6 +158,14 @@ class _Generations:
 class _Reloading:
     """Starting the next generation when a file changes."""
 
+    dev: bool = option(
+        False,
+        "--dev",
+        FLAG,
+        """For development: --reload, --debug, an access log on standard output, one thread, and
+        only 127.0.0.1 listened on. What is said otherwise goes before that.""",
+        section=RELOADING,
+    )
     reload: bool = option(
         False,
         "--reload --autoreload",

@@ -65,7 +65,14 @@ class Handshakes:
         queue = self._queue
         until = monotonic() + _SHARE
         while queue:
-            if not queue.popleft().answer(core):
+            handshake = queue.popleft()
+            try:
+                kept = handshake.answer(core)
+            except Exception:  # costs this connection, not the others in the queue
+                _log.critical("internal error in %r", handshake, exc_info=True)
+                handshake.close(core)
+                kept = True
+            if not kept:
                 if queue:
                     core.submit(self.work)
                 return False  # the core was lost to a request that came along

@@ -17,11 +17,10 @@ from typing import Any, Final, Literal
 from nogilserve.apps.loopbound import explain_loop_error
 from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.counters import total
-from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import AsyncGateway, LoopCore, LoopSettings
 from nogilserve.engine.loop.direct import DirectSelector
 from nogilserve.engine.loop.dispatch import Dispatcher
-from nogilserve.engine.loop.limited import LimitedHttpConnection
+from nogilserve.engine.loop.kinds import make_client
 from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
@@ -312,14 +311,13 @@ class LoopRuntime:
             for gateway in app.make(loop, state)
         ]
         gateway = options.join(gateways, loop) if options.join is not None else gateways[0]
-        kind = HttpConnection if options.settings.admission is None else LimitedHttpConnection
         core = LoopCore(
             index,
             loop,
             options.in_front(gateway),
             options.settings,
             self._shares,
-            kind,
+            make_client,
             selector,
         )
         self._made.put(core)

@@ -26,6 +26,7 @@ from nogilserve.protocols.proxy import ProxyRules
 
 if TYPE_CHECKING:
     from nogilserve.engine.encryption import Encryption
+    from nogilserve.engine.loop.secure import Handshakes
 
 __all__ = ["Accepted", "AsyncGateway", "Client", "LoopCore", "LoopSettings"]
 
@@ -144,7 +145,9 @@ class LoopCore:
         "common",
         "counters",
         "crowd",
+        "encryption",
         "gateway",
+        "handshakes",
         "head_timeout",
         "idle",
         "index",
@@ -154,6 +157,7 @@ class LoopCore:
         "limits",
         "loop",
         "next_second",
+        "only_http2",
         "on_beating",
         "origins",
         "patient",
@@ -236,8 +240,12 @@ class LoopCore:
         self.begin_http2 = settings.http2
         """Goes on with HTTP/2 on a connection of which the given bytes were read; None where it
         is not spoken."""
+        self.only_http2 = not settings.http1
         self.responses: Any = None
         """Response heads of HTTP/2 that are kept; made by the first such connection."""
+        self.encryption = settings.encryption
+        self.handshakes: Handshakes | None = None
+        """Those that wait for their turn, where TLS is spoken."""
         self.limit = settings.limit_concurrency
         self.crowd: Sequence[LoopCore] = (self,)
         """All cores that the limit is for. Set before the first connection."""

@@ -4,6 +4,7 @@ The answers are in `nogilserve.tls.acme.questions`. A keeper that is being start
 moment later: the socket is held by who starts it.
 """
 
+import _thread
 import contextlib
 import json
 import os
@@ -12,10 +13,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["ENVIRONMENT", "Changes", "Inquiry"]
+__all__ = ["DAEMONS", "ENVIRONMENT", "Changes", "Inquiry"]
 
 ENVIRONMENT: Final = "_NOGILSERVE_KEEPER"
 """The variable with the path."""
+
+DAEMONS: Final[bool] = _thread.daemon_threads_allowed()
+"""Not in subinterpreters."""
 
 _LONGEST: Final = 1 << 20
 _SHORT: Final = 1.0
@@ -90,7 +94,11 @@ class Changes:
         self._socket: socket.socket | None = None
         """Under the lock."""
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="certificates", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="certificates", daemon=DAEMONS)
+        if not DAEMONS:
+            # The interpreter waits for threads at its end, and nobody else ends this one.
+            register: Any = getattr(threading, "_register_atexit")  # noqa: B009 - private
+            register(self.close)
         self._thread.start()
 
     def close(self) -> None:

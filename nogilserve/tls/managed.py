@@ -17,7 +17,7 @@ from nogilserve.config import Config
 from nogilserve.engine.encryption import Context
 from nogilserve.errors import ConfigError, StorageError
 from nogilserve.tls.context import TlsTerms, make_context
-from nogilserve.tls.inquiry import Changes, Inquiry
+from nogilserve.tls.inquiry import DAEMONS, Changes, Inquiry
 from nogilserve.tls.storage.folder import FolderStorage, Stamp
 from nogilserve.tls.storage.places import storage_folder
 from nogilserve.tls.storage.records import Certificate, certificate_key
@@ -118,7 +118,7 @@ class ManagedSource:
                 return False
             self._asked[key] = [ready]
         threading.Thread(
-            target=self._ask, args=(self._inquiry, name, answer), name="certificate", daemon=True
+            target=self._ask, args=(self._inquiry, name, answer), name="certificate", daemon=DAEMONS
         ).start()
         return True
 

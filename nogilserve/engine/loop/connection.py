@@ -49,6 +49,18 @@ _LAST_CALL: Final = 0.05
 """How long a stopping server lets an idle connection finish what is on its way already."""
 
 
+class _Nothing(Preamble):
+    """Nothing is said before the first request: for connections that are looked at as they begin.
+    Owner: the connection it begins."""
+
+    __slots__ = ()
+
+    def receive(self, data: bytes) -> bool:
+        """Take what comes first."""
+        self.rest = data
+        return True
+
+
 class HttpConnection(HttpExchange):
     """Owner: the thread of its loop. Implements `messages.AsyncExchange`."""
 
@@ -108,6 +120,9 @@ class HttpConnection(HttpExchange):
                 self._preamble = core.proxies.preamble(self.client)
             except ProtocolError as exc:
                 self._refuse(exc)
+                return
+        if core.only_http2 and self._preamble is None:
+            self._preamble = _Nothing(required=False)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client (asyncio.Protocol)."""
@@ -117,6 +132,9 @@ class HttpConnection(HttpExchange):
             if self._preamble is not None:
                 data = self._read_preamble(self._preamble, data)
                 if not data:
+                    return
+                if self.core.only_http2 and self.core.begin_http2 is not None:
+                    self.core.begin_http2(self, data)
                     return
             if self.congested:
                 self.protocol.receive_data(data)

@@ -20,7 +20,7 @@ __all__ = ["BODY", "END", "REFUSED", "REQUEST", "RESET", "Event", "Http2Connecti
 
 # Kinds of events.
 REQUEST: Final = 0
-"""A request has begun; its body, if any, follows in events of its own."""
+"""A request has begun; with b"" it is complete, else its body follows in events of its own."""
 BODY: Final = 1
 """A piece of a body; give it back with `credit` once it is taken."""
 END: Final = 2
@@ -94,10 +94,9 @@ class Http2Connection(Control):
         self._gaps: list[tuple[int, int]] = []
         """Numbers that were passed over: streams that never were."""
         self._receive_window = codes.DEFAULT_WINDOW
-        self._announce()
 
     def _announce(self) -> None:
-        """Our side of the preface (§3.4)."""
+        """Our side of the preface (§3.4), once it is clear that the client speaks HTTP/2."""
         pairs = [
             (codes.MAX_CONCURRENT_STREAMS, _MOST_STREAMS),
             (codes.MAX_HEADER_LIST_SIZE, self._limits.head),
@@ -114,6 +113,7 @@ class Http2Connection(Control):
     def upgrade(self, request: Request, settings: bytes) -> Stream:
         """Begin with the request that asked for HTTP/2 by Upgrade, as stream 1 (RFC 7540 §3.2).
         `settings`: the payload of its HTTP2-Settings. Raises Fatal."""
+        self._announce()
         self._apply_settings(settings)
         stream = Stream(1, self.initial_window)
         stream.request = request
@@ -180,11 +180,12 @@ class Http2Connection(Control):
                 return -1
         elif buffer.startswith(preface):
             self._first = 1
+            self._announce()
             return len(preface)
         if b" HTTP/1." in buffer[:_HTTP1_LINE]:
-            self.discard()
             self.put(_ONLY_HTTP2)  # in words that such a client can read
             raise Fatal(codes.HTTP_1_1_REQUIRED, "")
+        self._announce()
         raise Fatal(codes.PROTOCOL_ERROR, "not the connection preface of HTTP/2")
 
     @property
@@ -408,7 +409,7 @@ class Http2Connection(Control):
         stream.request = request
         if not ends and not request.upgrade and request.body >= 0:
             stream.expected = request.body
-        events.append((REQUEST, stream, None))
+        events.append((REQUEST, stream, b"" if ends else None))
 
     def _decode(self, block: bytes) -> Headers:
         try:

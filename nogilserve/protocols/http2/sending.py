@@ -71,11 +71,6 @@ class Sender:
         self._out.append(frame)
         self._out_size += len(frame)
 
-    def discard(self) -> None:
-        """Send nothing of what waits to be taken."""
-        self._out = []
-        self._out_size = 0
-
     def put_head(self, stream: Stream, block: bytes, *, ends: bool) -> None:
         """A field section: the head of a response, or trailers."""
         if stream.gone or stream.sent_end:

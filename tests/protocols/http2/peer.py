@@ -1,6 +1,4 @@
-"""A client that sends exactly the frames it is given, and reads what comes back as frames."""
-
-from dataclasses import dataclass
+"""The sans-IO protocol with a client and an application around it."""
 
 import hpack
 
@@ -18,78 +16,9 @@ from nogilserve.protocols.http2 import (
     Stream,
     refusal,
 )
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY = range(8)
-WINDOW_UPDATE, CONTINUATION = 8, 9
-END_STREAM = ACK = 1
-END_HEADERS, PADDED, WITH_PRIORITY = 4, 8, 0x20
-
-GET = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "h")]
-POST = [(":method", "POST"), *GET[1:]]
+from tests.support.http2 import ACK, HEADERS, PING, PREFACE, Frame, frame, parse, settings
 
 BODY_SENT = b"hello, world"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame, taken apart."""
-
-    kind: int
-    flags: int
-    stream: int
-    payload: bytes
-
-    @property
-    def code(self) -> int:
-        """The error code of RST_STREAM or GOAWAY."""
-        return int.from_bytes(self.payload[-4:] if self.kind == RST_STREAM else self.payload[4:8])
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """The bytes of a frame."""
-    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
-
-
-def parse(data: bytes) -> list[Frame]:
-    """The frames in `data`, which holds whole ones only."""
-    frames = []
-    while data:
-        size = int.from_bytes(data[:3])
-        number = int.from_bytes(data[5:9]) & 0x7FFFFFFF
-        assert len(data) >= 9 + size
-        frames.append(Frame(data[3], data[4], number, data[9 : 9 + size]))
-        data = data[9 + size :]
-    return frames
-
-
-def block(fields: list[tuple[str, str]]) -> bytes:
-    """A field section in literals, which depends on nothing before it."""
-    out = b""
-    for name, value in fields:
-        raw_name, raw_value = name.encode("latin-1"), value.encode("latin-1")
-        out += b"\0" + bytes(hpack.hpack.encode_integer(len(raw_name), 7)) + raw_name
-        out += bytes(hpack.hpack.encode_integer(len(raw_value), 7)) + raw_value
-    return out
-
-
-def headers(
-    stream: int, fields: list[tuple[str, str]] = GET, flags: int = END_STREAM | END_HEADERS
-) -> bytes:
-    """A HEADERS frame."""
-    return frame(HEADERS, flags, stream, block(fields))
-
-
-def settings(*pairs: tuple[int, int], ack: bool = False) -> bytes:
-    """A SETTINGS frame."""
-    payload = b"".join(key.to_bytes(2) + value.to_bytes(4) for key, value in pairs)
-    return frame(SETTINGS, ACK if ack else 0, 0, payload)
-
-
-def window_update(stream: int, count: int) -> bytes:
-    """A WINDOW_UPDATE frame."""
-    return frame(WINDOW_UPDATE, 0, stream, count.to_bytes(4))
 
 
 class Peer:
@@ -165,13 +94,3 @@ class Peer:
         """Whether a PING is answered."""
         frames = self.send(frame(PING, 0, 0, b"are you "))
         return any(f.kind == PING and f.flags == ACK and f.payload == b"are you " for f in frames)
-
-
-def goaways(frames: list[Frame]) -> list[int]:
-    """The codes of GOAWAY frames."""
-    return [frame.code for frame in frames if frame.kind == GOAWAY]
-
-
-def resets(frames: list[Frame]) -> list[tuple[int, int]]:
-    """Stream and code of RST_STREAM frames."""
-    return [(frame.stream, frame.code) for frame in frames if frame.kind == RST_STREAM]

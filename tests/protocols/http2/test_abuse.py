@@ -5,7 +5,8 @@ import pytest
 
 from nogilserve.messages import Limits
 from nogilserve.protocols.http2 import codes
-from tests.protocols.http2.peer import (
+from tests.protocols.http2.peer import Peer
+from tests.support.http2 import (
     ACK,
     CONTINUATION,
     DATA,
@@ -18,7 +19,6 @@ from tests.protocols.http2.peer import (
     PRIORITY,
     RST_STREAM,
     SETTINGS,
-    Peer,
     block,
     frame,
     goaways,

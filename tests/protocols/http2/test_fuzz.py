@@ -3,18 +3,18 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.protocols.http2.peer import (
+from tests.protocols.http2.peer import Peer
+from tests.support.http2 import (
     GET,
     POST,
     PREFACE,
-    Peer,
     block,
     frame,
     goaways,
     headers,
     window_update,
 )
-from tests.protocols.http2.peer import settings as settings_frame
+from tests.support.http2 import settings as settings_frame
 
 NUMBERS = st.sampled_from([0, 1, 1, 1, 3, 3, 5, 7, 2, 101, 0x7FFFFFFF])
 FLAGS = st.sampled_from([0, 1, 4, 5, 8, 0x20, 0x2D, 0xFF])

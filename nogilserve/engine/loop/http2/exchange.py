@@ -41,6 +41,7 @@ class StreamExchange(Recorded):
         "_readers",
         "_response",
         "active",
+        "complete",
         "core",
         "gone",
         "judged",
@@ -77,6 +78,8 @@ class StreamExchange(Recorded):
         self.locate()
         self.gone = False
         """The client has reset the stream, or the connection is lost."""
+        self.complete = False
+        """All of the body has been passed on to here; the stream may know of it before."""
         self.active = False
         """The application has it, and has not answered yet."""
         self.until = NEVER
@@ -111,6 +114,7 @@ class StreamExchange(Recorded):
 
     def ended(self) -> None:
         """The client has said all."""
+        self.complete = True
         self.until = NEVER
         if self.transport is not None:
             self.transport.receive_end()
@@ -169,16 +173,16 @@ class StreamExchange(Recorded):
             return piece
         if self.stream.gone or self.gone or not self.active:
             raise TruncatedBody("the request is over")
-        return b"" if self.stream.ended else None
+        return b"" if self.complete else None
 
     @property
     def body_complete(self) -> bool:
         """Whether all of the request body was read."""
-        return self.stream.ended and not self._pieces
+        return self.complete and not self._pieces
 
     def news(self) -> "asyncio.Future[None]":
         """Wait for bytes of the body, the client's end, or the end of this response."""
-        if self.active and not self.stream.ended and self.transport is None:
+        if self.active and not self.complete and self.transport is None:
             if self.request.expect_continue and not self._continued:
                 self._continued = True
                 # RFC 9110 §10.1.1: due when the application asks for the body.

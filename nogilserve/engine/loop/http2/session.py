@@ -126,7 +126,7 @@ class Session(asyncio.Protocol):
         kind, stream, payload = event
         exchange = stream.owner
         if kind == REQUEST:
-            self._begin_request(stream)
+            self._begin_request(stream, complete=payload is not None)
         elif kind == BODY:
             assert isinstance(payload, bytes)
             if exchange is not None and exchange in self._exchanges and not exchange.gone:
@@ -189,12 +189,13 @@ class Session(asyncio.Protocol):
         exchange.active = True
         self.core.active += 1
 
-    def _begin_request(self, stream: Stream) -> None:
+    def _begin_request(self, stream: Stream, *, complete: bool) -> None:
         """Give a request to the application."""
         core = self.core
         request = stream.request
         assert request is not None
         exchange = self._make(stream, request)
+        exchange.complete = complete
         if core.record is not None:
             exchange.note_begun()
         self._activate(exchange)

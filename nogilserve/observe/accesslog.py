@@ -124,11 +124,12 @@ _ATOMS: Final[dict[str, Formatter]] = {
 """gunicorn's and Apache's atoms without a free name, by what stands behind the percent sign."""
 
 
-def _json(record: RequestRecord) -> str:
+def _json(record: RequestRecord, whose: dict[str, int]) -> str:
     return json.dumps(
         {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.started))
             + f".{int(record.started % 1 * 1e6):06}Z",
+            **whose,
             "id": record.request_id,
             "client": record.client,
             "method": record.method,
@@ -150,13 +151,14 @@ def _plain(headers: Headers, name: str) -> str | None:
     return next((value for key, value in headers if key == name), None)
 
 
-def compile_format(text: str) -> Formatter:
+def compile_format(text: str, generation: int = 0) -> Formatter:
     """The function that makes a line of a record: "common", "combined", "json" or atoms.
 
     Unknown atoms are kept as they are; the configuration refuses them beforehand.
     """
     if text == "json":
-        return _json
+        whose = {"generation": generation} if generation else {}
+        return lambda record: _json(record, whose)
     text = _NAMED.get(text, text)
     parts: list[str | Formatter] = []
     position = 0
@@ -219,13 +221,14 @@ class AccessLog:
     of the two always sees the other (the queue's own lock orders both).
     """
 
-    def __init__(self, path: str, form: str) -> None:
-        """Open `path` for appending ("-": standard output). Raises OSError."""
+    def __init__(self, path: str, form: str, generation: int = 0) -> None:
+        """Open `path` for appending ("-": standard output). Raises OSError. `generation`: whose it
+        is, for lines of JSON."""
         # Unbuffered: other processes may append to the same file, and a line must stay whole.
         self._file: io.FileIO | None = None if path == "-" else io.FileIO(path, "a")
         self._path = os.path.abspath(path)
         self._reopen = False
-        self._line = compile_format(form)
+        self._line = compile_format(form, generation)
         self._queue: deque[RequestRecord] = deque()
         self._asleep = False
         self._bell = threading.Event()

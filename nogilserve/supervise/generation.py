@@ -75,7 +75,7 @@ def main() -> int:
         if spec["path"] is not None:  # else another Python, which has its own
             sys.path[:] = spec["path"]
         sys.argv[:] = spec["arguments"]
-        return Body(channel, board, spec).run()
+        return Body(channel, board, spec, int(name.rpartition("-")[2])).run()
     finally:
         channel.close()
         board.close()
@@ -107,7 +107,9 @@ def _catch_early_signals() -> None:
 class Body:
     """Owner: the main thread. `_inbox` is filled by the thread that reads, and by signals."""
 
-    def __init__(self, channel: Channel, board: Board, spec: Message) -> None:
+    def __init__(self, channel: Channel, board: Board, spec: Message, number: int) -> None:
+        """`number`: that of this generation."""
+        self._number = number
         self._channel = channel
         self._board = board
         self._config: Config = config_of(spec["config"])
@@ -128,14 +130,19 @@ class Body:
 
     def run(self) -> int:
         """Import, serve, end; the exit status."""
-        configure_logging(self._config.log_level, self._tenant)
+        configure_logging(
+            self._config.log_level,
+            self._tenant,
+            form=self._config.log_format,
+            generation=self._number,
+        )
         if sys.stderr is not None:
             faulthandler.enable()
         access_log: AccessLog | None = None
         try:
             if self._tenant:
                 settle(self._config, self._bounds)
-            access_log = open_access_log(self._config)
+            access_log = open_access_log(self._config, self._number)
             runtime, served = self._load(access_log)
             self._observer = Observer(runtime)
             self._observer.start()

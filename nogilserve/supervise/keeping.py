@@ -38,7 +38,7 @@ def main() -> int:
     leave_to_master(*STOPPING, *MASTERS)  # the end of standard input ends it
     signal.set_wakeup_fd(-1)
     config = config_of(json.loads(sys.stdin.buffer.readline()))
-    configure_logging(config.log_level)
+    configure_logging(config.log_level, form=config.log_format)
     listener = socket.socket(fileno=int(sys.argv[2]))
     keeper = _keeper(config)
     threading.Thread(

@@ -64,7 +64,7 @@ def run(config: Config, launch: Launch, following: Following | None = None) -> i
     """Serve until a signal says stop; the exit status. Raises ConfigError, BindError,
     AppImportError where the first generation does not start. `following` reads the configuration
     again at each reload."""
-    configure_logging(config.log_level)
+    configure_logging(config.log_level, form=config.log_format)
     master = Master(config, launch, following)
     try:
         return master.run()

@@ -45,12 +45,12 @@ _IMPATIENT: Final = 1.0
 """Seconds before the deadline at which patience with idle connections ends."""
 
 
-def open_access_log(config: Config) -> AccessLog | None:
+def open_access_log(config: Config, generation: int = 0) -> AccessLog | None:
     """The access log, started; None where none is wanted. Raises ConfigError."""
     if not config.access_log:
         return None
     try:
-        access_log = AccessLog(config.access_log, config.access_log_format)
+        access_log = AccessLog(config.access_log, config.access_log_format, generation)
     except OSError as exc:
         raise ConfigError(unwritable(config.access_log, exc)) from None
     access_log.start()

@@ -65,7 +65,7 @@ def run(config: Config, make: Make | None = None) -> int:
     The application is imported before anything is bound: a server that cannot serve never
     accepts a connection. But no application is imported with rights that are to be given up.
     """
-    configure_logging(config.log_level)
+    configure_logging(config.log_level, form=config.log_format)
     if config.umask is not None:
         os.umask(config.umask)
     directory = os.getcwd()  # importing the application may change it

@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from nogilserve.observe.logformat import formatter
+
 __all__ = ["LEVELS", "announce", "configure_logging", "log", "warn_of_gil"]
 
 log = logging.getLogger("nogilserve")
@@ -12,18 +14,15 @@ log = logging.getLogger("nogilserve")
 LEVELS: Final = ("critical", "error", "warning", "info", "debug")
 
 
-def configure_logging(level: str, tenant: str = "") -> None:
-    """Messages of this package go to standard error, with the name of the tenant whose process this
-    is; other loggers are the application's."""
+def configure_logging(
+    level: str, tenant: str = "", *, form: str = "text", generation: int = 0
+) -> None:
+    """Messages of this package go to standard error, with the generation and the tenant whose
+    process this is, in the form of --log-format; other loggers are the application's."""
     log.setLevel(level.upper())
     if not log.handlers:
         handler = logging.StreamHandler()
-        whose = tenant.replace("%", "%%") + ": " if tenant else ""
-        handler.setFormatter(
-            logging.Formatter(
-                f"%(asctime)s [%(levelname)s] {whose}%(message)s", "%Y-%m-%d %H:%M:%S %z"
-            )
-        )
+        handler.setFormatter(formatter(form, generation, tenant))
         log.addHandler(handler)
         log.propagate = False
 

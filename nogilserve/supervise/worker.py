@@ -63,7 +63,9 @@ def serve_member(sock: socket.socket, *, process: bool) -> int:
         if spec.directory:
             os.chdir(spec.directory)
     tenant = spec.config.tenant
-    configure_logging(spec.config.log_level, tenant[0] if tenant else "")
+    configure_logging(
+        spec.config.log_level, tenant[0] if tenant else "", form=spec.config.log_format
+    )
     if isinstance(spec.ledger, int) and process:
         os.set_inheritable(spec.ledger, False)
     member = _Member(channel, spec, process=process)

@@ -71,6 +71,7 @@ class Admin:
         self._identity = identity
         self._events = events
         self._log_level = config.log_level
+        self._log_format = config.log_format
         self._loopback = is_loopback(endpoint(config.admin)[0])
         self._process: _Process | None = None
         self._started = 0.0
@@ -128,6 +129,7 @@ class Admin:
             token=self._token,
             loopback=self._loopback,
             log_level=self._log_level,
+            log_format=self._log_format,
         )
 
     def close(self) -> None:

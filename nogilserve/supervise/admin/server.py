@@ -80,7 +80,7 @@ def main() -> int:
         spec = channel.receive()
         if spec is None:
             return 0
-        configure_logging(spec["log_level"])
+        configure_logging(spec["log_level"], form=spec["log_format"])
         sockets, channel.sockets = channel.sockets, []
         listeners = []
         for sock, place in zip(sockets, spec["listeners"], strict=True):

@@ -47,7 +47,7 @@ _MOST_VISITORS: Final = 4096
 
 def run(config: Config, launch: Launch) -> int:
     """Serve tenants until a signal says stop; the exit status. Raises ConfigError, BindError."""
-    configure_logging(config.log_level)
+    configure_logging(config.log_level, form=config.log_format)
     master = TenantMaster(config, launch)
     try:
         return master.run()

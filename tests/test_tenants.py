@@ -330,6 +330,7 @@ def test_asgi_and_websockets(tmp_path: Path) -> None:
     """Event loops take connections from the front, too; one that is open is work, not idleness."""
     root = tmp_path / "apps"
     tenant(root / "live", "1.0", LIVE)
+    tenant(root / "shop", "1.0")
     with serve(root, "--tenant-idle=1") as server:
         with RawWebSocket(("127.0.0.1", server.port)) as socket:
             socket.open("http://live.example.com/")
@@ -339,7 +340,15 @@ def test_asgi_and_websockets(tmp_path: Path) -> None:
                 socket.say("still here")
                 assert socket.message() == "still here"
         with server.connect() as client:
-            assert ask(client, "live").body == b"live"
+            for name in ("live", "shop", "live", "live", "shop"):
+                response = ask(client, name)
+                assert response.status == 200
+                assert (response.body == b"live") == (name == "live")
+            one = b"GET / HTTP/1.1\r\nHost: live.example.com\r\n\r\n"
+            two = b"POST /echo HTTP/1.1\r\nHost: shop.example.com\r\nContent-Length: 3\r\n\r\n123"
+            client.send(one + two + one + one + two)
+            for expected in (b"live", b"123", b"live", b"live", b"123"):
+                assert client.receive().body == expected
 
 
 def test_variables_that_are_refused(tmp_path: Path) -> None:

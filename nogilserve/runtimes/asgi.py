@@ -26,6 +26,7 @@ from nogilserve.runtimes.ledger import Row
 from nogilserve.runtimes.looking import observe_of
 from nogilserve.runtimes.loops import LoopApp, LoopOptions, LoopRuntime, Mode, Scope
 from nogilserve.runtimes.proxies import admission_of, proxies_of
+from nogilserve.runtimes.tenants import elsewhere_of
 from nogilserve.runtimes.watching import async_watched
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def _settings(
         ws_ping_timeout=config.ws_ping_timeout,
         ws_deflate=config.ws_per_message_deflate,
         encryption=encryption_of(config),
+        elsewhere=elsewhere_of(config),
         observe=observe_of(config),
     )
 

@@ -25,6 +25,7 @@ from nogilserve.protocols.http1.tables import Tables
 from nogilserve.protocols.proxy import ProxyRules
 
 if TYPE_CHECKING:
+    from nogilserve.engine.elsewhere import Elsewhere
     from nogilserve.engine.encryption import Encryption
     from nogilserve.engine.loop.secure import Handshakes
 
@@ -87,6 +88,8 @@ class LoopSettings:
     """Whether permessage-deflate is agreed to (RFC 7692)."""
     encryption: "Encryption | None" = None
     """Where TLS is spoken."""
+    elsewhere: "Callable[[], Elsewhere] | None" = None
+    """Makes what tells a loop which requests are for other processes; None: none are."""
     observe: Observe | None = None
     """What is counted of requests, where somebody looks."""
 
@@ -121,6 +124,8 @@ class Accepted:
     server: tuple[str, str]
     role: str = ENCRYPTED
     """What the connection is to be: see `engine.roles`."""
+    unread: bytes = b""
+    """What was read from it before it came here."""
 
 
 class LoopCore:
@@ -145,6 +150,7 @@ class LoopCore:
         "common",
         "counters",
         "crowd",
+        "elsewhere",
         "encryption",
         "gateway",
         "handshakes",
@@ -244,6 +250,7 @@ class LoopCore:
         self.responses: Any = None
         """Response heads of HTTP/2 that are kept; made by the first such connection."""
         self.encryption = settings.encryption
+        self.elsewhere = settings.elsewhere() if settings.elsewhere is not None else None
         self.handshakes: Handshakes | None = None
         """Those that wait for their turn, where TLS is spoken."""
         self.limit = settings.limit_concurrency
@@ -304,20 +311,25 @@ class LoopCore:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 client = self._make_client(self, accepted)
                 if self._selector is None:
-                    self.spawn(self._connect(sock, client))
+                    self.spawn(self._connect(sock, client, accepted.unread))
                 else:
                     DirectTransport(self.loop, self._selector, sock, client)
+                    if accepted.unread:
+                        client.data_received(accepted.unread)
             except OSError:
                 self._not_connected(sock)
             except Exception:  # one connection must not cost the others of the batch
                 _log.critical("internal error with a new connection", exc_info=True)
                 self._not_connected(sock)
 
-    async def _connect(self, sock: socket.socket, client: asyncio.Protocol) -> None:
+    async def _connect(self, sock: socket.socket, client: asyncio.Protocol, unread: bytes) -> None:
         try:
             await self.loop.connect_accepted_socket(lambda: client, sock)
         except OSError:
             self._not_connected(sock)
+            return
+        if unread:
+            client.data_received(unread)
 
     def _not_connected(self, sock: socket.socket) -> None:
         """The client is gone already, or the poller does not take the socket."""

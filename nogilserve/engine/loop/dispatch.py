@@ -145,7 +145,9 @@ class Dispatcher:
                 break
             client = (address[0], str(address[1])) if tcp else None
             index = self._shares.assign(0, self._late_ones())
-            accepted = Accepted(sock.detach(), family, client, server, listener.role)
+            read = type(address) is tuple and len(address) == 3  # of an intake
+            unread = address[2] if read else b""
+            accepted = Accepted(sock.detach(), family, client, server, listener.role, unread)
             batches.setdefault(index, []).append(accepted)
         for index, batch in batches.items():
             self._hand_over(index, batch)

@@ -4,6 +4,10 @@ import asyncio
 
 from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import Accepted, LoopCore
+from nogilserve.engine.loop.elsewhere import (
+    LimitedReturningHttpConnection,
+    ReturningHttpConnection,
+)
 from nogilserve.engine.loop.limited import LimitedHttpConnection
 from nogilserve.engine.roles import ENCRYPTED, REDIRECT
 
@@ -43,4 +47,8 @@ def make_client(core: LoopCore, accepted: Accepted) -> asyncio.Protocol:
     if accepted.role == REDIRECT:
         redirecting = LimitedRedirectingHttpConnection if limited else RedirectingHttpConnection
         return redirecting(core, accepted)
+    if core.elsewhere is not None:
+        return (LimitedReturningHttpConnection if limited else ReturningHttpConnection)(
+            core, accepted
+        )
     return (LimitedHttpConnection if limited else HttpConnection)(core, accepted)

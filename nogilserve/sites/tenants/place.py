@@ -35,6 +35,7 @@ def names_in(config: Config) -> tuple[str, ...]:
     """The placeholders that tell tenants apart, each once, in the order of the options."""
     texts = [config.app, config.chdir, config.app_dir, config.venv, config.python]
     texts += [config.root_path, config.access_log, *config.env_files]
+    texts += [*config.certfiles, *config.keyfiles]
     texts += [text for _, text in config.env]
     return tuple(dict.fromkeys(name for text in texts for name in Template.of(text).names))
 
@@ -70,12 +71,22 @@ def find_place(config: Config, names: tuple[str, ...], tenant: Tenant, base: str
         venv=venv,
         python=Template.of(config.python).fill(values),
         root_path=Template.of(config.root_path).fill(values),
-        access_log=Template.of(config.access_log).fill(values),
+        access_log=_of_server(config.access_log, values, base),
+        certfiles=tuple(_of_server(name, values, base) for name in config.certfiles),
+        keyfiles=tuple(_of_server(name, values, base) for name in config.keyfiles),
+        ca_certs=_of_server(config.ca_certs, values, base),
+        storage=_of_server(config.storage, values, base),
         env_files=tuple(_inside(name, values, directory) for name in config.env_files),
         env=tuple((name, Template.of(text).fill(values)) for name, text in config.env),
         tenant=(tenant_name(tenant), names, tenant, config.tenant_hosts),
     )
     return Place(tenant_name(tenant), filled, directory)
+
+
+def _of_server(text: str, values: Mapping[str, str], base: str) -> str:
+    """A file that the server's owner has named, not the tenant: it need not be inside."""
+    filled = Template.of(text).fill(values)
+    return filled if filled in ("", "-") or "://" in filled else os.path.join(base, filled)
 
 
 def _inside(text: str, values: Mapping[str, str], base: str) -> str:

@@ -46,7 +46,7 @@ def test_placeholders_are_filled_in(srv: Path) -> None:
     assert place.config.chdir == ""
     assert place.config.env == (("NAME", "shop.example.com"),)
     assert place.config.root_path == "/shop"
-    assert place.config.access_log == "logs-shop"
+    assert place.config.access_log == "/logs-shop"
     assert place.config.env_files == (f"{srv}/apps/shop/settings.env",)
     assert place.config.tenant == (place.name, names, ("shop", "shop.example.com"), ())
 

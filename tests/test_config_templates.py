@@ -122,6 +122,7 @@ def test_host_patterns() -> None:
         (Config(app="a:app", chdir="/srv/{host}/../x"), "no .. can stand behind"),
         (Config(app="a:app", chdir="/srv/{host}", master=False), "--no-master"),
         (Config(app="a:app", chdir="/srv/{host}", user="x", tenant_user="y"), "--tenant-user"),
+        (Config(app="a:app", chdir="/srv/{path.0}", certfiles=("c",)), "cannot tell tenants"),
     ],
 )
 def test_templates_that_cannot_be(config: Config, message: str) -> None:

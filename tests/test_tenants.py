@@ -1,8 +1,12 @@
 """Tenants as a user sees them: real virtual environments, processes and clients."""
 
+import http.client
 import json
 import os
+import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -349,6 +353,53 @@ def test_asgi_and_websockets(tmp_path: Path) -> None:
             client.send(one + two + one + one + two)
             for expected in (b"live", b"123", b"live", b"live", b"123"):
                 assert client.receive().body == expected
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For *.example.com, with its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    path = tmp_path_factory.mktemp("certificate") / "all.pem"
+    what = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -batch"
+    names = ["-subj", "/CN=tenants", "-addext", "subjectAltName=DNS:*.example.com"]
+    subprocess.run(
+        [openssl, *what.split(), *names, "-keyout", path.with_suffix(".key"), "-out", path],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    path.write_text(path.read_text() + path.with_suffix(".key").read_text())
+    return path
+
+
+def get_securely(server: Server, certificate: Path, name: str, host: str = "") -> Response:
+    """A request over TLS for `name`; the Host may be another."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as plain:
+        with context.wrap_socket(plain, server_hostname=f"{name}.example.com") as sock:
+            client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+            client.sock = sock
+            client.request("GET", "/", headers={"Host": f"{host or name}.example.com"})
+            answer = client.getresponse()
+            return Response(11, answer.status, answer.reason, answer.getheaders(), answer.read())
+
+
+def test_tls(tmp_path: Path, certificate: Path) -> None:
+    """The name in the ClientHello says whose it is; the tenant decrypts. What is asked for after
+    that is for this tenant, or misdirected."""
+    root = make_tenants(tmp_path / "apps")
+    tenant(root / "live", "1.0", LIVE)
+    with serve(root, f"--certfile={certificate}") as server:
+        for name, version in (("shop", "1.0"), ("blog", "2.0")):
+            assert told(get_securely(server, certificate, name))["gadget"] == version
+        assert get_securely(server, certificate, "live").body == b"live"
+        assert get_securely(server, certificate, "shop", "blog").status == 421
+        assert get_securely(server, certificate, "live", "shop").status == 421
+        for name in ("nobody", "broken"):
+            with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name|internal.error"):
+                get_securely(server, certificate, name)
 
 
 def test_variables_that_are_refused(tmp_path: Path) -> None:

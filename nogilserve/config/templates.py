@@ -108,11 +108,21 @@ def check_templates(config: "Config") -> None:
             "option --no-master: an application with placeholders needs the process that listens "
             "for all tenants"
         )
+    paths = [name for text in (config.app, config.chdir, config.venv) for name in _paths_in(text)]
+    if tenants and paths and config.encrypted:
+        raise ConfigError(
+            f"{{{paths[0]}}} cannot tell tenants apart where TLS is spoken: the path is known only "
+            "when the tenant has decrypted it; use {host.labels.N}"
+        )
     if tenants and config.tenant_user and config.user:
         raise ConfigError(
             "options --user and --tenant-user: the server has to stay root to become each tenant's "
             "user; leave one of them out"
         )
+
+
+def _paths_in(text: str) -> list[str]:
+    return [name for name in Template.of(text).names if name.startswith("path.")]
 
 
 def plain_host(authority: str) -> str:

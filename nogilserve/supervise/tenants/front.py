@@ -100,6 +100,7 @@ class Front:
 
     def __init__(self, listeners: Sequence[Listener], manners: Manners, told: Told) -> None:
         self._doors = [listener.socket for listener in listeners]
+        self._secure = [manners.tls and listener.role == "tls" for listener in listeners]
         self._manners = manners
         self._told = told
         self._poller = make_poller(manners.poller)
@@ -302,7 +303,7 @@ class Front:
         if found.kind == "bad":
             self._turn_away(visitor, found.answer)
             return
-        if found.kind == "tls" and not manners.tls:
+        if found.kind == "tls" and not self._secure[visitor.door]:
             self._answer(visitor, ProtocolError(400, "this port speaks HTTP without TLS"))
             return
         host = plain_host(found.authority)
@@ -327,7 +328,7 @@ class Front:
             begins = (visitor.peek() or b"")[:1]
         except BlockingIOError:
             begins = b""
-        if begins == b"\x16" and self._manners.tls:
+        if begins == b"\x16" and self._secure[visitor.door]:
             self._turn_away(
                 visitor, alert(UNRECOGNIZED_NAME if exc.status == 404 else INTERNAL_ERROR)
             )

@@ -1,105 +1,24 @@
 """Automatic HTTPS end to end: real servers, a real authority, clients that verify certificates."""
 
-import contextlib
-import http.client
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("acme", reason="the ACME client, or cryptography below it, is not installed")
 
-from tests.support.acmeproxy import AcmeProxy
-from tests.support.balancer import Balancer
-from tests.support.pebble import Pebble, free_port, needs_pebble
-from tests.support.restartable_redis import RestartableRedis
-from tests.support.server import ROOT, Server, children_of
+from tests.support.https_site import ASGI, WSGI, Site, fetch, keeper_of
+from tests.support.pebble import Pebble, needs_pebble
+from tests.support.server import ROOT
 from tests.support.waiting import wait_until
 
 pytestmark = needs_pebble
-
-WSGI = "tests.apps.torture:app"
-ASGI = "tests.apps.asgi_torture:app"
-
-
-class Site:
-    """Where a server is reached: by the authority, and by clients that trust it."""
-
-    def __init__(self, pebble: Pebble, storage: Path | str) -> None:
-        self.pebble = pebble
-        self.storage = storage
-
-    def server(self, *options: str, app: str = WSGI, env: dict[str, str] | None = None) -> Server:
-        """A server that listens where the authority looks."""
-        return Server(
-            app,
-            *("--bind", f"127.0.0.1:{self.pebble.tls_port}"),
-            *("--redirect-http", f"127.0.0.1:{self.pebble.http_port}"),
-            *("--storage", str(self.storage), *self.pebble.options, *options),
-            env=env,
-        )
-
-    def connect(self, name: str, context: ssl.SSLContext) -> ssl.SSLSocket:
-        """A connection to a name. Raises OSError."""
-        sock = socket.create_connection(("127.0.0.1", self.pebble.tls_port), 20)
-        try:
-            return context.wrap_socket(sock, server_hostname=name)
-        except BaseException:
-            sock.close()
-            raise
-
-    def get(self, name: str, context: ssl.SSLContext, path: str = "/hello") -> bytes:
-        """The body of a page, from a server whose certificate was verified."""
-        with self.connect(name, context) as sock:
-            return fetch(sock, name, path)
-
-    def shown(self, name: str) -> str:
-        """The certificate that is shown for a name, PEM, valid or not; "" for none."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        try:
-            with self.connect(name, context) as sock:
-                return ssl.DER_cert_to_PEM_cert(sock.getpeercert(True) or b"")
-        except OSError:
-            return ""
-
-    def plain(self, name: str, path: str) -> http.client.HTTPResponse:
-        """An answer of the plain port, read."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.pebble.http_port, timeout=10)
-        try:
-            connection.request("GET", path, headers={"Host": name})
-            response = connection.getresponse()
-            response.read()
-            return response
-        finally:
-            connection.close()
-
-
-def fetch(sock: ssl.SSLSocket, name: str, path: str = "/hello") -> bytes:
-    """Ask for a page on an open connection."""
-    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
-    response = http.client.HTTPResponse(sock)
-    response.begin()
-    assert response.status == 200
-    return response.read()
-
-
-def keeper_of(server: Server) -> int:
-    """The process id of the keeper."""
-    for pid in children_of(server.pid):
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"keeper\0"):
-                return pid
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -263,121 +182,37 @@ def test_certificates_by_hand(site: Site, tmp_path: Path) -> None:
         assert (tmp_path / "a.example.crt").read_text().startswith(second)
 
 
-# ---- more than one machine
+def test_reload_follows_the_configuration(site: Site, tmp_path: Path) -> None:
+    """A name that has been added to the file has its certificate after a reload."""
+    file = tmp_path / "nogilserve.toml"
+    file.write_text('domain = ["a.example"]\n')
+    with site.server("--config", str(file)) as server:
+        server.wait_log("Obtained a certificate for a.example")
+        file.write_text('domain = ["a.example", "b.example"]\n')
+        server.signal(signal.SIGHUP)
+        server.wait_log("Obtained a certificate for b.example", timeout=20)
+        trusting = site.pebble.trusting()
+        wait_until(lambda: site.shown("b.example"), 10)
+        for name in ("a.example", "b.example"):
+            assert site.get(name, trusting) == b"hello\n"
 
 
-class Replicas:
-    """Servers on two loopback addresses behind a balancer, where the authority looks."""
-
-    def __init__(self, pebble: Pebble, redis: RestartableRedis, folder: Path) -> None:
-        self.site = Site(pebble, redis.url)
-        self.redis = redis
-        self.folder = folder
-        self.options = pebble.options
-        self.ports = {address: (free_port(), free_port()) for address in ("127.0.0.2", "127.0.0.3")}
-        self.balancer = Balancer({pebble.tls_port: (), pebble.http_port: ()})
-        self.send_to(*self.ports)
-
-    def send_to(self, *addresses: str) -> None:
-        """Have the balancer pass connections to these alone, in turn."""
-        pebble = self.site.pebble
-        for index, port in enumerate((pebble.tls_port, pebble.http_port)):
-            self.balancer.backends[port] = [(item, self.ports[item][index]) for item in addresses]
-
-    def server(self, address: str, *options: str) -> Server:
-        """A machine with a data folder of its own."""
-        tls, plain = self.ports[address]
-        return Server(
-            WSGI,
-            *("--bind", f"{address}:{tls}", "--redirect-http", f"{address}:{plain}"),
-            *("--storage", str(self.site.storage), *self.options, *options),
-            env={"XDG_DATA_HOME": str(self.folder / address)},
+def test_tenants_have_certificates(site: Site, tmp_path: Path) -> None:
+    """Each tenant with a directory is served by HTTPS, its certificate obtained when somebody
+    first comes; who has none is refused."""
+    for name in ("alice", "bob"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "main.py").write_text(
+            "def app(environ, start_response):\n"
+            f"    start_response('200 OK', [('Content-Length', '{len(name)}')])\n"
+            f"    return [b'{name}']\n"
         )
-
-    def shown_by(self, address: str, name: str) -> str:
-        """The certificate that one of them shows."""
-        self.send_to(address)
-        return self.site.shown(name)
-
-
-@pytest.fixture
-def replicas(pebble: Pebble, tmp_path: Path) -> Iterator[Replicas]:
-    """With a Redis and a balancer that run."""
-    pytest.importorskip("redis")
-    with RestartableRedis(tmp_path) as redis:
-        made = Replicas(pebble, redis, tmp_path)
-        with made.balancer:
-            yield made
-
-
-@pytest.mark.parametrize("kind", ["tls-alpn-01", "http-01"])
-def test_any_replica_answers_any_challenge(replicas: Replicas, kind: str) -> None:
-    """The authority's connections all go to the one that does not obtain the certificate."""
-    one, two = replicas.ports
-    replicas.send_to(two)
-    kinds = ("--acme-challenge", kind)
-    with (
-        replicas.server(two, "--domain", "b.example", *kinds) as second,
-        replicas.server(one, "--domain", "a.example", *kinds) as first,
-    ):
-        first.wait_log("Obtained a certificate for a.example")
-        second.wait_log("Obtained a certificate for b.example")
-        assert "a.example" not in second.log
-        assert replicas.shown_by(one, "a.example")
-
-
-def test_replicas_share_one_certificate(replicas: Replicas) -> None:
-    """It is obtained once, and both show it. Without Redis they go on, and one that is started then
-    has the certificate as well; a Redis that comes back empty gets it again."""
-    one, two = replicas.ports
-    trusting = replicas.site.pebble.trusting()
-    with replicas.server(one, "--domain", "a.example") as first:
-        with replicas.server(two, "--domain", "a.example") as second:
-            for address in replicas.ports:
-                wait_until(partial(replicas.shown_by, address, "a.example"), 20)
-            assert replicas.shown_by(one, "a.example") == replicas.shown_by(two, "a.example")
-            obtained = [server.log.count("Obtained a cert") for server in (first, second)]
-            assert sorted(obtained) == [0, 1]
-        replicas.redis.stop()
-        away = r"cannot read .* in unix:.*; serving what is there"
-        first.wait_log(away, timeout=20)
-        with replicas.server(two, "--domain", "a.example") as second:
-            second.wait_log(away, timeout=20)
-            for address in replicas.ports:
-                replicas.send_to(address)
-                assert replicas.site.get("a.example", trusting) == b"hello\n"
-            replicas.redis.start()
-            for server in (first, second):
-                server.wait_log(r"unix:.* is back", timeout=20)
-            assert "certificates/a.example is not in unix:" in first.log + second.log
-            assert second.log.count("Obtaining") == 0
-
-
-def test_replica_that_dies_with_the_lock_stops_nobody(replicas: Replicas) -> None:
-    """One is killed, with all its processes, in the middle of an order: the other obtains the
-    certificate when the lock has ended."""
-    reached, go = threading.Event(), threading.Event()
-
-    def hold(method: str, path: str) -> None:
-        if path.startswith("/finalize-order") and not reached.is_set():
-            reached.set()
-            go.wait(60)
-
-    one, two = replicas.ports
-    with AcmeProxy(replicas.site.pebble) as proxy:
-        proxy.instead = hold
-        replicas.options = proxy.options
-        first = replicas.server(one, "--domain", "a.example")
-        try:
-            assert reached.wait(20)
-            with replicas.server(two, "--domain", "a.example") as second:
-                for pid in (keeper_of(first), *children_of(first.pid), first.pid):
-                    os.kill(pid, signal.SIGKILL)
-                go.set()
-                second.wait_log("Obtained a certificate for a.example", timeout=40)
-                trusting = replicas.site.pebble.trusting()
-                replicas.send_to(one, two)
-                assert replicas.site.get("a.example", trusting) == b"hello\n"
-        finally:
-            go.set()
-            first.kill()
+    template = f"{tmp_path}/{{host.labels.2}}"
+    options = ("--working-dir", template, "--on-demand-dir", template)
+    with site.server(*options, app="main:app") as server:
+        trusting = site.pebble.trusting()
+        for name in ("alice", "bob"):
+            assert site.get(f"{name}.example.com", trusting, "/") == name.encode()
+        with pytest.raises(OSError, match=r"(?i)unrecognized.name"):
+            site.connect("carol.example.com", trusting)
+        assert "Obtaining a certificate for carol" not in server.log

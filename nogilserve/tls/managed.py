@@ -35,13 +35,33 @@ _AT_ONCE: Final = 64
 """Names that are asked for at the same time; further ones are refused."""
 _ANSWERS: Final = 32
 """Certificates for challenges that are kept, because authorities look from several places."""
-_ANSWER: Final = 1.0
-"""Seconds for which they are shown without a further question."""
+_FRESH: Final = 0.25
+"""Seconds for which they are shown to whoever asks: the next challenge may come soon."""
+_STALE: Final = 5.0
+"""Seconds after which they are not shown either to who has been waiting for them."""
 _BREAK: Final = 5.0
 """Seconds for which nobody is asked after somebody has been asked in vain for a second."""
 
 Make = Callable[[str], Context]
 """A context from a file with certificate and key. Raises ConfigError."""
+
+
+class _Answer:
+    """A certificate for a challenge. Owner: who holds the lock of the source."""
+
+    __slots__ = ("_context", "_learnt", "_waiting")
+
+    def __init__(self, context: Context, waiting: int, now: float) -> None:
+        """`waiting`: handshakes that are to see it, whenever their turn comes."""
+        self._context = context
+        self._waiting = waiting
+        self._learnt = now
+
+    def show(self, now: float) -> Context | None:
+        """The context; None if the keeper has to be asked again."""
+        self._waiting -= 1
+        age = now - self._learnt
+        return self._context if age < _FRESH or (self._waiting >= 0 and age < _STALE) else None
 
 
 class ManagedSource:
@@ -72,8 +92,7 @@ class ManagedSource:
         """By key in the folder. Under `_loading`."""
         self._loading = threading.Lock()
         self._lock = threading.Lock()
-        self._answers: dict[str, tuple[float, Context]] = {}
-        """By name, with the moment from which on the keeper is to be asked again."""
+        self._answers: dict[str, _Answer] = {}
         self._asked: dict[tuple[str, bool], list[Callable[[], None]]] = {}
         self.reload()
         self._changes = Changes(inquiry, self.reload) if inquiry is not None else None
@@ -89,8 +108,8 @@ class ManagedSource:
         """As of CertificateSource."""
         if ACME_TLS in protocols:
             with self._lock:
-                until, answer = self._answers.get(name, (0.0, None))
-            return answer if monotonic() < until else None
+                answer = self._answers.get(name)
+                return answer.show(monotonic()) if answer is not None else None
         contexts = self._contexts
         found = contexts.get(name)
         if found is None:
@@ -125,7 +144,9 @@ class ManagedSource:
     def _ask(self, inquiry: Inquiry, name: str, answer: bool) -> None:
         try:
             if answer:
-                self._learn_answer(name, inquiry.tls_answer(name))
+                pem = inquiry.tls_answer(name)
+                if pem is not None:
+                    self._learn_answer(name, _from_text(self._make_answer, pem))
             else:
                 reason = inquiry.certificate(name)
                 if reason:
@@ -140,14 +161,12 @@ class ManagedSource:
             for ready in waiting:
                 ready()
 
-    def _learn_answer(self, name: str, pem: str | None) -> None:
-        if pem is None:
-            return
-        context = _from_text(self._make_answer, pem)
+    def _learn_answer(self, name: str, context: Context) -> None:
         with self._lock:
             while len(self._answers) >= _ANSWERS:
                 self._answers.pop(next(iter(self._answers)))
-            self._answers[name] = (monotonic() + _ANSWER, context)
+            waiting = len(self._asked[name, True])
+            self._answers[name] = _Answer(context, waiting, monotonic())
 
     # ---- what is in the folder
 

@@ -11,7 +11,7 @@ import pytest
 from nogilserve.engine.encryption import Context
 from nogilserve.errors import ConfigError
 from nogilserve.tls.inquiry import Inquiry
-from nogilserve.tls.managed import ACME_TLS, HttpAnswers, ManagedSource
+from nogilserve.tls.managed import ACME_TLS, HttpAnswers, ManagedSource, _Answer
 from nogilserve.tls.storage import FolderStorage
 from nogilserve.tls.storage.records import Certificate, certificate_key
 
@@ -273,3 +273,18 @@ def test_http_answers(keeper: Keeper) -> None:
     clock[0] += 10.0
     answers.answer("/.well-known/acme-challenge/t")
     assert len(slow.asked) == 2
+
+
+def test_answer_is_shown_to_who_has_waited() -> None:
+    """However late their turn comes; to others only for a moment, because the next challenge may
+    have another answer."""
+    context = Shown(16)
+    answer = _Answer(context, 2, 100.0)
+    assert answer.show(102.0) is context
+    assert answer.show(102.0) is context
+    assert answer.show(102.0) is None
+    answer = _Answer(context, 1, 100.0)
+    for _ in range(3):
+        assert answer.show(100.1) is context
+    assert answer.show(100.5) is None
+    assert _Answer(context, 5, 100.0).show(106.0) is None

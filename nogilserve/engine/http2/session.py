@@ -500,7 +500,10 @@ class Session(Successor):
                 not self.exchanges and (self._eof or protocol.refusing or protocol.peer_leaves)
             ):
                 self._detach(core)
-                self.connection._begin_linger(core)  # noqa: SLF001
+                if self._eof:
+                    self.connection.close(core)
+                else:
+                    self.connection._begin_linger(core)  # noqa: SLF001
                 return
         mask = (0 if self._eof or stuck else READ) | (WRITE if blocked else 0)
         self.connection._watch(core, mask)  # noqa: SLF001

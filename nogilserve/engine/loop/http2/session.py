@@ -89,6 +89,7 @@ class Session(asyncio.Protocol):
         """A flush is on its way."""
         self._paused = False
         self._ending = False
+        self._eof = False
         self._unsent = 0
         self._head_until = self._idle_until = self._leave_until = self._stall_until = NEVER
 
@@ -149,8 +150,12 @@ class Session(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client has closed its sending side: what it asked for is still answered."""
-        self.protocol.peer_leaves = True
-        self._settle()
+        self._eof = True
+        if self._ending:
+            self.transport.close()
+        else:
+            self.protocol.peer_leaves = True
+            self._settle()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -346,7 +351,7 @@ class Session(asyncio.Protocol):
     def _end(self) -> None:
         """Everything is sent: end, but let the client read it (RFC 9112 §9.6)."""
         self._ending = True
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self._eof:
             self.transport.write_eof()
             self._leave_until = monotonic() + _LINGER_SECONDS
             self._look_after()

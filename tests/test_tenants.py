@@ -355,6 +355,21 @@ def test_asgi_and_websockets(tmp_path: Path) -> None:
                 assert client.receive().body == expected
 
 
+def test_changed_files(tmp_path: Path) -> None:
+    """With --reload a tenant is started anew when its files change, and shows what is wrong."""
+    pytest.importorskip("watchfiles")
+    root = tmp_path / "apps"
+    main = tenant(root / "shop", "1.0") / "main.py"
+    with serve(root, "--reload") as server:
+        before = told(get(server, "shop"))["pid"]
+        main.write_text("import no_such_thing\n")
+        wait_until(lambda: get(server, "shop").status != 200, timeout=15)
+        assert b"no_such_thing" in get(server, "shop").body
+        main.write_text(APP)
+        wait_until(lambda: get(server, "shop").status == 200, timeout=15)
+        assert told(get(server, "shop"))["pid"] != before
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For *.example.com, with its key."""

@@ -71,6 +71,8 @@ class Household:
         """Why it is no more."""
         self.children: dict[int, Child] = {}
         self.desk = Desk()
+        self.watcher: Any = None
+        """Reports changes of its files, where that is wanted."""
         self.requests = -1
         """At the last look."""
         self.machine = Machine(
@@ -161,6 +163,9 @@ class Household:
 
     def close(self) -> None:
         """Leave nothing behind."""
+        if self.watcher is not None:
+            self.watcher.close()
+            self.watcher = None
         for child in self.children.values():
             child.kill()
         for child in self.children.values():
@@ -272,8 +277,8 @@ class Household:
             case actions.Say(level, text, detail):
                 more = f"\n{detail.rstrip()}" if detail else ""
                 getattr(log, level)("%s: %s%s", self.name, text, more)
-            case actions.Spawn(number):
-                self._spawn(number)
+            case actions.Spawn(number, page):
+                self._spawn(number, page)
             case actions.Open(number):
                 self._open(number)
             case actions.Announce(number):
@@ -291,7 +296,7 @@ class Household:
             case actions.Kill(number, gently):
                 self.children[number].kill(gently=gently)
 
-    def _spawn(self, number: int) -> None:
+    def _spawn(self, number: int, page: Failure | None) -> None:
         try:
             place = self._find()
             config, directory = place.config, place.directory
@@ -314,7 +319,7 @@ class Household:
             config=plain(config),
             path=None if other is not None else sys.path,
             arguments=sys.argv,
-            page=None,
+            page=page and {"message": page.message, "detail": page.detail},
             tenant=place.name,
             bounds=self._bounds.enter(child.pid, config),
         )

@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from types import FrameType
@@ -310,8 +311,19 @@ class TenantMaster:
             return
         self.households[tenant] = house
         front.watch(house.back, tenant)
+        if self.config.reload:
+            self._watch(house)
         log.info("%s: starting, in %s", name, house.directory)
         self._heard(house, house.start(now), now)
+
+    def _watch(self, house: Household) -> None:
+        """Start it anew when a file of its folder changes."""
+        from nogilserve.supervise.watch import Watcher  # third-party code, for developers
+
+        folders = replace(house.config, reload_dir=(house.directory,))
+        number, events = house.number, self.events
+        house.watcher = Watcher(folders, lambda text: events.put(("changed", number, text)))
+        house.watcher.start()
 
     def _stop_one(self, tenant: Tenant, reason: str, now: float) -> None:
         house = self.households.get(tenant)

@@ -24,7 +24,7 @@ __all__ = ["MEMBERS", "RUNTIME", "Output", "Server", "children_of"]
 
 ROOT = Path(__file__).resolve().parents[2]
 # Up to the white space that follows: a port may arrive in two pieces.
-LISTENING = r"Listening on (?:(https?)://(\S+):(\d+)|unix:(\S+))(?=\s)"
+LISTENING = r"""Listening on (?:(https?)://(\S+):(\d+)|unix:([^\s"]+))(?=[\s"])"""
 # Which runtime serves, where a test does not say: `./dev test --all` goes through all of them. With
 # a GIL it is threads by default, because most tests are about what happens inside one process.
 WITH_GIL = not sysconfig.get_config_var("Py_GIL_DISABLED")

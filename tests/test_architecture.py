@@ -81,6 +81,7 @@ HOMES = {
     "josepy": ["tls.acme"],
     "requests": ["tls.acme"],
     "redis": ["tls.storage.remote"],
+    "opentelemetry": ["gateways.tracing"],
     "prometheus_client": ["observe.metrics"],
     "psutil": ["observe.status", "doctor", "supervise.recycle"],
     "pytest": ["testing"],

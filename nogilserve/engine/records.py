@@ -1,8 +1,10 @@
 """What a connection notes of each request for the access log, and for whoever counts."""
 
 import os
+import re
 from collections.abc import Callable
 from time import monotonic, time
+from typing import Final
 
 from nogilserve.engine.meter import Meter, Observe
 from nogilserve.errors import ProtocolError
@@ -20,6 +22,10 @@ class Recorder:
         """`put` takes records for the access log; any thread, must not block."""
         self.put = put
         self.meter = meter
+
+
+_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+"""What an id of others may look like: it is written to logs and into response fields."""
 
 
 def recorder(
@@ -70,8 +76,15 @@ class Recorded:
     def request_id(self) -> str:
         """Made on first use: most requests never need one."""
         if not self._id:
-            self._id = os.urandom(6).hex()
+            self._id = self._told_id() or os.urandom(6).hex()
         return self._id
+
+    def _told_id(self) -> str:
+        """The id that a trusted proxy has given the request, "" for none that can be used."""
+        if getattr(self, "origins", None) is None:
+            return ""
+        told = [value for name, value in self.request.headers if name == "x-request-id"]
+        return told[0] if len(told) == 1 and _ID.fullmatch(told[0]) else ""
 
     @property
     def known_id(self) -> str:

@@ -2,11 +2,13 @@
 traces. Imported are only those that the configuration asks for.
 """
 
+import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from nogilserve.config import Config
 from nogilserve.engine.settings import Gateway
+from nogilserve.errors import ConfigError
 from nogilserve.gateways.health import Readiness
 
 if TYPE_CHECKING:  # asyncio takes time and memory, which a WSGI application need not pay
@@ -16,6 +18,15 @@ __all__ = ["READINESS", "async_watched", "watched"]
 
 READINESS: Final = Readiness()
 """That of this interpreter, which has one application to serve."""
+
+
+def check_tracing() -> None:
+    """Raise ConfigError where spans cannot be made."""
+    if importlib.util.find_spec("opentelemetry") is None:
+        raise ConfigError(
+            "option --trace: the package opentelemetry-api is not installed: "
+            "pip install 'nogilserve[otel]'"
+        )
 
 
 def watched(config: Config, make: Callable[[], Gateway]) -> Callable[[], Gateway]:
@@ -39,6 +50,15 @@ def watched(config: Config, make: Callable[[], Gateway]) -> Callable[[], Gateway
         HTTPS.port = config.https_port
         answers = _challenges(config)
         front.append(lambda gateway: RedirectGateway(HTTPS, gateway, answers).run)
+    if config.trace:
+        check_tracing()
+        from nogilserve.gateways.tracing import TracingGateway
+
+        front.insert(0, lambda gateway: TracingGateway(gateway).run)
+    if config.request_id:
+        from nogilserve.gateways.requestid import RequestIdGateway
+
+        front.append(lambda gateway: RequestIdGateway(gateway).run)
     if not front:
         return make
 
@@ -61,6 +81,15 @@ def async_watched(
 
         probes = Probes(config.health_path, config.readiness_path, READINESS)
         front.append(lambda gateway: AsyncHealthGateway(probes, gateway))
+    if config.trace:
+        check_tracing()
+        from nogilserve.gateways.tracing import AsyncTracingGateway
+
+        front.insert(1, AsyncTracingGateway)
+    if config.request_id:
+        from nogilserve.gateways.requestid import AsyncRequestIdGateway
+
+        front.append(AsyncRequestIdGateway)
     if config.tenant:
         from nogilserve.gateways.misdirected import AsyncOnlyFor
         from nogilserve.runtimes.tenants import by_host, mine_of

@@ -60,7 +60,7 @@ def _run(argv: Sequence[str]) -> int:
 
         return doctor.main(argv[1:], directory)
     if argv and argv[0] == "stress":
-        from nogilserve import stress
+        from nogilserve.stress import command as stress
 
         return stress.main(argv[1:], directory)
     if argv and argv[0] == "init":
@@ -75,6 +75,14 @@ def _run(argv: Sequence[str]) -> int:
         from nogilserve.tls.acme import command as certs
 
         return certs.run(argv[1:], os.environ, directory)
+    if argv and argv[0] == "import-caddyfile":
+        from nogilserve.caddyfile import command as import_caddyfile
+
+        return import_caddyfile.main(argv[1:], directory, os.environ)
+    if argv and argv[0] == "python-server":
+        from nogilserve.caddyfile.flags import translate_flags
+
+        argv = translate_flags(argv[1:], os.environ, os.path.isdir)
     if argv and argv[0] in COMMANDS:
         from nogilserve.supervise import client
 

@@ -32,6 +32,7 @@ RANKS = {
     "observe": 4,
     "runtimes": 5,
     "supervise": 6,
+    "caddyfile": 5,
     "doctor": 6,
     "stress": 6,
     "cli": 7,

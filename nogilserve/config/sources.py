@@ -105,6 +105,8 @@ _OTHERS: Final = (
     ("stress", "Find the races in APP."),
     ("trust", "Say how to have this system trust the authority of --tls-internal."),
     ("certs", "List, renew, import or export certificates of automatic HTTPS."),
+    ("import-caddyfile", "Translate a Caddyfile with Caddy Snake's python into nogilserve.toml."),
+    ("python-server", "Serve with the flags of Caddy Snake's python-server."),
 )
 
 
@@ -115,7 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
         usage="%(prog)s APP [options]\n       %(prog)s COMMAND [options]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Serve a WSGI or ASGI application on every core, in one process.\n\ncommands:\n"
-        + "".join(f"  {name:<10}{what}\n" for name, what in (*COMMANDS.items(), *_OTHERS)),
+        + "".join(f"  {name:<17}{what}\n" for name, what in (*COMMANDS.items(), *_OTHERS)),
         epilog="Every option can also be set in nogilserve.toml, in [tool.nogilserve] of\n"
         f"pyproject.toml, and as an environment variable: --log-level is {PREFIX}LOG_LEVEL.",
         add_help=False,

@@ -9,13 +9,20 @@ to everything that a core owns it is checked that whoever comes holds the core.
 import functools
 import gc
 import logging
+import queue
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Final
 
-from nogilserve.engine import acceptor, connection, core, exchange, giveway, scheduler, timeouts
+from nogilserve.engine import acceptor, connection, exchange, giveway, scheduler
 from nogilserve.engine.core import Core
+from nogilserve.engine.loop import connection as loop_connection
+from nogilserve.engine.loop import core as loop_core
+from nogilserve.engine.loop import websocket
 from nogilserve.engine.poller import wait_for as real_wait_for
 from nogilserve.runtimes import threads
 from stress.stand_ins import PollerHere, SetHere, ThreadHere, queue_here, threading_here
@@ -55,6 +62,12 @@ _OWNED: Final = {
     Core: ("drive", "_take_up", "_wait"),
 }
 """Methods that only the thread which holds the core may call, by class."""
+_AT_HOME: Final[dict[type, tuple[str, ...]]] = {
+    loop_core.LoopCore: ("_adopt", "opened", "closed", "check_idle", "stop", "set_deadline"),
+    websocket.WebSocketSession: ("send_text", "send_bytes", "close", "next_message", "stop"),
+    loop_connection.HttpConnection: ("data_received", "connection_lost", "stop"),
+}
+"""Methods that only the thread of the loop may call."""
 
 
 def _pointed(world: World) -> type[Core]:
@@ -104,6 +117,40 @@ def _owning(world: World, method: Callable[..., Any], place: int) -> Callable[..
     return checked
 
 
+def _at_home(world: World, method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method` of something that belongs to a loop, refused to any other thread."""
+
+    @functools.wraps(method)
+    def checked(self: Any, *arguments: Any, **named: Any) -> Any:
+        home = self if isinstance(self, loop_core.LoopCore) else self.core
+        if home.thread != threading.get_ident():
+            world.fail(f"{method.__qualname__} by {world.me().name}, not by loop {home.index}")
+        return method(self, *arguments, **named)
+
+    return checked
+
+
+def _submitting(world: World) -> Callable[..., Any]:
+    """`LoopCore.submit` with a point before it."""
+    real = loop_core.LoopCore.__dict__["submit"]
+
+    def submit(self: Any, *arguments: Any) -> Any:
+        world.point("loop.submit")
+        return real(self, *arguments)
+
+    return submit
+
+
+def _modules() -> list[Any]:
+    """The modules that run in a world. Pollers are asked by the world itself."""
+    return [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith(("nogilserve.engine.", "nogilserve.runtimes."))
+        and name != "nogilserve.engine.poller"
+    ]
+
+
 class _Ear(logging.Handler):
     """Turns what must never be logged into a failure. Any actor."""
 
@@ -134,24 +181,31 @@ def staged(world: World) -> Iterator[None]:
         ready = functools.partial(real_wait_for, fd, mask, 0)
         return world.wait("exchange.wait", ready, timeout)
 
-    here, queues = threading_here(world), queue_here(world)
-    for module in (scheduler, core, timeouts, threads):
-        put(module, "threading", here)
-    put(threads, "queue", queues)
-    for module in (core, connection, giveway, timeouts, threads):
-        put(module, "monotonic", world.clock)
-    put(core, "time", world.clock)
+    stand_ins = {
+        ("threading", threading): threading_here(world),
+        ("queue", queue): queue_here(world),
+        ("monotonic", time.monotonic): world.clock,
+        ("time", time.time): world.clock,
+        ("gc", gc): SimpleNamespace(collect=int, freeze=int, unfreeze=int),
+        ("daemon", threads.daemon): lambda target, name: ThreadHere(world, target, name),
+    }
+    for module in _modules():
+        for (name, real), here in stand_ins.items():
+            if module.__dict__.get(name) is real:
+                put(module, name, here)
     put(giveway, "give_way", lambda: world.point("core.give_way"))
     put(scheduler, "sleep", functools.partial(world.sleep, "monitor.sleep"))
     put(exchange, "wait_for", wait_for)
     put(threads, "Core", _pointed(world))
-    put(threads, "daemon", lambda target, name: ThreadHere(world, target, name))
-    put(threads, "gc", SimpleNamespace(collect=int, freeze=int, unfreeze=int))
+    put(loop_core.LoopCore, "submit", _submitting(world))
     for cls, names in _OWNED.items():
         for name in names:
             method = cls.__dict__[name]
             place = 0 if cls is Core else method.__code__.co_varnames.index("core")
             put(cls, name, _owning(world, method, place))
+    for cls, names in _AT_HOME.items():
+        for name in names:
+            put(cls, name, _at_home(world, cls.__dict__[name]))
     ear, log = _Ear(world), logging.getLogger("nogilserve.engine")
     errors = logging.getLogger("nogilserve.error")  # of the application, on purpose
     propagate, log.propagate = log.propagate, False

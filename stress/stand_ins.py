@@ -5,7 +5,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any, Final
 
 from nogilserve.engine.poller import Events, Poller
@@ -235,15 +235,18 @@ class SetHere(set[int]):
 
 def threading_here(world: World) -> Any:
     """What the engine knows of the module threading."""
-    return SimpleNamespace(
+    here = ModuleType("threading")
+    here.__dict__.update(threading.__dict__)
+    here.__dict__.update(
         Lock=lambda: LockHere(world, _maker()),
         Event=lambda: EventHere(world, _maker()),
         Semaphore=lambda value=1: SemaphoreHere(world, _maker(), value),
-        get_ident=threading.get_ident,
-        get_native_id=threading.get_native_id,
     )
+    return here
 
 
 def queue_here(world: World) -> Any:
     """What the engine knows of the module queue."""
-    return SimpleNamespace(SimpleQueue=lambda: QueueHere(world), Empty=IndexError)
+    here = ModuleType("queue")
+    here.__dict__.update(SimpleQueue=lambda: QueueHere(world), Empty=IndexError)
+    return here

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from nogilserve.messages import Exchange
-from tests.engine.rig import Peer, Rig, echo, get, parse, post, reply
+from tests.engine.rig import Peer, Rig, Route, echo, get, parse, post, reply
 
 BIG: Final = b"b" * (1 << 20)
 """More than the buffers of a socket pair take."""
@@ -58,7 +58,7 @@ class Connections(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        routes = {
+        routes: dict[str, Route] = {
             "/big": lambda exchange: reply(exchange, BIG),
             "/lost": self.lost,
             "/echo": echo,

@@ -44,6 +44,9 @@ def check_keeper(config: Config) -> None:
     """Raise ConfigError where automatic HTTPS cannot work here."""
     if not hasattr(socket, "AF_UNIX"):
         raise ConfigError("option --domain: automatic HTTPS needs unix sockets, which are not here")
+    bundle = config.acme_ca_bundle
+    if bundle and not os.access(bundle, os.R_OK):
+        raise ConfigError(f"option --acme-ca-bundle: {bundle!r} cannot be read")
     needed = {"acme": "acme", "cryptography": "acme"}
     if "://" in config.storage:
         needed["redis"] = "redis"

@@ -335,6 +335,39 @@ def test_time_of_renewal_is_asked_for(proxy: AcmeProxy, storage: FolderStorage) 
     assert len(set(asked)) == 1
 
 
+def test_certificate_that_was_replaced_already(proxy: AcmeProxy, storage: FolderStorage) -> None:
+    """The order is placed again, without saying which one it replaces."""
+    proxy.more = {"renewalInfo": f"{proxy.directory[:-4]}/ari"}
+    steps = jobs(storage, settings(proxy))
+    assert steps.step("twice.example").changed
+    refused: list[str] = []
+
+    def refuse(method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
+        if path == "/order-plz" and not refused:
+            refused.append(path)
+            return problem(409, "alreadyReplaced", "somebody was quicker")
+        return None
+
+    proxy.instead = refuse
+    assert steps.step("twice.example", force=True).changed
+    assert refused
+
+
+def test_rate_limit_without_an_end(proxy: AcmeProxy, storage: FolderStorage) -> None:
+    """Counts as an hour."""
+    proxy.instead = lambda method, path: (
+        problem(429, "rateLimited", "slowly") if path == "/order-plz" else None
+    )
+    outcome = jobs(storage, settings(proxy)).step("slow.example")
+    assert 3500 < outcome.due - time.time() < 3700
+
+
+def test_missing_bundle_is_no_internal_error(pebble: Pebble, storage: FolderStorage) -> None:
+    """It may have been there when the server was started."""
+    outcome = jobs(storage, settings(pebble, ca_bundle="/nowhere")).step("x.example")
+    assert "/nowhere" in outcome.error
+
+
 def test_retry_after_in_both_forms() -> None:
     """Seconds or a date (RFC 9110 §10.2.3); anything else is nothing."""
     assert seconds_of("120") == 120

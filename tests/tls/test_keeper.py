@@ -56,7 +56,9 @@ class Scripted(Jobs):
 
     def step(self, name: str, *, on_demand: bool = False, force: bool = False) -> Outcome:
         """Obtain a certificate if there is none, once `go` is set."""
-        self._storage.read("changes/certificates")  # fails where the storage is away
+        lease = self._storage.lock(f"work/{name}", 60)  # fails where the storage is away
+        assert lease is not None
+        lease.release()
         if find_certificate(self._storage, name) is not None:
             return Outcome(time.time() + 1000)
         self.steps.append(name)
@@ -282,6 +284,18 @@ def test_storage_that_is_away_loses_nothing(keep: Make, caplog: pytest.LogCaptur
     assert find_certificate(world.local, "a.example") == find_certificate(
         world.storage, "a.example"
     )
+
+
+def test_folder_that_cannot_be_written_is_said_once(
+    keep: Make, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """However often it is tried."""
+    (tmp_path / "local").write_text("no folder")
+    world = keep("a.example")
+    wait_until(lambda: "Nothing can be done about a.example" in caplog.text)
+    assert "cannot lock" in world.inquiry.certificate("a.example")
+    wait_until(lambda: world.keeper._names["a.example"].done > 3)
+    assert caplog.text.count("Nothing can be done about a.example") == 1
 
 
 def test_stopping_gives_up_what_is_in_progress(keep: Make) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
-from acme import challenges, messages
+from acme import challenges, errors, messages
 from acme.client import ClientV2
 from cryptography.hazmat.primitives import serialization
 from josepy.json_util import field as json_field
@@ -207,9 +207,9 @@ class Authority:
     ) -> messages.OrderResource:
         try:
             return self._place(client, name, request, replaced)
+        except errors.ConflictError:  # somebody has replaced it already (RFC 9773 §5)
+            return self._place(client, name, request, None)
         except messages.Error as error:
-            if error.code == "alreadyReplaced":  # RFC 9773 §7.4
-                return self._place(client, name, request, None)
             if error.code not in _NO_ACCOUNT:
                 raise
             _log.warning(

@@ -28,6 +28,7 @@ from nogilserve.tls.storage.records import (
 
 if TYPE_CHECKING:
     from nogilserve.tls.acme.authority import Authority
+    from nogilserve.tls.acme.network import AuthorityError
 
 __all__ = ["Jobs", "Outcome", "Stopped", "find_certificate", "store"]
 
@@ -40,6 +41,8 @@ _OTHERS: Final = 3.0
 _UNSPOKEN: Final = 86400.0
 """Seconds after which an authority that tells no times of renewal is asked whether it does now."""
 _ASK_FAILED: Final = 3600.0
+_LIMITED: Final = 3600.0
+"""Seconds to the next attempt where a rate was limited and nobody says for how long."""
 _FORGOTTEN: Final = 7 * 86400.0
 """Seconds after which it is forgotten that a name failed that never had a certificate."""
 
@@ -170,15 +173,13 @@ class Jobs:
         return Outcome(self._next(name), changed=True)
 
     def _failed(
-        self, name: str, before: Certificate | None, plan: Plan, error: Exception
+        self, name: str, before: Certificate | None, plan: Plan, error: "AuthorityError"
     ) -> Outcome:
         failures = plan.failures + 1 if plan.issuer == self._settings.directory else 1
-        delay = retry_delay(
-            failures,
-            random.random,
-            reached=getattr(error, "reached", True),
-            wish=getattr(error, "retry_after", None),
-        )
+        wish = error.retry_after
+        if wish is None and error.code == "rateLimited":
+            wish = _LIMITED
+        delay = retry_delay(failures, random.random, reached=error.reached, wish=wish)
         now = self._clock()
         left = before.not_after - now if before else 0.0
         if left > 0:
@@ -197,7 +198,7 @@ class Jobs:
             replace(
                 plan,
                 failures=failures,
-                turn=plan.turn + getattr(error, "unproven", False),
+                turn=plan.turn + error.unproven,
                 issuer=self._settings.directory,
                 retry_at=now + delay,
                 error=str(error),

@@ -273,6 +273,8 @@ class Keeper:
         except Stopped:
             outcome = Outcome(self._clock() + _AWAY, "the server is stopping")
         except StorageError as error:
+            if str(error) != job.error:
+                _log.error("Nothing can be done about %s, trying again: %s", job.name, error)
             outcome = Outcome(self._clock() + _AWAY, str(error))
         except Exception as error:  # an error of ours must not end the others
             _log.critical("internal error in the keeper, about %s", job.name, exc_info=True)

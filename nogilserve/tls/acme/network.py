@@ -150,6 +150,8 @@ def in_our_words(network: Network, directory: str) -> Iterator[None]:
         raise AuthorityError(
             f"{directory} cannot be reached: {_innermost(error)}", reached=False
         ) from error
+    except OSError as error:  # of the file of --acme-ca-bundle, say
+        raise AuthorityError(f"{directory} cannot be asked: {error}", reached=False) from error
     except errors.ClientError as error:
         raise AuthorityError(
             f"{directory} does not answer as an ACME server does: {_short(error)}",

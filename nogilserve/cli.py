@@ -190,6 +190,10 @@ def _check(config: Config) -> int:
             check_writable(config.access_log)
         except OSError as error:
             raise ConfigError(unwritable(config.access_log, error)) from None
+    if config.automatic_https:
+        from nogilserve.supervise.keeper import check_keeper
+
+        check_keeper(config)
     served = load_runtime(config, None).served  # refuses what is not served
     kind = "an ASGI" if served.interface == "asgi" else "a WSGI"
     print(f"The configuration is valid; {served.name} is {kind} application.")

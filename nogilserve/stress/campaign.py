@@ -88,16 +88,8 @@ class Campaign:
         self._progress = progress
         self._known: set[tuple[str, int]] = set()
         self._natural: dict[tuple[str, int], int] = {}
-        facts = session.facts
-        self.result = Result(
-            facts["app"],
-            facts["interface"],
-            facts["how"],
-            facts["gil"],
-            session.seed,
-            session.launch.config.threads,
-            places=facts["places"],
-        )
+        config = session.launch.config
+        self.result = Result(config.app, "", "", False, session.seed, config.threads)
 
     def run(self, asks: Sequence[Ask]) -> Result:
         """All of it. Raises AppImportError, ConfigError."""
@@ -108,6 +100,14 @@ class Campaign:
         except KeyboardInterrupt:
             self.result.interrupted = True
         result, session = self.result, self._session
+        if session.facts:
+            facts = session.facts
+            result.app, result.interface, result.how = (
+                facts["app"],
+                facts["interface"],
+                facts["how"],
+            )
+            result.gil, result.places = facts["gil"], facts["places"]
         result.requests = session.asks
         result.loose = [
             lesson.ask.label

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from nogilserve.stress.answers import Answer, body_text, head_text
 from nogilserve.stress.asks import Ask
+from nogilserve.stress.heads import Head
 from nogilserve.stress.templates import Template
 
 __all__ = ["Difference", "Lesson", "Memory", "failure_key"]
@@ -59,7 +60,7 @@ class Lesson:
         """Its answers show what other requests have sent, also when they run one at a time."""
         self.failures: set[str] = set()
         """Kinds of errors that are logged or raised when it runs alone."""
-        self._heads: dict[int, Template] = {}
+        self._heads: dict[int, Head] = {}
         self._bodies: dict[int, Template] = {}
         self._runs: dict[tuple[int, int], list[str]] = {}
         self._constant: dict[int, set[int]] = {}
@@ -89,7 +90,7 @@ class Lesson:
         self.failures.update(map(failure_key, failures))
         head, body = self._texts(answer)
         self.shows_others = self.shows_others or "{another marker}" in head + body
-        self._heads.setdefault(answer.status, Template()).learn(head, process)
+        self._heads.setdefault(answer.status, Head()).learn(head, process)
         self._bodies.setdefault(answer.status, Template()).learn(body, process)
         if run:
             self._runs.setdefault((answer.status, run), []).append(body)
@@ -131,7 +132,7 @@ class Lesson:
             return self._differs(
                 answer, "status", f"The status is {answer.status}; alone it is {usual}."
             )
-        if self._heads[answer.status].values(head) is None:
+        if not self._heads[answer.status].matches(head):
             return self._differs(answer, "head", "The header fields differ.")
         values = self._bodies[answer.status].values(body)
         if values is None:

@@ -27,6 +27,7 @@ class Pauses:
         self.files = frozenset(
             str(file) for module in modules if (file := vars(module).get("__file__"))
         )
+        self._tool: int | None = None
         self._tables: dict[int, dict[int, Touch]] = {}
         self._kept: list[types.CodeType] = []
         """Keeps the code alive that the tables name by identity."""
@@ -42,7 +43,7 @@ class Pauses:
         free = [tool for tool in _TOOLS if monitoring.get_tool(tool) is None]
         if not free:
             return False
-        tool = free[0]
+        self._tool = tool = free[0]
         monitoring.use_tool_id(tool, "nogilserve stress")
         events = monitoring.events
         monitoring.register_callback(tool, events.INSTRUCTION, self._at)
@@ -55,6 +56,14 @@ class Pauses:
                 self._tables[id(code[0])] = table
                 monitoring.set_local_events(tool, code[0], events.INSTRUCTION)
         return True
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._tool is not None:
+            for code in self._kept:
+                sys.monitoring.set_local_events(self._tool, code, 0)
+            sys.monitoring.free_tool_id(self._tool)
+            self._tool = None
 
     def _codes(self) -> Iterator[Code]:
         """Every function of the watched files, those within functions, too."""

@@ -1,6 +1,7 @@
 """Requests from an OpenAPI 3 document: examples, defaults, else something that fits the schema."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -245,19 +246,35 @@ _NOTHING: Final = object()
 
 
 def _number(schema: dict[str, Any], whole: bool) -> int | float:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    step = schema.get("multipleOf", 1)
-    if isinstance(above, int | float) and not isinstance(above, bool):
-        low = above + step
-    if isinstance(below, int | float) and not isinstance(below, bool):
-        high = below - step
-    value: int | float = step
-    if isinstance(low, int | float) and value < low:
-        value = -(-low // step) * step
-    if isinstance(high, int | float) and value > high:
-        value = high // step * step
+    """A number within the bounds that the schema sets; 1 if nothing fits."""
+    bounds = {
+        name: value
+        for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+        if isinstance(value := schema.get(name), int | float) and not isinstance(value, bool)
+    }
+    step = bounds.get("multipleOf", 1) or 1
+    low = bounds.get("minimum", bounds.get("exclusiveMinimum"))
+    high = bounds.get("maximum", bounds.get("exclusiveMaximum"))
+    candidates: list[int | float] = [1, step, 0]
+    for bound in (low, high):
+        if bound is not None:
+            nearest = math.floor(bound / step)
+            candidates += [(nearest + each) * step for each in (1, 0, -1)]
+    if low is not None and high is not None:
+        candidates.append((low + high) / 2)
+    fitting = (each for each in candidates if _fits(each, bounds))
+    value = next((each for each in fitting if not whole or each == int(each)), 1)
     return int(value) if whole else value
+
+
+def _fits(value: float, bounds: Mapping[str, float]) -> bool:
+    return (
+        value >= bounds.get("minimum", value)
+        and value <= bounds.get("maximum", value)
+        and value > bounds.get("exclusiveMinimum", value - 1)
+        and value < bounds.get("exclusiveMaximum", value + 1)
+        and not ("multipleOf" in bounds and value % bounds["multipleOf"])
+    )
 
 
 def _text(schema: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, idle, micro, runtimes, scaling, targets, wrk
+from benchmarks import compare, http2, idle, micro, runtimes, scaling, targets, wrk
 from benchmarks.asgi_servers import ASGI_SERVERS
 from benchmarks.report import RESULTS
 from benchmarks.rounds import default_wrk_threads
@@ -151,6 +151,20 @@ def _runtimes(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _http2(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("http2", help="HTTP/2 by h2load: hello and a page of 10 KB")
+    parser.add_argument("--duration", type=_positive, default=3, help="seconds per trial")
+    parser.add_argument("--rounds", type=_positive, default=3, help="trials of each kind")
+    parser.add_argument("--connections", type=_positive, default=10)
+    parser.add_argument("--streams", type=_positive, default=10, help="of each connection")
+    parser.add_argument("--threads", type=_positive, default=max(2, os.process_cpu_count() or 1))
+    names: dict[str, object] = {**http2.HTTP2_SERVERS}
+    parser.add_argument("--servers", type=_names(names), default=list(names))
+    parser.add_argument("--quick", action="store_true", help="one round of one second")
+    parser.set_defaults(run=http2.run)
+    return parser
+
+
 def _micro(add: AddParser) -> argparse.ArgumentParser:
     parser = add("micro", help="the HTTP/1 protocol without sockets, nanoseconds per operation")
     parser.add_argument("--threads", type=_numbers, default=[1, 2])
@@ -163,7 +177,7 @@ def _micro(add: AddParser) -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for define in (_wsgi, _asgi, _targets, _scaling, _runtimes, _idle, _memory, _micro):
+    for define in (_wsgi, _asgi, _targets, _scaling, _runtimes, _http2, _idle, _memory, _micro):
         define(commands.add_parser).add_argument(
             "--results",
             type=Path,

@@ -148,7 +148,7 @@ class Table:
             return [Open(tenant)] if entry.state == State.SERVING else []
         until, why = self._failures.get(tenant, (0.0, ""))
         if until > now:
-            return [Refuse(tenant, why, max(1, round(until - now + 0.5)))]
+            return [Refuse(tenant, why, max(1, math.ceil(until - now)))]
         self._failures.pop(tenant, None)
         made: list[Do] = []
         if self._live() >= self.rules.most:
@@ -177,7 +177,7 @@ class Table:
         self._failures[tenant] = (now + self.rules.remember, why)
         if len(self._failures) > _MOST_FAILURES:
             del self._failures[next(iter(self._failures))]
-        wait = max(1, round(self.rules.remember + 0.5))
+        wait = max(1, math.ceil(self.rules.remember))
         return [Refuse(tenant, why, wait), *self._promote(now)]
 
     def forgiven(self, tenant: Tenant) -> None:

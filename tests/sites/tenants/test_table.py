@@ -46,7 +46,7 @@ def test_only_some_start_at_once() -> None:
     table = Table(Rules(at_once=2))
     assert table.wanted(A, 0) + table.wanted(B, 0) == [Start(A), Start(B)]
     assert table.wanted(C, 0) + table.wanted(D, 0) == []
-    assert table.failed(A, "broken", 1) == [Refuse(A, "broken", 6), Start(C)]
+    assert table.failed(A, "broken", 1) == [Refuse(A, "broken", 5), Start(C)]
     assert table.ready(B, 1) == [Open(B), Start(D)]
 
 
@@ -55,7 +55,7 @@ def test_failed_starts_are_remembered() -> None:
     table = Table(Rules())
     table.wanted(A, 0)
     table.failed(A, "broken", 10)
-    assert table.wanted(A, 12) == [Refuse(A, "broken", 4)]
+    assert table.wanted(A, 12) == [Refuse(A, "broken", 3)]
     assert table.wanted(A, 15) == [Start(A)]
     table.failed(A, "broken", 15)
     table.forgiven(A)
@@ -176,7 +176,7 @@ def test_a_crash_parks_who_comes() -> None:
     assert table.closed(A, 5) == []
     assert table.ready(A, 6) == [Open(A)]
     table.down(A, 7)
-    assert table.failed(A, "died", 8) == [Refuse(A, "died", 6)]
+    assert table.failed(A, "died", 8) == [Refuse(A, "died", 5)]
 
 
 @dataclass

@@ -34,6 +34,7 @@ RANKS = {
     "supervise": 6,
     "caddyfile": 5,
     "doctor": 6,
+    "initial": 6,
     "stress": 6,
     "cli": 7,
     "embed": 7,

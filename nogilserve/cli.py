@@ -185,11 +185,13 @@ def _check(config: Config) -> int:
     from nogilserve.observe.accesslog import check_writable, unwritable
     from nogilserve.runtimes.build import load_runtime
 
-    if config.access_log not in ("", "-"):
+    logs = [config.access_log, *(site.config(config).access_log for site in config.sites)]
+    for path in dict.fromkeys(logs):
         try:
-            check_writable(config.access_log)
+            if path not in ("", "-"):
+                check_writable(path)
         except OSError as error:
-            raise ConfigError(unwritable(config.access_log, error)) from None
+            raise ConfigError(unwritable(path, error)) from None
     if config.automatic_https:
         from nogilserve.supervise.keeper import check_keeper
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.apps.raw_websocket import TEXT, frame
 from tests.support.server import Server
+from tests.support.waiting import wait_until
 from tests.support.wire import Response
 
 SITES = """
@@ -51,6 +52,8 @@ path = "/up"
 exact = true
 respond = "up\\n"
 header = ["Cache-Control: no-store"]
+access-log = "FILES/up.log"
+access-log-format = "%h %U %>s"
 [[site.route]]
 path = "/gone"
 respond = ""
@@ -190,6 +193,14 @@ def test_fixed_responses(server: Server) -> None:
     with server.connect() as client:
         head = client.request("HEAD", "/up", headers={"Host": "a.files.test"})
         assert (head.status, head.get("Content-Length"), head.body) == (200, "3", b"")
+
+
+def test_access_log_of_a_site(server: Server, folder: Path) -> None:
+    """Its requests are in its own file, and no others are."""
+    ask(server, "b.files.test", "/up?x")
+    ask(server, "b.files.test", "/")
+    wait_until(lambda: "/up 200\n" in (folder / "up.log").read_text())
+    assert set((folder / "up.log").read_text().splitlines()) == {"127.0.0.1 /up 200"}
 
 
 def test_files_of_a_site(server: Server) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from nogilserve.apps import LoadedApp, load_app
 from nogilserve.apps.interface import Interface
-from nogilserve.config import Config, Site, all_sites
+from nogilserve.config import Config, Site
 from nogilserve.engine.loop.core import AsyncGateway
 from nogilserve.engine.settings import Gateway
 from nogilserve.gateways.fixed import Answer, AsyncFixedGateway, FixedGateway, fixed, redirect
@@ -21,7 +21,8 @@ from nogilserve.messages import Limits, TimeLimits
 from nogilserve.runtimes.encrypting import encrypting
 from nogilserve.runtimes.front import async_in_front, in_front
 from nogilserve.sites.gateway import AsyncSitesGateway, SitesGateway
-from nogilserve.sites.table import Place, Router
+from nogilserve.sites.places import router_of, settings_of_sites
+from nogilserve.sites.table import Router
 
 if TYPE_CHECKING:
     from nogilserve.gateways.callthreads import CallThreads
@@ -143,10 +144,7 @@ class LoadedSites:
 
 def load_sites(config: Config) -> LoadedSites:
     """Import the applications of all sites. Raises AppImportError."""
-    pairs = [(site, site.config(config)) for site in all_sites(config)]
-    if config.app or config.static_paths:
-        whole = replace(config, mounts=(), sites=())
-        pairs.append((Site(name=config.app, settings=(("app", config.app),)), whole))
+    pairs = settings_of_sites(config)
     loaded: dict[tuple[object, ...], LoadedApp] = {}
     rows = []
     for site, own in pairs:
@@ -160,19 +158,7 @@ def load_sites(config: Config) -> LoadedSites:
             app = loaded[key]
         limit = dict(site.settings).get("limit_concurrency", 0)
         rows.append(Row(site, own, app, Slots(limit) if limit else None))
-    return LoadedSites(tuple(rows), Router(_places(rows)), tuple(loaded.values()))
-
-
-def _places(rows: Sequence[Row]) -> list[Place]:
-    """Where the rows are found: a proxy may leave the root path in front, or not."""
-    places = []
-    for index, row in enumerate(rows):
-        site = row.site
-        places.append(Place(index, site.hosts, site.path, site.exact))
-        if row.config.root_path:
-            path = (row.config.root_path + site.path).rstrip("/")
-            places.append(Place(index, site.hosts, path, site.exact))
-    return places
+    return LoadedSites(tuple(rows), router_of(pairs), tuple(loaded.values()))
 
 
 def _on_threads(row: Row, *, alone: bool) -> Callable[[], Gateway]:

@@ -14,6 +14,7 @@ from nogilserve.config import Config
 from nogilserve.errors import ConfigError
 from nogilserve.observe.accesslog import AccessLog, unwritable
 from nogilserve.runtimes.contract import Adjustable, HoldsLogs, Runtime, quantity
+from nogilserve.runtimes.watching import READINESS
 from nogilserve.supervise.words import log
 
 __all__ = [
@@ -47,14 +48,54 @@ _IMPATIENT: Final = 1.0
 
 def open_access_log(config: Config, generation: int = 0) -> AccessLog | None:
     """The access log, started; None where none is wanted. Raises ConfigError."""
-    if not config.access_log:
+    several = _logs_of_sites(config)
+    if not config.access_log and not several:
         return None
     try:
-        access_log = AccessLog(config.access_log, config.access_log_format, generation)
+        access_log = (
+            _site_logs(config, generation, several)
+            if several
+            else AccessLog(config.access_log, config.access_log_format, generation)
+        )
     except OSError as exc:
-        raise ConfigError(unwritable(config.access_log, exc)) from None
+        raise ConfigError(unwritable(exc.filename or config.access_log, exc)) from None
     access_log.start()
     return access_log
+
+
+def _logs_of_sites(config: Config) -> list[tuple[str, str]]:
+    """Path and format of every access log that is not the server's own."""
+    own = _log_of(config)
+    found = [_log_of(site.config(config)) for site in config.sites]
+    # A site that has none where the server has one is a reason to tell them apart, too.
+    return [log for log in dict.fromkeys(found) if log != own] if set(found) - {own} else []
+
+
+def _log_of(config: Config) -> tuple[str, str]:
+    return (config.access_log, config.access_log_format) if config.access_log else ("", "")
+
+
+def _site_logs(config: Config, generation: int, several: list[tuple[str, str]]) -> AccessLog:
+    """The server's access log, which passes records of sites on to theirs. Raises OSError."""
+    from nogilserve.observe.sitelogs import SiteLogs
+    from nogilserve.sites.places import router_of, settings_of_sites
+
+    others = [log for log in several if log[0]]
+    pairs = settings_of_sites(config)
+    own = len(others)
+    indexes = []
+    for _, settings in pairs:
+        log = _log_of(settings)
+        indexes.append(own if log == _log_of(config) else others.index(log) if log[0] else -1)
+    by_index = (*indexes, own, own)  # unknown paths, unknown hosts
+    find = router_of(pairs).find
+    return SiteLogs(
+        config.access_log,
+        config.access_log_format,
+        generation,
+        others,
+        lambda authority, path: by_index[find(authority, path)],
+    )
 
 
 def describe(runtime: Runtime) -> dict[str, Any]:
@@ -147,6 +188,7 @@ class Ending:
             log.info("Finishing what was accepted, at most %g s", self.timeout)
         else:
             log.info("Stopping: finishing what was accepted, at most %g s", self.timeout)
+            READINESS.ready = False  # for who asks on a connection that is still open
         runtime.drain(stopped, patient=self.patient)
         done = abandoned = False
         busy_at = now

@@ -41,7 +41,8 @@ BASE = {"--compress=auto", "--keep-alive=30"}
             },
         ),
         (
-            """-t wsgi -a m:a --listen :1 --working-dir /w --venv /v --python-path /p --env-file .env
+            """-t wsgi -a m:a --listen :1 --working-dir /w --venv /v --python-path /p
+            --env-file .env
             --env-var A=b --env-var C=d,e --start-timeout -1 --max-dynamic-apps 9
             --request-body-max-size 1KiB""",
             {

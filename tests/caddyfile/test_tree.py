@@ -101,7 +101,8 @@ def test_snippets_and_files(tmp_path: Path) -> None:
     file = parsed(
         tmp_path,
         "(s) {\n header {args[0]} {args.1}\n respond {args[:]}\n}\n"
-        "(w) {\n handle {\n  {block}\n }\n}\nimport sites/*.caddy\nc.com {\n import w {\n  log\n }\n}\n",
+        "(w) {\n handle {\n  {block}\n }\n}\n"
+        "import sites/*.caddy\nc.com {\n import w {\n  log\n }\n}\n",
     )
     assert [site.addresses for site in file.sites] == [("a.com",), ("b.com",), ("c.com",)]
     first, second = file.sites[0].directives

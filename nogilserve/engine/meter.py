@@ -42,6 +42,8 @@ class Observe:
 
     routes: tuple[str, ...] = field(default=())
     """Path prefixes that are counted apart; the longest that fits names a request's route."""
+    ids: bool = False
+    """Whether every request gets an id before the application is called."""
 
 
 class Meter:
@@ -50,9 +52,10 @@ class Meter:
     dictionary are atomic. Any thread may read the rows, and sees slightly old values.
     """
 
-    __slots__ = ("_routes", "inside", "rows", "waits")
+    __slots__ = ("_ids", "_routes", "inside", "rows", "waits")
 
     def __init__(self, observe: Observe) -> None:
+        self._ids = observe.ids
         self._routes = tuple(sorted(observe.routes, key=len, reverse=True))
         self.rows: dict[tuple[str, int, str], list[float]] = {}
         """By method, status and route: how many in each bucket, and the sum of seconds."""
@@ -87,11 +90,13 @@ class Meter:
     def around(self, gateway: _Gateway) -> _Gateway:
         """The gateway of a core whose threads are watched."""
         inside = self.inside
+        ids = self._ids
 
         def observed(exchange: Any) -> None:
             thread = get_ident()
             began = monotonic()
-            inside[thread] = (exchange.request, began, exchange.client, exchange.known_id, None)
+            request_id = exchange.request_id if ids else exchange.known_id
+            inside[thread] = (exchange.request, began, exchange.client, request_id, None)
             exchange.called = began
             try:
                 gateway(exchange)

@@ -17,7 +17,7 @@ from nogilserve.engine.counters import Counters, total
 from nogilserve.engine.meter import Inside, Meter, Observe, sums
 from nogilserve.engine.records import Recorder
 
-__all__ = ["Look", "look_at_cores", "observe_of", "oldest", "request_of", "totals_of"]
+__all__ = ["Look", "inside_of", "look_at_cores", "observe_of", "oldest", "request_of", "totals_of"]
 
 Look = dict[str, Any]
 """{"totals": what only grows, "now": how things are}; both can be added up by `sums.merged`."""
@@ -33,7 +33,7 @@ _CORE_STATES: Final = ("idle", "reading", "writing", "closing", "closing")
 
 def observe_of(config: Config) -> Observe | None:
     """What the engine is to count of requests; None where nobody looks."""
-    return Observe(config.metrics_route) if config.observed else None
+    return Observe(config.metrics_route, ids=config.slow > 0) if config.observed else None
 
 
 class Counting(Protocol):
@@ -56,6 +56,16 @@ def totals_of(cores: Iterable[Counting]) -> dict[str, Any]:
     meters = [meter for core in known if (meter := _meter(core)) is not None]
     counters = total(core.counters for core in known)
     return {"counters": counters, **(sums(meters) if meters else {})}
+
+
+def inside_of(cores: Iterable[Counting]) -> list[tuple[int, int, Inside]]:
+    """What is inside the application: key (of the thread or the task), identifier of the thread."""
+    return [
+        (key, getattr(core, "thread", key), inside)
+        for core in cores
+        if (meter := _meter(core)) is not None
+        for key, inside in meter.inside.copy().items()
+    ]
 
 
 def request_of(

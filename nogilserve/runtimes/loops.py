@@ -22,6 +22,7 @@ from nogilserve.engine.loop.direct import DirectSelector
 from nogilserve.engine.loop.dispatch import Dispatcher
 from nogilserve.engine.loop.kinds import make_client
 from nogilserve.engine.loop.watch import LoopWatch
+from nogilserve.engine.meter import Inside
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
 from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed, leave_home
@@ -33,7 +34,7 @@ from nogilserve.runtimes.contract import Served, quantity
 from nogilserve.runtimes.eventloops import Made
 from nogilserve.runtimes.httpsport import learn
 from nogilserve.runtimes.ledger import Row, RowShares
-from nogilserve.runtimes.looking import Look
+from nogilserve.runtimes.looking import Look, inside_of
 from nogilserve.runtimes.looking_loops import look_at_loops
 from nogilserve.runtimes.stacks import write_stacks
 from nogilserve.runtimes.threads import daemon
@@ -393,6 +394,10 @@ class LoopRuntime:
         """What it does now, in detail. Any thread, one at a time."""
         refused = self._dispatcher.refused.copy() if self._dispatcher is not None else {}
         return look_at_loops(self._cores, self._threads, self.unfinished(), refused)
+
+    def inside(self) -> list[tuple[int, int, Inside]]:
+        """What is inside the application, where somebody watches; see `inside_of`. Any thread."""
+        return inside_of(self._cores)
 
     def waiting(self, key: int, seconds: float) -> str:
         """Where the task of a request inside the application waits, as a traceback shows it; ""

@@ -18,6 +18,7 @@ from nogilserve.engine.acceptor import Acceptor, ListeningSocket
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.counters import total
+from nogilserve.engine.meter import Inside
 from nogilserve.engine.preamble import Beginning
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
@@ -25,7 +26,7 @@ from nogilserve.engine.takeover import Successor
 from nogilserve.engine.timeouts import Home, Watch
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.httpsport import learn
-from nogilserve.runtimes.looking import Look, look_at_cores
+from nogilserve.runtimes.looking import Look, inside_of, look_at_cores
 from nogilserve.runtimes.stacks import write_stacks
 
 __all__ = ["ThreadRuntime", "daemon"]
@@ -219,6 +220,10 @@ class ThreadRuntime:
     def look(self) -> Look:
         """What it does now, in detail. Any thread."""
         return look_at_cores(self._cores, [*self._homes, *self._others], self.unfinished())
+
+    def inside(self) -> list[tuple[int, int, Inside]]:
+        """What is inside the application, where somebody watches; see `inside_of`. Any thread."""
+        return inside_of(self._cores)
 
     def unfinished(self) -> int:
         """Connections that are still open. Any thread."""

@@ -144,7 +144,7 @@ class Body:
                 settle(self._config, self._bounds)
             access_log = open_access_log(self._config, self._number)
             runtime, served = self._load(access_log)
-            self._observer = Observer(runtime)
+            self._observer = Observer(runtime, self._config)
             self._observer.start()
             self._catch_signals()
             if self._config.ready_path and self._page is None:
@@ -265,6 +265,8 @@ class Body:
 
     def _tell_totals(self) -> None:
         """What was counted, for whoever adds it up; last of all."""
+        if self._observer is not None:
+            self._observer.stop()
         if self._config.observed and self._observer is not None:
             totals = self._observer.answer("look", {}).get("totals")
             if totals:

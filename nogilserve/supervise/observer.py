@@ -6,17 +6,25 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from time import monotonic
 from typing import Any, Final, Protocol, runtime_checkable
 
 from nogilserve.apps import gil_is_on
+from nogilserve.config import Config
+from nogilserve.config.observing import endpoint
+from nogilserve.engine.meter import Inside
 from nogilserve.observe.failures import RecentFailures
 from nogilserve.observe.memory import by_type
 from nogilserve.observe.pauses import Pauses
 from nogilserve.observe.profile import sample
+from nogilserve.observe.slow import Slow, SlowWatch
 from nogilserve.observe.stacks import threads, unreadable
+from nogilserve.observe.statsd import Statsd
 from nogilserve.runtimes.contract import Runtime
+from nogilserve.runtimes.threads import daemon
 from nogilserve.runtimes.watching import READINESS
 from nogilserve.supervise.words import log
 
@@ -29,7 +37,13 @@ LONGEST_PROFILE: Final = 120.0
 """Seconds a profile may take."""
 _TASK: Final = 1.0
 """Seconds an event loop may take to say where a task waits."""
+_BRIEF: Final = 0.2
+"""Seconds for the same while a slow request is watched."""
 _MARGIN: Final = 5.0
+_TARGET: Final = 500
+"""Characters of a target that are logged."""
+_END: Final = 1.0
+"""Seconds that threads which watch may take to end."""
 
 
 @runtime_checkable
@@ -38,6 +52,14 @@ class _Crew(Protocol):
 
     def inquire(self, question: str, arguments: Mapping[str, Any], seconds: float) -> Answer:
         """What all members answer, added up."""
+
+
+@runtime_checkable
+class _Inside(Protocol):
+    """A runtime that runs requests itself."""
+
+    def inside(self) -> list[tuple[int, int, Inside]]:
+        """What is inside the application: key, thread, and more."""
 
 
 @runtime_checkable
@@ -51,8 +73,16 @@ class _Tasks(Protocol):
 class Observer:
     """Any thread: questions may overlap. What they share says itself how."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, config: Config, *, member: bool = False) -> None:
+        """`member`: others look after what the whole generation counts."""
         self._runtime = runtime
+        self._watches: list[SlowWatch | Statsd] = []
+        if config.slow and isinstance(runtime, _Inside):
+            self._watches.append(SlowWatch(config.slow, partial(_inside, runtime)))
+        if config.statsd and not member:
+            address = endpoint(config.statsd)
+            self._watches.append(Statsd(address, config.statsd_prefix, runtime.look))
+        self._threads: list[threading.Thread] = []
         self._failures = RecentFailures()
         self._pauses = Pauses()
         self._questions: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
@@ -68,10 +98,19 @@ class Observer:
     def start(self) -> None:
         """Begin to keep what is asked for later."""
         log.addHandler(self._failures)
+        for watch in self._watches:
+            name = "slow" if isinstance(watch, SlowWatch) else "statsd"
+            thread = daemon(watch.run, name)
+            thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
         """Keep nothing any more."""
         log.removeHandler(self._failures)
+        for watch in self._watches:
+            watch.stop()
+        for thread in self._threads:
+            thread.join(_END)
         self._pauses.stop()
 
     def answer(self, question: str, arguments: Mapping[str, Any]) -> Answer:
@@ -122,6 +161,16 @@ class Observer:
 
     def _profile(self, arguments: Mapping[str, Any]) -> Answer:
         return sample(min(float(arguments["seconds"]), LONGEST_PROFILE))
+
+
+def _inside(runtime: _Inside) -> Iterator[Slow]:
+    """What is inside the application, for the watch for slow requests."""
+    for key, thread, (request, began, _, request_id, task) in runtime.inside():
+        where = None
+        if task is not None and isinstance(runtime, _Tasks):
+            where = partial(runtime.waiting, key, _BRIEF)
+        text = f"{request.method} {request.target[:_TARGET]}"
+        yield Slow((key, began), text, request_id, began, thread, where)
 
 
 def _add_failures(found: Answer, failures: RecentFailures, arguments: Mapping[str, Any]) -> None:

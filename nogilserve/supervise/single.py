@@ -17,12 +17,14 @@ from typing import Any, Final
 
 from nogilserve.apps import FREE_THREADED, gil_is_on, gil_watch
 from nogilserve.config import Bind, Config
+from nogilserve.config.addresses import parse_bind
 from nogilserve.messages import RequestRecord
 from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_runtime
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.sockets import Listener, open_listeners
 from nogilserve.supervise import systemd
+from nogilserve.supervise.admin.alone import Commands, watching
 from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.interrupts import wakeful
 from nogilserve.supervise.pidfile import PidFile
@@ -51,6 +53,7 @@ _COMMANDS: Final = {
     "SIGTTIN": "more",
     "SIGTTOU": "fewer",
 }
+_ADMIN_BACKLOG: Final = 64
 _LIMITS: Final = 1.0
 """Seconds between looks at limits."""
 
@@ -73,7 +76,8 @@ def run(config: Config, make: Make | None = None) -> int:
     pid_file = PidFile(config.pid_file)
     access_log: AccessLog | None = None
     listeners: list[Listener] = []
-    commands: queue.SimpleQueue[str] = queue.SimpleQueue()
+    admin_listeners: list[Listener] = []
+    commands: Commands = queue.SimpleQueue()
     keeper = _keeper(config, identity)  # before the application is imported: it is told of it
     previous: list[tuple[signal.Signals, Any]] = []
 
@@ -89,6 +93,9 @@ def run(config: Config, make: Make | None = None) -> int:
         for listener in listeners:
             if listener.file is not None:
                 identity.give(listener.file[0])
+        if config.admin:
+            admin = replace(parse_bind(config.admin), role="plain")
+            admin_listeners.extend(open_listeners([admin], _ADMIN_BACKLOG))
         pid_file.write(identity)
 
     try:
@@ -110,9 +117,12 @@ def run(config: Config, make: Make | None = None) -> int:
             runtime.start(listeners)
         else:
             runtime.accept(listeners)
-        return _serve(config, runtime, listeners, access_log, commands, asked)
+        labels = [listener.label for listener in listeners]
+        with watching(config, runtime, labels, admin_listeners, commands):
+            return _serve(config, runtime, listeners, access_log, commands, asked)
     finally:
         _close(listeners)
+        _close(admin_listeners)
         if keeper is not None:
             keeper.close()
         pid_file.remove()
@@ -137,7 +147,7 @@ def _serve(
     runtime: Runtime,
     listeners: list[Listener],
     access_log: AccessLog | None,
-    commands: "queue.SimpleQueue[str]",
+    commands: Commands,
     asked: Callable[[], None] | None,
 ) -> int:
     started = monotonic()
@@ -171,7 +181,7 @@ def _wait(
     config: Config,
     runtime: Runtime,
     access_log: AccessLog | None,
-    commands: "queue.SimpleQueue[str]",
+    commands: Commands,
 ) -> None:
     """Wait until it is over; meanwhile tell systemd that all is well, look whether something that
     was imported late has switched the GIL on, and whether a limit is reached."""
@@ -193,6 +203,8 @@ def _wait(
                 return
             if command == "logs":
                 reopen_logs(runtime, access_log)
+            elif callable(command):
+                command()
             elif command:
                 change_threads(runtime, 1 if command == "more" else -1)
             if watch_gil and gil_is_on():
@@ -214,7 +226,7 @@ def _close(listeners: list[Listener]) -> None:
 
 
 def _catch_signals(
-    commands: "queue.SimpleQueue[str]",
+    commands: Commands,
 ) -> list[tuple[signal.Signals, Any]]:
     """Have signals put a command on the queue; the handlers that were there."""
 

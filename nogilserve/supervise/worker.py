@@ -122,8 +122,14 @@ class _Member:
 
     def _serve(self, runtime: Runtime) -> None:
         """Obey, until everything is finished."""
-        observer = Observer(runtime)
+        observer = Observer(runtime, self._spec.config, member=True)
         observer.start()
+        try:
+            self._obey(runtime, observer)
+        finally:
+            observer.stop()
+
+    def _obey(self, runtime: Runtime, observer: Observer) -> None:
         questions: dict[str, Callable[[], Any]] = {
             "snapshot": runtime.snapshot,
             "running": runtime.running,

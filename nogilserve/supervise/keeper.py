@@ -14,7 +14,7 @@ import sys
 import threading
 from dataclasses import fields
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final
 
 from nogilserve.config import Config
@@ -32,6 +32,9 @@ _CODE: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); import nogilserve; del sys.path[0]; "
     "from nogilserve.supervise.keeping import main; sys.exit(main())"
 )
+_PREFIX: Final = "nogilserve-keeper-"
+_YOUNG: Final = 60.0
+"""Seconds for which a folder may belong to a server that is just starting."""
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 30.0
 _LONG: Final = 60.0
@@ -65,7 +68,9 @@ class KeeperProcess:
         OSError."""
         check_keeper(config)
         self._config = config
-        self._folder = os.path.join(_place(identity), f"nogilserve-keeper-{os.urandom(6).hex()}")
+        place = _place(identity)
+        _sweep(place)
+        self._folder = os.path.join(place, f"{_PREFIX}{os.urandom(6).hex()}")
         os.mkdir(self._folder, 0o700)
         path = os.path.join(self._folder, "socket")
         self._listener = socket.socket(socket.AF_UNIX)
@@ -122,10 +127,7 @@ class KeeperProcess:
 
     def _remove(self) -> None:
         self._listener.close()
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(self._folder, "socket"))
-        with contextlib.suppress(OSError):
-            os.rmdir(self._folder)
+        _remove_folder(self._folder)
 
     def _run(self) -> None:
         delay = _FIRST_DELAY
@@ -198,3 +200,25 @@ def _place(identity: Identity) -> str:
     # That of another user is of no use to who we become.
     usable = os.path.isabs(runtime) and os.access(runtime, os.W_OK | os.X_OK) and len(runtime) < 50
     return runtime if usable and not identity.changes else "/tmp"
+
+
+def _sweep(place: str) -> None:
+    """Remove what servers of this user have left that were killed."""
+    for name in os.listdir(place):
+        if not name.startswith(_PREFIX):
+            continue
+        folder = os.path.join(place, name)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+            found = os.lstat(folder)
+            if found.st_uid != os.geteuid() or time() - found.st_mtime < _YOUNG:
+                continue
+            try:
+                sock.connect(os.path.join(folder, "socket"))
+            except (ConnectionRefusedError, FileNotFoundError):
+                _remove_folder(folder)
+
+
+def _remove_folder(folder: str) -> None:
+    for remove, path in ((os.unlink, os.path.join(folder, "socket")), (os.rmdir, folder)):
+        with contextlib.suppress(OSError):
+            remove(path)

@@ -61,12 +61,17 @@ class Dispatcher:
     def watch(self, listeners: Sequence[ListeningSocket]) -> None:
         """Accept from these listening sockets too. Any thread."""
         self._commands.put(listeners)
-        self._writer.send(b"!")
+        self._wake()
 
     def stop(self) -> None:
         """Take what waits in the listen queues, then end. Any thread."""
         self._commands.put(None)
-        self._writer.send(b"!")
+        self._wake()
+
+    def _wake(self) -> None:
+        # A thread that was awake may have taken the command since, and ended.
+        with contextlib.suppress(OSError):
+            self._writer.send(b"!")
 
     def run(self) -> None:
         """The body of the dispatching thread."""

@@ -227,3 +227,31 @@ def test_stop_takes_what_waits(count: int, pausing: bool) -> None:
         accepting.dispatcher.stop()
         accepting.running.result()
         assert accepting.got() == count + pausing
+
+
+class Hasty:
+    """A queue whose reader has taken what was put, and ended, before `put` returns."""
+
+    def __init__(self, accepting: Accepting) -> None:
+        self._accepting = accepting
+        self._items: list[object] = []
+
+    def put(self, item: object) -> None:
+        """Put, and have the dispatcher look for another reason."""
+        self._items.append(item)
+        self._accepting.dispatcher._writer.send(b"!")
+        self._accepting.running.result()
+
+    def get_nowait(self) -> object:
+        """Take."""
+        return self._items.pop(0)
+
+
+def test_stop_that_is_obeyed_before_it_wakes() -> None:
+    """The dispatcher was awake already: it is gone when it is to be woken."""
+    accepting = Accepting(1)
+    commands: Any = Hasty(accepting)
+    accepting.dispatcher._commands = commands
+    accepting.dispatcher.stop()
+    accepting.running.result()
+    accepting.listener.real.close()

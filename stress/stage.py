@@ -16,10 +16,11 @@ from nogilserve.engine.settings import Settings
 from nogilserve.gateways.wsgi import WsgiGateway
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.threads import ThreadRuntime
+from stress.staging import staged
 from stress.stand_ins import ThreadHere
-from stress.world import World
+from stress.world import JUMP, Failure, World
 
-__all__ = ["Gone", "Guest", "Reply", "Stage"]
+__all__ = ["Gone", "Guest", "Reply", "Stage", "on_threads", "perform", "piece"]
 
 PIECE: Final = 16_384
 STOP: Final = 600.0
@@ -166,7 +167,8 @@ def writable(sock: socket.socket) -> bool:
 class Stage:
     """One runtime, its application and its guests. Owner: whoever has the baton."""
 
-    def __init__(self, world: World, settings: Settings) -> None:
+    def __init__(self, world: World, build: "Callable[[Stage], Any]", threads: int) -> None:
+        """`build` makes the runtime; `threads`: how many may be inside the application."""
         self.world = world
         self.counts: Counter[str] = Counter()
         self.inside = 0
@@ -183,11 +185,9 @@ class Stage:
         listener.listen(64)
         listener.setblocking(False)
         self._listener = listener
-        settings = replace(settings, gateway=lambda: WsgiGateway(self.application, "stage").run)
-        self.runtime = ThreadRuntime(settings, Served("stage", "wsgi", "threads"))
-        self.runtime._monitor._blocked = world.is_blocked
-        self.threads = settings.threads
+        self.threads = threads
         """How many may be inside the application."""
+        self.runtime = build(self)
         self._drained = False
 
     def keep(self, sock: socket.socket) -> socket.socket:
@@ -206,7 +206,7 @@ class Stage:
         world = self.world
         kind, nonce, number = environ["PATH_INFO"][1:].split("/")
         amount = int(number)
-        self._enter(nonce)
+        self.enter(nonce)
         try:
             world.point("application")
             body = nonce.encode()
@@ -230,7 +230,8 @@ class Stage:
         finally:
             self.inside -= 1
 
-    def _enter(self, nonce: str) -> None:
+    def enter(self, nonce: str) -> None:
+        """The application is called with this request."""
         me = self.world.me()
         if me.holds:
             self.world.fail(f"the application is called with {me.holds} held")
@@ -318,6 +319,8 @@ class Stage:
 
     def _clear_away(self) -> None:
         """After a failure nobody else closes what was open. All actors have ended."""
+        for close in self.world.closers:
+            close()
         for core in self.world.made:
             for entry in (*core.table.values(), core):
                 for name in ("sock", "_outbox", "_body", "_reader", "_writer"):
@@ -327,7 +330,32 @@ class Stage:
             core.poller.close()
 
 
+def on_threads(settings: Settings, stage: Stage) -> ThreadRuntime:
+    """A thread runtime for the stage's application."""
+    settings = replace(settings, gateway=lambda: WsgiGateway(stage.application, "stage").run)
+    runtime = ThreadRuntime(settings, Served("stage", "wsgi", "threads"))
+    runtime._monitor._blocked = stage.world.is_blocked
+    return runtime
+
+
 def piece(nonce: str, number: int) -> bytes:
     """A piece of a streamed body."""
     seed = f"{nonce}:{number};".encode()
     return (seed * (PIECE // len(seed) + 1))[:PIECE]
+
+
+def perform(
+    world: World,
+    build: Callable[[Stage], Any],
+    threads: int,
+    *guests: Callable[[Stage], None],
+    meanwhile: Callable[[Stage], None] | None = None,
+    jump: float = JUMP,
+) -> None:
+    """One execution. Raises Failure."""
+    world.jump = jump
+    with staged(world), Stage(world, build, threads) as stage:
+        world.spawn("main", partial(stage.play, *guests, meanwhile=meanwhile))
+        world.run()
+    if world.failures:
+        raise Failure(world.failures[0])

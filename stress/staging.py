@@ -22,7 +22,8 @@ from nogilserve.engine import acceptor, connection, exchange, giveway, scheduler
 from nogilserve.engine.core import Core
 from nogilserve.engine.loop import connection as loop_connection
 from nogilserve.engine.loop import core as loop_core
-from nogilserve.engine.loop import websocket
+from nogilserve.engine.loop import dispatch, websocket
+from nogilserve.engine.poller import make_poller
 from nogilserve.engine.poller import wait_for as real_wait_for
 from nogilserve.runtimes import threads
 from stress.stand_ins import PollerHere, SetHere, ThreadHere, queue_here, threading_here
@@ -198,6 +199,7 @@ def staged(world: World) -> Iterator[None]:
     put(exchange, "wait_for", wait_for)
     put(threads, "Core", _pointed(world))
     put(loop_core.LoopCore, "submit", _submitting(world))
+    put(dispatch, "make_poller", lambda name: PollerHere(world, make_poller(name), "dispatcher"))
     for cls, names in _OWNED.items():
         for name in names:
             method = cls.__dict__[name]
@@ -207,9 +209,12 @@ def staged(world: World) -> Iterator[None]:
         for name in names:
             put(cls, name, _at_home(world, cls.__dict__[name]))
     ear, log = _Ear(world), logging.getLogger("nogilserve.engine")
-    errors = logging.getLogger("nogilserve.error")  # of the application, on purpose
+    # Of the application, on purpose, and about tasks that a failure leaves behind.
+    noisy = [logging.getLogger(name) for name in ("nogilserve.error", "asyncio")]
     propagate, log.propagate = log.propagate, False
-    quiet, errors.disabled = errors.disabled, True
+    quiet = [logger.disabled for logger in noisy]
+    for logger in noisy:
+        logger.disabled = True
     log.addHandler(ear)
     collecting = gc.isenabled()
     gc.disable()  # what it ends would end at another place each time
@@ -220,6 +225,7 @@ def staged(world: World) -> Iterator[None]:
             gc.enable()
         log.removeHandler(ear)
         log.propagate = propagate
-        errors.disabled = quiet
+        for logger, before in zip(noisy, quiet, strict=True):
+            logger.disabled = before
         for where, name, what in reversed(changed):
             setattr(where, name, what)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-__all__ = ["Abort", "Actor", "Chooser", "Failure", "Switch", "World"]
+__all__ = ["JUMP", "Abort", "Actor", "Chooser", "Failure", "Switch", "World"]
 
 LONGEST: Final = 60_000
 """Points after which an execution does not end by itself any more."""
@@ -100,6 +100,8 @@ class World:
         self.failures: list[str] = []
         self.made: list[Any] = []
         """Cores, to be cleared away after a failure."""
+        self.closers: list[Callable[[], object]] = []
+        """The same of what has only to be closed."""
         self.aborted = False
         self._over = threading.Lock()
         self._over.acquire()

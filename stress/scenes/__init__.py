@@ -1,9 +1,10 @@
 """Scenes: small plays of the engine, each about one bad interleaving."""
 
+from stress.scenes.loops import SCENES as LOOPS
 from stress.scenes.scene import Scene
 from stress.scenes.threads import SCENES as THREADS
 
 __all__ = ["SCENES", "Scene"]
 
-SCENES: dict[str, Scene] = {scene.name: scene for scene in THREADS}
+SCENES: dict[str, Scene] = {scene.name: scene for scene in (*THREADS, *LOOPS)}
 """All of them, by name."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from nogilserve.engine.settings import Settings
 from nogilserve.messages import TimeLimits
+from stress import stage as stages
 from stress.scenes.scene import Scene
-from stress.stage import Gone, Guest, Stage, piece
-from stress.staging import staged
-from stress.world import Failure, World
+from stress.stage import Gone, Guest, Stage, on_threads, piece
+from stress.world import JUMP, World
 
 __all__ = ["SCENES"]
 
@@ -17,20 +17,12 @@ Client = Callable[[Stage], None]
 
 
 def perform(
-    world: World,
-    *guests: Client,
-    meanwhile: Client | None = None,
-    jump: float = 0.005,
-    **shape: Any,
+    world: World, *guests: Client, meanwhile: Client | None = None, jump: float = JUMP, **shape: Any
 ) -> None:
     """One execution: a runtime of that shape and these guests. Raises Failure."""
     settings = Settings(gateway=lambda: lambda _: None, **shape)
-    world.jump = jump
-    with staged(world), Stage(world, settings) as stage:
-        world.spawn("main", partial(stage.play, *guests, meanwhile=meanwhile))
-        world.run()
-    if world.failures:
-        raise Failure(world.failures[0])
+    build = partial(on_threads, settings)
+    stages.perform(world, build, settings.threads, *guests, meanwhile=meanwhile, jump=jump)
 
 
 def several(*asks: tuple[str, int], within: float = 600.0) -> Client:

@@ -95,28 +95,40 @@ class SecureSocket:
             data = self._tls.read(_RECORD)
         except ssl.SSLWantReadError:
             raise BlockingIOError from None
-        except ssl.SSLZeroReturnError:
-            self.ended = True
-            return b""
         except ssl.SSLError:
             self._send_alert()
             raise
-        return self._read_on(data) if self._incoming.pending else data
+        if not data:
+            self.ended = True  # close_notify
+        elif self._incoming.pending:
+            return self._read_on(data)
+        return data
 
     def _read_on(self, first: bytes) -> bytes:
         """Several records: the poller does not tell of what is here already."""
         pieces = [first]
         try:
             while self._incoming.pending:
-                pieces.append(self._tls.read(_RECORD))
+                piece = self._tls.read(_RECORD)
+                if not piece:
+                    self.ended = True
+                    self._announce_end()
+                    break
+                pieces.append(piece)
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            self.ended = True  # the end of the TCP connection is on its way
         except ssl.SSLError:
             self._send_alert()
             raise
         return b"".join(pieces)
+
+    def _announce_end(self) -> None:
+        """Have the poller tell of the end, which came together with something else: the client may
+        wait for ours before it ends the TCP connection."""
+        try:
+            self._sock.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass  # it has ended already
 
     # ---- to the client
 

@@ -91,6 +91,8 @@ class SecureTransport(asyncio.Transport):
         """What comes is thrown away as it is: our side is closed, or never spoke TLS."""
         self._farewell = False
         """close_notify was sent, or is not to be."""
+        self._ended = False
+        """Nothing more comes from the client."""
         self._below: asyncio.Transport
 
     # ---- what the transport below calls
@@ -103,8 +105,9 @@ class SecureTransport(asyncio.Transport):
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
         if self._speaking and not self._raw:
-            self._incoming.write(data)
-            self._read()
+            if not self._ended:
+                self._incoming.write(data)
+                self._read()
         elif self._raw:
             self._above.data_received(data)
         else:
@@ -116,7 +119,7 @@ class SecureTransport(asyncio.Transport):
     def eof_received(self) -> bool:
         """The client has closed its sending side."""
         if self._speaking or self._raw:
-            self._above.eof_received()
+            self._end()
         else:
             self.abort()
         return True
@@ -241,18 +244,25 @@ class SecureTransport(asyncio.Transport):
         pieces: list[bytes] = []
         try:
             while self._incoming.pending or not pieces:
-                pieces.append(tls.read(_RECORD))
+                piece = tls.read(_RECORD)
+                if not piece:
+                    ended = True  # close_notify
+                    break
+                pieces.append(piece)
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            ended = True
         except ssl.SSLError as exc:
             self._fail(exc)
             return
         if pieces:
             self._above.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if ended and not self._raw:
-            self._farewell = True
+        if ended:
+            self._end()
+
+    def _end(self) -> None:
+        """The client has said, in TLS or by closing, that nothing more comes."""
+        if not self._ended:
+            self._ended = True
             self._above.eof_received()
 
     def _fail(self, exc: ssl.SSLError) -> None:

@@ -46,6 +46,8 @@ class Limits:
     """Bytes of a whole head (more is 431), trailer section or all chunk extensions (400)."""
     body: int = 0
     """Bytes of a request body after decoding; more is 413. 0: no limit."""
+    h2c: bool = False
+    """Whether HTTP/1 may be left by an Upgrade to HTTP/2 (RFC 7540 §3.2)."""
     body_of: "Callable[[str, str], int] | None" = None
     """Where several sites are served: `body` for an authority and a path."""
 

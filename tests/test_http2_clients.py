@@ -81,3 +81,26 @@ def test_httpx(server: Server) -> None:
         assert client.get("/", headers={"cookie": "a=b"}).status_code == 200
         with client.stream("GET", "/stream/1000000") as streamed:
             assert sum(map(len, streamed.iter_bytes())) == 1_000_000
+
+
+@pytest.mark.parametrize("app", ENGINES, ids=["wsgi", "asgi"])
+def test_upgrade(app: str) -> None:
+    """curl asks for HTTP/2 by Upgrade, and gets it only where that is switched on."""
+    curl = ("curl", "-sS", "--http2", "-w", "%{http_version}")
+    with Server(app, "--h2c-upgrade", "--workers", "1") as running:
+        assert run(*curl, f"{running.url}/bytes/3", f"{running.url}/bytes/4") == "bbb2bbbb2"
+        with running.connect() as client:
+            asking = "GET /bytes/5 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            client.send(f"{asking}Upgrade: h2c\r\nHTTP2-Settings: not/base64\r\n\r\n".encode())
+            answer = client.receive()
+            assert (answer.status, answer.body) == (200, b"bbbbb")  # by HTTP/1
+            client.send(f"{asking}Upgrade: h2c\r\nHTTP2-Settings: AAIAAAAF\r\n\r\n".encode())
+            # ENABLE_PUSH 5: the connection ends with PROTOCOL_ERROR.
+            client.receive_until(b"101 Switching Protocols")
+            assert b"ENABLE" not in client.receive_rest()
+
+
+def test_upgrade_is_off_by_default(server: Server) -> None:
+    """Behind a proxy that passes the field on it would open a way around the proxy's rules."""
+    told = run("curl", "-sS", "--http2", "-w", "%{http_version}", f"{server.url}/bytes/3")
+    assert told == "bbb1.1"

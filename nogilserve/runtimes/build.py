@@ -166,4 +166,5 @@ def limits_of(config: Config) -> Limits:
         field_size=config.limit_request_field_size,
         head=config.limit_request_head,
         body=config.limit_request_body,
+        h2c=config.h2c_upgrade and config.http == "auto",
     )

@@ -156,6 +156,12 @@ class Session(Successor):
         connection = self.connection
         connection.deadline = NEVER
         connection.share()
+        upgraded = connection.protocol.upgraded
+        if upgraded is not None:
+            with self.mutex:
+                stream = self.protocol.upgrade(upgraded)
+            if stream is not None:
+                self._begin_request(core, stream)
         if core.stopping:
             self.stop(core)
         return self.advance(core, data)

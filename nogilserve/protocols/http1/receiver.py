@@ -9,6 +9,7 @@ from nogilserve.protocols.http1 import fast, full
 from nogilserve.protocols.http1.chunked import ChunkedDecoder
 from nogilserve.protocols.http1.reader import HeadReader
 from nogilserve.protocols.http1.tables import Tables
+from nogilserve.protocols.http1.upgrade import leads_to_http2
 
 __all__ = ["Receiver"]
 
@@ -44,6 +45,7 @@ class Receiver:
         "keep_alive",
         "preface",
         "refused_line",
+        "upgraded",
     )
 
     def __init__(self, limits: Limits, tables: Tables | None = None) -> None:
@@ -77,6 +79,8 @@ class Receiver:
         self.preface = b""
         """What the client has sent, when it is not HTTP/1 but begins as HTTP/2 does (RFC 9113
         §3.4): set together with the ProtocolError that this is to HTTP/1."""
+        self.upgraded: Request | None = None
+        """A request that asks to go on with HTTP/2, where it may; set in the same way."""
         self.eof = False
         """The peer has closed its sending side."""
         self.keep_alive = True
@@ -206,6 +210,10 @@ class Receiver:
             request = fast.parse(head[:-4], names, self._host, self._most_fields)
         if request is None:
             request = full.build(reader, head)
+            if request.upgrade and self._limits.h2c and leads_to_http2(request):
+                self.upgraded = request
+                self.preface = bytes(memoryview(self.buffer)[start + size :])
+                raise ProtocolError(426, "HTTP/2 from here on", "RFC 7540 §3.2")
         self._reader = None
         self._empty_lines = 0
         self._use_up(start + size)
@@ -252,7 +260,7 @@ class Receiver:
             start = self._start
             line = bytes(memoryview(self.buffer)[start : start + _LOGGED_LINE])
             self.refused_line = line.partition(b"\r\n")[0].decode("latin-1")
-            if line.startswith(_HTTP2):
+            if line.startswith(_HTTP2) and self.upgraded is None:
                 self.preface = bytes(memoryview(self.buffer)[start:])
         self.keep_alive = False
         self.buffer = b""
@@ -316,6 +324,11 @@ class Receiver:
         self._start = 0
         self.keep_alive = False
         return trailing
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the peer speaks HTTP/2 from here on; what it has said of it is `preface`."""
+        return bool(self.preface) or self.upgraded is not None
 
     @property
     def buffered(self) -> int:

@@ -9,11 +9,18 @@ from typing import Final
 
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Headers, Limits, Request
+from nogilserve.protocols.http1.upgrade import settings_told
 from nogilserve.protocols.http2 import codes
 from nogilserve.protocols.http2.control import Control
 from nogilserve.protocols.http2.faults import Fatal, StreamFault
 from nogilserve.protocols.http2.fieldcoding import BrokenFields, FieldReader, TooManyFields
-from nogilserve.protocols.http2.request import Malformed, build_request, check_trailers
+from nogilserve.protocols.http2.request import (
+    Malformed,
+    build_request,
+    check_trailers,
+    most_of,
+    translated,
+)
 from nogilserve.protocols.http2.stream import Stream
 
 __all__ = ["BODY", "END", "REFUSED", "REQUEST", "RESET", "Event", "Http2Connection"]
@@ -46,6 +53,9 @@ _LOGGED: Final = 2048
 """Characters of the target of a refused request that the log is told."""
 _MOST_GAPS: Final = 64
 _HTTP1_LINE: Final = 8190
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+)
 _ONLY_HTTP2: Final = (
     b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain\r\nConnection: close\r\n"
     b"Content-Length: 61\r\n\r\n505 HTTP Version Not Supported: only HTTP/2 is spoken here.\r\n"
@@ -110,16 +120,21 @@ class Http2Connection(Control):
         self._receive_window += more
         self.put(codes.window_update(0, more))
 
-    def upgrade(self, request: Request, settings: bytes) -> Stream:
-        """Begin with the request that asked for HTTP/2 by Upgrade, as stream 1 (RFC 7540 §3.2).
-        `settings`: the payload of its HTTP2-Settings. Raises Fatal."""
+    def upgrade(self, request: Request) -> Stream | None:
+        """Begin with the request of HTTP/1 that asked for it, as stream 1 (RFC 7540 §3.2). None:
+        what it says of its SETTINGS is wrong, and the connection ends."""
+        self.put(_SWITCHING)
         self._announce()
-        self._apply_settings(settings)
+        self.last_stream = 1
+        try:
+            self._apply_settings(settings_told(request) or b"")
+        except Fatal as failure:
+            self.fail(failure.code, failure.reason)
+            return None
         stream = Stream(1, self.initial_window)
-        stream.request = request
+        stream.request = translated(request)
         stream.ended = True
         self.streams[1] = stream
-        self.last_stream = 1
         return stream
 
     # ---- receiving
@@ -180,7 +195,8 @@ class Http2Connection(Control):
                 return -1
         elif buffer.startswith(preface):
             self._first = 1
-            self._announce()
+            if not self.last_stream:
+                self._announce()
             return len(preface)
         if b" HTTP/1." in buffer[:_HTTP1_LINE]:
             self.put(_ONLY_HTTP2)  # in words that such a client can read
@@ -279,7 +295,7 @@ class Http2Connection(Control):
         if expected >= 0 and (stream.received > expected or (ends and stream.received < expected)):
             raise StreamFault(stream.id, codes.PROTOCOL_ERROR, "content-length does not fit")
         stream.ended = ends
-        if stream.received > self._limits.body > 0 and expected < 0:
+        if stream.received > stream.most > 0 and expected < 0:
             stream.expected = 0  # once only
             error = ProtocolError(413, "request body too large", "RFC 9110 §15.5.14")
             events.append((REFUSED, stream, error))
@@ -407,6 +423,7 @@ class Http2Connection(Control):
             return
         self.streams[number] = stream
         stream.request = request
+        stream.most = most_of(request.authority, request.path, self._limits)
         if not ends and not request.upgrade and request.body >= 0:
             stream.expected = request.body
         events.append((REQUEST, stream, b"" if ends else None))

@@ -8,7 +8,7 @@ from nogilserve.errors import ProtocolError
 from nogilserve.messages import CHUNKED, Headers, Limits, Request
 from nogilserve.protocols.http1 import rules
 
-__all__ = ["Malformed", "build_request", "check_trailers"]
+__all__ = ["Malformed", "build_request", "check_trailers", "most_of", "translated"]
 
 _NAME: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9a-z]+")
 _METHOD: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
@@ -56,7 +56,7 @@ def build_request(fields: Headers, limits: Limits, *, ended: bool, websockets: b
     rules.host(authority)
     path, query, _ = rules.request_target("GET" if protocol else method, target)
     body = _body(headers, ended=ended)
-    if body > limits.body > 0:
+    if body > most_of(authority, path, limits) > 0:
         raise ProtocolError(413, "request body too large", "RFC 9110 §15.5.14")
     expects = rules.wants_continue(headers, 1)
     return Request(
@@ -153,6 +153,30 @@ def _body(headers: Headers, *, ended: bool) -> int:
     if ended and length:
         raise Malformed("content-length without content (RFC 9113 §8.1.1)")
     return length
+
+
+def most_of(authority: str, path: str, limits: Limits) -> int:
+    """Bytes that the body of a request may have; 0: no limit."""
+    return limits.body if limits.body_of is None else limits.body_of(authority, path)
+
+
+def translated(request: Request) -> Request:
+    """A request of HTTP/1 as one of HTTP/2, without what was about its connection."""
+    gone = {*_CONNECTION, "http2-settings", "te"}
+    headers = [field for field in request.headers if field[0] not in gone]
+    return Request(
+        request.method,
+        request.target,
+        request.path,
+        request.query,
+        2,
+        headers,
+        request.authority,
+        0,
+        True,
+        False,
+        "",
+    )
 
 
 def check_trailers(fields: Headers, limits: Limits) -> Headers:

@@ -27,6 +27,7 @@ class Stream:
         "expected",
         "gone",
         "id",
+        "most",
         "owner",
         "pending",
         "queued",
@@ -51,6 +52,8 @@ class Stream:
         """Content-Length; -1 where none was given."""
         self.received = 0
         """Bytes of the body."""
+        self.most = 0
+        """Bytes it may have; 0: no limit."""
         self.ended = False
         """The peer has said all."""
         self.trailers: Headers = []

@@ -103,6 +103,10 @@ class Session(asyncio.Protocol):
         self.transport.set_protocol(self)
         if core.stopping:
             self.stop()
+        upgraded = connection.protocol.upgraded
+        stream = None if upgraded is None else self.protocol.upgrade(upgraded)
+        if stream is not None:
+            self._begin_request(stream, complete=True)
         self._take(data)
         if connection.gone:
             self.eof_received()

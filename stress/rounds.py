@@ -21,6 +21,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SECONDS: Final = 20.0
 ROUND: Final = 3.0
 """Seconds of chaos in one round; each has a server of its own."""
+LAZY: Final = 6
 CLIENTS: Final = 12
 """Client threads."""
 
@@ -85,7 +86,8 @@ def meet(server: Server, threads: int) -> None:
 
 
 def check_idle(server: Server, tally: Tally, threads: int) -> None:
-    """What must be so when all clients have gone."""
+    """What must be so when all clients have gone. `threads`: how many requests may meet inside the
+    application; 0: event loops, which are not threads of requests."""
     seen: dict[str, Any] = {}
 
     def idle() -> bool:
@@ -94,7 +96,9 @@ def check_idle(server: Server, tally: Tally, threads: int) -> None:
 
     try:
         wait_until(idle, SECONDS)
-        wait_until(lambda: idle() and seen["descriptors"] == server.at_start["descriptors"], 2.0)
+        # Event loops open some when they are first needed, and keep them.
+        most = server.at_start["descriptors"] + (0 if threads else LAZY)
+        wait_until(lambda: idle() and seen["descriptors"] <= most, 2.0)
     except TimeoutError:
         raise Mistake(f"connections or descriptors stay: {seen}") from None
     opened, answered = tally.counts["connections"], tally.counts.get("answered", 0)
@@ -112,7 +116,8 @@ def check_idle(server: Server, tally: Tally, threads: int) -> None:
     ]
     if wrong:
         raise Mistake(f"not so: {'; '.join(wrong)}: {seen}, clients {tally.counts}")
-    meet(server, threads)
+    if threads:
+        meet(server, threads)
 
 
 def play(number: int, seed: str, seconds: float, clients: int = CLIENTS) -> dict[str, int]:
@@ -124,12 +129,13 @@ def play(number: int, seed: str, seconds: float, clients: int = CLIENTS) -> dict
     poller = dice.choice(list(POLLERS))
     keep_alive = dice.choice([5.0, 30.0])
     under_load = dice.random() < 0.4
+    engine = dice.choice(["wsgi", "wsgi", "asgi"])
     print(
-        f"round {number}: {threads} threads on {cores} cores, {poller}, "
+        f"round {number}: {engine}, {threads} threads on {cores} cores, {poller}, "
         f"keep-alive {keep_alive:g} s, {'stopped under load' if under_load else 'left in peace'}",
         flush=True,
     )
-    server = Server([str(threads), str(cores), poller, str(keep_alive)])
+    server = Server([engine, str(threads), str(cores), poller, str(keep_alive)])
     tally, mistakes, stopping = Tally(), list[str](), threading.Event()
     until = monotonic() + seconds
     running = [
@@ -155,7 +161,7 @@ def play(number: int, seed: str, seconds: float, clients: int = CLIENTS) -> dict
             for thread in running:
                 thread.join(seconds + SECONDS)
             check_mistakes(mistakes, running)
-            check_idle(server, tally, threads)
+            check_idle(server, tally, threads if engine == "wsgi" else 0)
         end = server.tell("stop")
         for thread in running:
             thread.join(SECONDS)

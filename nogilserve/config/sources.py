@@ -24,6 +24,7 @@ __all__ = [
     "COMMANDS",
     "CONVENTIONAL",
     "PREFIX",
+    "TABLES",
     "FileLayer",
     "Layer",
     "Written",
@@ -371,15 +372,15 @@ def read_table(
 
 def _toml_value(option: Option, value: Any, where: str) -> str | tuple[str, ...]:
     if option.many:
-        if isinstance(value, dict) and option.name in _TABLES:
-            between = _TABLES[option.name]
+        if isinstance(value, dict) and option.name in TABLES:
+            between = TABLES[option.name]
             value = [f"{name}{between}{content}" for name, content in value.items()]
         items = value if isinstance(value, list) else [value]
         return tuple(_toml_text(option, item, where) for item in items)
     return _toml_text(option, value, where)
 
 
-_TABLES: Final = {"env": "=", "mount": "=", "static-path": "=", "header": ": "}
+TABLES: Final = {"env": "=", "mount": "=", "static-path": "=", "header": ": "}
 """Lists of pairs that may be written as a table, and what stands between the two."""
 
 

@@ -1,0 +1,53 @@
+"""A reload reads the configuration again."""
+
+import signal
+from pathlib import Path
+
+from tests.support.server import Server
+from tests.support.waiting import wait_until
+
+APP = '[[site]]\nhosts = ["a.test"]\nrespond = "one"\n'
+
+
+def body(server: Server, host: str = "a.test") -> bytes:
+    """What a host says."""
+    with server.connect() as client:
+        return client.request("GET", "/", headers={"Host": host}).body
+
+
+def test_reload_follows_the_file(tmp_path: Path) -> None:
+    """New sites count from the next generation on; a mistake changes nothing and is told; what
+    the master holds is named."""
+    path = tmp_path / "nogilserve.toml"
+    path.write_text(f'log-level = "info"\nenv = {{A = "1"}}\n{APP}')
+    with Server(f"--config={path}") as server:
+        assert body(server) == b"one"
+        path.write_text(APP.replace("one", "two") + '[[site]]\nhosts = "b.test"\nrespond = "b"\n')
+        server.signal(signal.SIGHUP)
+        server.wait_log("Generation 2 has taken over")
+        assert body(server) == b"two"
+        assert body(server, "b.test") == b"b"
+        path.write_text("thread = 3\n[[site]]\nhosts = 'x'\n")
+        server.signal(signal.SIGHUP)
+        server.wait_log(r"No reload, .*there are 2 mistakes")
+        assert "line 1; did you mean threads?" in server.log
+        assert body(server) == b"two"
+        path.write_text('pid-file = "here.pid"\n' + APP.replace("one", "three"))
+        server.signal(signal.SIGHUP)
+        server.wait_log("--pid-file changed, which only another master can follow")
+        wait_until(lambda: body(server) == b"three", 20)
+        assert not (tmp_path / "here.pid").exists()
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+    """`nogilserve reload` ends with the mistakes and status 1."""
+    path = tmp_path / "nogilserve.toml"
+    path.write_text(f'control-socket = "{tmp_path}/control"\n{APP}')
+    with Server(f"--config={path}") as server:
+        path.write_text(f'control-socket = "{tmp_path}/control"\n{APP}compress = "gz"\n')
+        command = Server("reload", f"--control-socket={tmp_path}/control", wait_ready=False)
+        with command:
+            assert command.wait() == 1
+        assert "no reload" in command.log
+        assert "'gz'" in command.log
+        assert body(server) == b"one"

@@ -68,7 +68,7 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b"x" * 50_000, "more_body": True})
         raise RuntimeError("on purpose")
     if path == "/file":
-        file = open(scope["query_string"], "rb")  # noqa: ASYNC230, SIM115 - closed by the server
+        file = open(scope["query_string"], "rb")  # noqa: SIM115 - closed by the server
         await send({"type": "http.response.zerocopysend", "file": file})
         return
     await send({"type": "http.response.body", "body": body})

@@ -68,7 +68,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def context(authority: Authority) -> Context:
     """That of the server."""
-    return make_context(*map(str, authority.issue("localhost")))
+    certificate, key = authority.issue("localhost")
+    return make_context(str(certificate), str(key))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import shutil
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ class _TlsBytes(_Bytes):
 
     sock: ssl.SSLSocket
 
-    def readinto(self, buffer: bytearray) -> int:
+    def readinto(self, buffer: Any) -> int:
         while True:
             if not self.sock.pending():
                 self.sock.settimeout(self.deadline.require("the server sent nothing more in time"))
@@ -127,5 +128,5 @@ class TlsClient(Client):
 
     def certificate(self) -> str:
         """The names in the server's certificate, separated by commas."""
-        names = (self.tls.getpeercert() or {}).get("subjectAltName", ())
-        return ",".join(str(value) for _, value in names)
+        names: Any = (self.tls.getpeercert() or {}).get("subjectAltName", ())
+        return ",".join(value for _, value in names)

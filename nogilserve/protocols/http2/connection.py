@@ -80,6 +80,7 @@ class Http2Connection(Control):
         "_fields",
         "_first",
         "_gaps",
+        "_host",
         "_limits",
         "_receive_window",
         "websockets",
@@ -101,6 +102,8 @@ class Http2Connection(Control):
         self._block_stream = 0
         self._block_ends = self._block_loops = False
         self._block_frames = 0
+        self._host = ""
+        """The last authority that was found valid: a client keeps sending the same one."""
         self._gaps: list[tuple[int, int]] = []
         """Numbers that were passed over: streams that never were."""
         self._receive_window = codes.DEFAULT_WINDOW
@@ -410,8 +413,13 @@ class Http2Connection(Control):
         try:
             if request is None:
                 request = build_request(
-                    fields, self._limits, ended=ends, websockets=self.websockets
+                    fields,
+                    self._limits,
+                    ended=ends,
+                    websockets=self.websockets,
+                    host=self._host,
                 )
+                self._host = request.authority
                 if ends and not self._fields.changed and len(block) <= _LONGEST_KEPT:
                     self._keep(block, request)
         except Malformed as exc:

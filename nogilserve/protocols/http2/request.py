@@ -29,15 +29,20 @@ class Malformed(Exception):
     """The request breaks a rule of HTTP/2: PROTOCOL_ERROR for its stream (RFC 9113 §8.1.1)."""
 
 
-def build_request(fields: Headers, limits: Limits, *, ended: bool, websockets: bool) -> Request:
+def build_request(
+    fields: Headers, limits: Limits, *, ended: bool, websockets: bool, host: str = ""
+) -> Request:
     """The request of a field section.
 
-    `ended`: nothing follows it; `websockets`: extended CONNECT is spoken (RFC 8441). Raises
-    Malformed, and ProtocolError for what is answered with a status, as in HTTP/1.
+    `ended`: nothing follows it; `host`: one that was found valid before; `websockets`: extended
+    CONNECT is spoken (RFC 8441). Raises Malformed, and ProtocolError for what is answered with a
+    status, as in HTTP/1.
     """
     pseudo, headers = _separate(fields)
     method = pseudo.get(":method", "")
-    if not _METHOD.fullmatch(method):
+    if method not in {"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH"} and not _METHOD.fullmatch(
+        method
+    ):
         raise Malformed(":method is missing or malformed")
     protocol = pseudo.get(":protocol")
     if protocol is not None:
@@ -47,13 +52,14 @@ def build_request(fields: Headers, limits: Limits, *, ended: bool, websockets: b
             raise Malformed("CONNECT takes :authority alone (RFC 9113 §8.5)")
         raise ProtocolError(501, "CONNECT is not supported", "RFC 9110 §9.3.6")
     target = pseudo.get(":path", "")
-    if pseudo.get(":scheme", "").lower() not in {"http", "https"}:
+    if pseudo.get(":scheme") not in {"http", "https"}:
         raise Malformed(":scheme is missing, or neither http nor https")
     if not _PATH.fullmatch(target) or (target[0] != "/" and target != "*"):
         raise Malformed(":path is missing or malformed")
     authority, headers = _authority(pseudo, headers)
     _check_limits(method, target, headers, limits)
-    rules.host(authority)
+    if authority != host:
+        rules.host(authority)
     path, query, _ = rules.request_target("GET" if protocol else method, target)
     body = _body(headers, ended=ended)
     if body > most_of(authority, path, limits) > 0:
@@ -80,7 +86,10 @@ def _separate(fields: Headers) -> tuple[dict[str, str], Headers]:
     headers: Headers = []
     cookies: list[str] = []
     for name, value in fields:
-        if not _VALUE.fullmatch(value):
+        # What nearly all values and names are like is seen without a regular expression.
+        if not (
+            value.isascii() and value.isprintable() and value.strip(" ") == value
+        ) and not _VALUE.fullmatch(value):
             raise Malformed(f"malformed value of {name!r}")
         if name[:1] == ":":
             if headers or cookies:
@@ -89,7 +98,9 @@ def _separate(fields: Headers) -> tuple[dict[str, str], Headers]:
                 raise Malformed(f"unknown or repeated pseudo-header field {name!r}")
             pseudo[name] = value
             continue
-        if not _NAME.fullmatch(name):
+        if not (
+            name.isascii() and name.islower() and name.replace("-", "a").isalnum()
+        ) and not _NAME.fullmatch(name):
             raise Malformed(f"malformed field name {name!r} (RFC 9113 §8.2.1)")
         if name in _CONNECTION or (name == "te" and value.lower() != "trailers"):
             raise Malformed(f"connection-specific field {name!r} (RFC 9113 §8.2.2)")

@@ -72,8 +72,11 @@ class Session(asyncio.Protocol):
         if core.responses is None:
             core.responses = ResponseTables(core.tables)
         self.tables: ResponseTables = core.responses
-        self.promise: tuple[str, str] | None = None
-        """A field of every response."""
+        hsts = "" if core.encryption is None else core.encryption.strict_transport
+        self.promise = (
+            ("Strict-Transport-Security", hsts) if hsts and connection.tls is not None else None
+        )
+        """A field of every response (RFC 6797 §6.1)."""
         self.congested = False
         """The client takes less than is sent."""
         self.deadline = NEVER

@@ -47,7 +47,7 @@ def _lines(result: Result) -> Iterator[str]:
         f"sent         {result.sent} in {result.bursts} bursts to {result.episodes} processes, "
         f"pauses at {result.places} places"
     )
-    yield f"seed         {result.seed}"
+    yield f"seed         {result.seed}; --seed {result.seed} repeats the run"
     for number, finding in enumerate(result.findings, 1):
         yield ""
         yield from _finding(number, finding)

@@ -17,6 +17,8 @@ _MOST_TOUCHES: Final = 400
 """That are kept of one request."""
 _MOST_PAUSED: Final = 0.05
 """Seconds that one request is made to wait at most, all pauses together."""
+_LENGTHS: Final = (0.0, 0.0002, 0.001, 0.003)
+"""Of a pause, in seconds."""
 _FRAMES: Final = 60
 """That are looked at for the application's own."""
 
@@ -54,19 +56,17 @@ class Turn:
         self._random = random.Random(self.ticket.seed)
 
     def at(self, touch: Touch) -> None:
-        """The application is about to do this: note it, and perhaps let others go first."""
+        """The application is about to do this: perhaps let others go first, then note it."""
+        if self._random.random() < self._chance:
+            # Many short ones, which only change the order, and a few that are long enough for
+            # another request to come from its beginning to this place.
+            length = self._random.choice(_LENGTHS)
+            if self._left > length:
+                self._left -= length
+                sleep(length)
         if len(self.touches) < _MOST_TOUCHES:
             stack = self._stack() if self.ticket.detail else ()
             self.touches.append((perf_counter_ns(), touch, threading.current_thread().name, stack))
-        chance = self._random.random()
-        if chance >= self._chance:
-            return
-        # Many short ones, which only change the order, and a few that are long enough for
-        # another request to come from its beginning to this place.
-        length = self._random.choice((0.0, 0.0002, 0.001, 0.003))
-        if self._left > length:
-            self._left -= length
-            sleep(length)
 
     def _stack(self) -> tuple[str, ...]:
         """The application's own frames, the innermost last."""

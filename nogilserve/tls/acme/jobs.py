@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nogilserve.tls.acme.authority import Authority
     from nogilserve.tls.acme.network import AuthorityError
 
-__all__ = ["Jobs", "Outcome", "Stopped", "find_certificate", "store"]
+__all__ = ["Jobs", "Outcome", "Stopped", "duration", "find_certificate", "store"]
 
 _log = logging.getLogger("nogilserve")
 
@@ -62,6 +62,8 @@ class Outcome:
         self.changed = changed
         self.elsewhere = False
         """Another replica is at it."""
+        self.idle = False
+        """Nothing was due."""
 
 
 def find_certificate(storage: Storage, name: str) -> Certificate | None:
@@ -103,7 +105,9 @@ class Jobs:
         now = self._clock()
         step = self._decide(name, now)
         if isinstance(step, Nothing) and not force:
-            return Outcome(step.until, self._plan(name).error)
+            outcome = Outcome(step.until, self._plan(name).error)
+            outcome.idle = True
+            return outcome
         lease = self._storage.lock(f"work/{name}", _TERM)
         if lease is None:
             outcome = Outcome(now + _OTHERS)

@@ -8,7 +8,6 @@ A remote storage that is away stops nothing: certificates are copied into a loca
 serving processes read them, and what was obtained meanwhile is written when it is back.
 """
 
-import hashlib
 import logging
 import threading
 import time
@@ -17,12 +16,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from nogilserve.errors import StorageError
-from nogilserve.tls.acme.jobs import Jobs, Outcome, Stopped, find_certificate, store
+from nogilserve.tls.acme.copies import Copies, Kept
+from nogilserve.tls.acme.jobs import (
+    Jobs,
+    Outcome,
+    Stopped,
+    duration,
+    find_certificate,
+    store,
+)
 from nogilserve.tls.acme.permission import Gate, matches
 from nogilserve.tls.storage.contract import Storage
 from nogilserve.tls.storage.folder import FolderStorage
 from nogilserve.tls.storage.records import (
-    CHANGES,
     Certificate,
     Plan,
     http_answer_key,
@@ -42,20 +48,8 @@ _WAITING: Final = 64
 """Names that only clients have named and that wait for their turn; more are refused."""
 _AWAY: Final = 5.0
 """Seconds after which a storage that is away is tried again."""
-_USELESS: Final = 30 * 86400.0
-"""Seconds after its end for which a certificate is kept that was obtained for a client."""
 _PATIENCE: Final = 90.0
 """Seconds for which somebody who asks for a certificate is made to wait, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A certificate in the storage. Immutable."""
-
-    mark: object
-    """Another one whenever it has changed."""
-    names: tuple[str, ...]
-    on_demand: bool
 
 
 @dataclass(slots=True)
@@ -97,13 +91,10 @@ class Keeper:
         self._working = 0
         self._version = 1
         self._unsaved: dict[str, Certificate] = {}
-        self._seen: bytes | None = None
-        """The mark of the last change that was looked at. Owner: the thread of `run`."""
-        self._looked = False
+        self._copies = Copies(storage, local, clock)
         self._next_look = 0.0
         self._away = False
-        self._kept: dict[str, _Kept] = {}
-        """Owner: the thread of `run`, like the three above."""
+        """Owner: the thread of `run`, like the two above."""
 
     # ---- the main thread
 
@@ -163,14 +154,7 @@ class Keeper:
         """Look what others have changed, and bring the copies up to date."""
         try:
             self._save_again()
-            mark = self._storage.read(CHANGES)
-            # One that was away may have lost everything.
-            if self._looked and mark == self._seen and not self._away:
-                return
-            if not self._looked:
-                self._storage.keys("answers")  # those whose time is over are removed by the way
-            found = self._copy()
-            self._seen, self._looked = mark, True
+            changed = self._copies.look(anew=self._away)
         except StorageError as error:
             if not self._away:
                 _log.error("%s; serving what is there, and trying again", error)
@@ -179,75 +163,16 @@ class Keeper:
         if self._away:
             _log.info("%s is back", self._storage.where)
         self._away = False
-        self._learn(found)
+        if changed is not None:
+            self._learn(changed)
 
-    def _copy(self) -> "dict[str, _Kept]":
-        """Have the folder hold what the storage holds; all certificates by their keys."""
-        found: dict[str, _Kept] = {}
-        local = self._local is self._storage
-        stamps = self._local.stamps("certificates") if local else {}
-        for key in self._storage.keys("certificates"):
-            before = self._kept.get(key)
-            if before is not None and before.mark == stamps.get(key):
-                found[key] = before
-                continue
-            value = self._storage.read(key)
-            certificate = Certificate.decode(value)
-            if value is None or certificate is None:
-                continue
-            if certificate.on_demand and certificate.not_after < self._clock() - _USELESS:
-                self._forget(key, certificate)
-                continue
-            if not local and self._local.read(key) != value:
-                copy = self._put_back(key, certificate)
-                if copy is None:
-                    self._local.write(key, value)
-                else:
-                    certificate, value = copy, copy.encode()
-            mark = stamps.get(key) if local else hashlib.sha256(value).digest()
-            found[key] = _Kept(mark, certificate.names, certificate.on_demand)
-        if not local:
-            for key in set(self._local.keys("certificates")) - found.keys():
-                copy = self._put_back(key, None)
-                if copy is None:
-                    self._local.remove(key)
-                else:
-                    mark = hashlib.sha256(copy.encode()).digest()
-                    found[key] = _Kept(mark, copy.names, copy.on_demand)
-        return found
-
-    def _put_back(self, key: str, there: Certificate | None) -> Certificate | None:
-        """Write a copy to a storage that has lost it, or was away when it was new. None: the copy
-        is out of date. `there`: what the storage holds."""
-        copy = Certificate.decode(self._local.read(key))
-        if copy is None or copy.not_after <= self._clock():
-            return None
-        if there is not None and (
-            copy.issuer != there.issuer or copy.not_before <= there.not_before
-        ):
-            return None
-        _log.info("%s is not in %s: writing it there", key, self._storage.where)
-        self._storage.write(key, copy.encode())
-        return copy
-
-    def _forget(self, key: str, certificate: Certificate) -> None:
-        """One that was obtained for a client, and not renewed any more."""
-        self._storage.remove(key)
-        for name in certificate.names:
-            self._storage.remove(plan_key(name))
-
-    def _learn(self, found: "dict[str, _Kept]") -> None:
+    def _learn(self, changed: list[Kept]) -> None:
         """Look again at the names whose certificates have changed; tell serving processes."""
-        changed = [kept for key, kept in found.items() if self._kept.get(key) != kept]
-        changed += [kept for key, kept in self._kept.items() if key not in found]
-        self._kept = found
         now = self._clock()
         with self._changed:
-            if self._gate is not None:
-                for kept in found.values():
-                    if kept.on_demand and kept.names[0] not in self._names:
-                        self._names[kept.names[0]] = _Job(kept.names[0], now, on_demand=True)
             for kept in changed:
+                if self._gate is not None and kept.on_demand and kept.names[0] not in self._names:
+                    self._names[kept.names[0]] = _Job(kept.names[0], now, on_demand=True)
                 for job in self._jobs_of(kept.names):
                     job.due = min(job.due, now)
             self._version += 1
@@ -279,6 +204,14 @@ class Keeper:
         except Exception as error:  # an error of ours must not end the others
             _log.critical("internal error in the keeper, about %s", job.name, exc_info=True)
             outcome = Outcome(self._clock() + 600, f"internal error: {error!r}")
+        if outcome.idle and outcome.error and not job.done:
+            _log.warning(
+                "No new certificate for %s, trying again in %s; the last attempt, of an earlier "
+                "start or another replica, failed: %s",
+                job.name,
+                duration(outcome.due - self._clock()),
+                outcome.error,
+            )
         # What is not obtained for a client is not tried again by itself: another client will ask.
         forget = job.on_demand and outcome.error and not self._valid(job.name)
         with self._changed:

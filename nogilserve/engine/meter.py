@@ -16,7 +16,7 @@ from nogilserve.messages import Exchange, Request
 __all__ = ["BOUNDS", "METHODS", "Inside", "Meter", "Observe", "sums"]
 
 BOUNDS: Final = (
-    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 """Upper bounds of the buckets of durations, in seconds; a last bucket has no bound."""

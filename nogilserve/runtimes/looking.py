@@ -79,7 +79,7 @@ def request_of(
         "method": request.method,
         "path": path,
         "query": mark + query,
-        "seconds": now - began,
+        "seconds": max(now - began, 0.0),
         "client": client[0] if client else "",
         "id": request_id,
         "thread": where,

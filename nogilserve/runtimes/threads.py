@@ -221,6 +221,12 @@ class ThreadRuntime:
         """What it does now, in detail. Any thread."""
         return look_at_cores(self._cores, [*self._homes, *self._others], self.unfinished())
 
+    def settle(self) -> None:
+        """For whoever stays inside the application for long: have a spare thread drive, although
+        nothing waits. Until then the monitor looks at the core every millisecond. Any thread."""
+        for core in self._cores:
+            core.submit(_nothing)
+
     def inside(self) -> list[tuple[int, int, Inside]]:
         """What is inside the application, where somebody watches; see `inside_of`. Any thread."""
         return inside_of(self._cores)
@@ -298,6 +304,10 @@ class ThreadRuntime:
         """The body of a thread that runs no requests."""
         while (task := self._doormen.park()) is not None:
             task()
+
+
+def _nothing(_core: Core) -> bool:
+    return True
 
 
 def _stop_accepting(acceptor: Acceptor, stopped: threading.Semaphore, core: Core) -> bool:

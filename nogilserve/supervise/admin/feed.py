@@ -4,7 +4,7 @@ none is open."""
 import json
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic, time
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ class Feed:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self.settle: Callable[[], None] = lambda: None
+        """Called by a stream that begins: it will hold its thread. Set before the first one."""
         self._lock = threading.Lock()
         self._pages: dict[_Queue, bool] = {}
         """Those that are open, and whether each knows the token."""
@@ -69,6 +71,7 @@ class Feed:
     def _stream(self, page: _Queue) -> Iterator[bytes]:
         try:
             yield b"retry: 2000\n\n"
+            self.settle()
             while not self._closing.is_set():
                 try:
                     text = page.get(timeout=_PATIENCE)

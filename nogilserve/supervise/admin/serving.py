@@ -42,6 +42,7 @@ class Serving:
         runtime = load_here(config, None)
         assert isinstance(runtime, ThreadRuntime)
         self._runtime = runtime
+        module.app.feed.settle = runtime.settle
         self._runtime.start(listeners)
 
     def close(self) -> bool:

@@ -15,15 +15,20 @@ from nogilserve.protocols.proxy import Origin, Preamble, Trust, read_origin
 from nogilserve.protocols.websocket import Closed, Handshake, wants_websocket
 from tests import corpus
 from tests.corpus import proxies, websockets
-from tests.protocols.http1.replay import Outcome, replay
+from tests.protocols.http1.replay import Outcome, fields, replay
 from tests.protocols.http1.test_agreement import check_agreement, decode_by_h11, up_to_its_end
+from tests.protocols.http2.peer import Peer
 from tests.protocols.websocket import peer
+from tests.support import http2 as h2
+from tests.support.http2 import Frame
 
 __all__ = ["TARGETS", "seeds"]
 
 LONGEST: Final = 4096
 """Bytes of an input beyond which nothing new comes."""
 _TIGHT: Final = Limits(request_line=40, fields=4, field_size=40, head=120, body=40)
+_GOAWAY: Final = 7
+_MOST_STREAMS: Final = 100
 _NO_CODE: Final = 1005
 _POST: Final = b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 _FIELDS: Final = (
@@ -168,8 +173,38 @@ def forwarded(data: bytes) -> None:
     assert not origin.port or 0 < int(origin.port) < 65536
 
 
+def http2(data: bytes) -> None:
+    """Frames: nothing is raised, what is sent is well-formed, and cuts change no verdict."""
+    variant, data = data[:1], data[1:LONGEST]
+    hold = bool(variant and variant[0] & 1)
+    greet = not (variant and variant[0] & 2)
+    answering = Peer(hold=hold, greet=greet)
+    assert len([code for code in _goaways(answering.send(data)) if code]) <= 1
+    assert len(answering.protocol.streams) <= _MOST_STREAMS
+    whole, bytewise = Peer(hold=True, greet=greet), Peer(hold=True, greet=greet)
+    expected = _goaways(whole.send(data))
+    assert expected == [
+        code for piece in _bytewise(data) for code in _goaways(bytewise.send(piece))
+    ]
+    told = [(stream.id, stream.request) for stream in whole.requests]
+    again = [(stream.id, stream.request) for stream in bytewise.requests]
+    assert [number for number, _ in told] == [number for number, _ in again]
+    for (_, one), (_, other) in zip(told, again, strict=True):
+        assert one is not None
+        assert other is not None
+        assert fields(one) == fields(other)
+        for name, value in one.headers:
+            assert name == name.lower()
+            assert not set(name + value) & set("\r\n\0")
+
+
+def _goaways(frames: list[Frame]) -> list[int]:
+    return [frame.code for frame in frames if frame.kind == _GOAWAY]
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "http1": http1,
+    "http2": http2,
     "websocket": websocket,
     "handshake": handshake,
     "proxy_protocol": proxy_protocol,
@@ -183,6 +218,8 @@ def seeds(name: str) -> list[bytes]:
         found = [b"\0" + case.sent for case in corpus.load("http1")]
         chunked = [case.sent.partition(b"\r\n\r\n")[2] for case in corpus.load("http1")]
         return found + [b"\2" + body for body in chunked if body]
+    if name == "http2":
+        return _frames()
     if name == "websocket":
         return [bytes([case.deflate]) + case.sent for case in websockets.load_frames()]
     if name == "handshake":
@@ -192,4 +229,19 @@ def seeds(name: str) -> list[bytes]:
     return [
         b"\0" + "\n".join(value for _, value in case["headers"]).encode("latin-1")
         for case in proxies.load("forwarded")
+    ]
+
+
+def _frames() -> list[bytes]:
+    """Streams of frames to begin with."""
+    get, post = h2.headers(1, h2.GET, 5), h2.headers(1, h2.POST, 4)
+    body = h2.frame(0, 1, 1, b"hello")
+    fragments = h2.frame(1, 1, 1, h2.block(h2.GET)[:4]) + h2.frame(9, 4, 1, h2.block(h2.GET)[4:])
+    return [
+        b"\0" + get,
+        b"\1" + get + h2.headers(3, h2.GET, 5) + h2.window_update(0, 1000),
+        b"\0" + post + body + h2.settings((4, 70000)) + h2.headers(3, h2.POST, 4),
+        b"\1" + fragments + h2.frame(3, 0, 1, bytes(4)) + h2.frame(6, 0, 0, bytes(8)),
+        b"\2" + h2.PREFACE + h2.settings() + get,
+        b"\0" + post + h2.frame(0, 8, 1, b"\2hello") + h2.frame(7, 0, 0, bytes(8)),
     ]

@@ -114,9 +114,6 @@ class Connection(HttpExchange):
             self.protocol.receive_data(data)
         return self.advance(core) if data else True
 
-    def share(self) -> None:
-        """From now on one thread may receive while another one sends."""
-
     def _watch(self, core: Core, mask: int) -> None:
         """Watch for the events of `mask`; for 0 not even for a hang-up, which cannot be masked."""
         if mask == self._watched:
@@ -596,10 +593,3 @@ class Connection(HttpExchange):
         self.deadline = deadline = monotonic() + seconds
         if deadline < self.due - 1:
             core.wheel.enter(self)
-
-    def _log_request(self, core: Core, *, complete: bool) -> None:
-        """Pass the finished request to the access log."""
-        assert core.record is not None
-        body_sent = max(self._wire - len(self._sent_head), 0)
-        sent = self._payload if complete else min(self._payload, body_sent)
-        self._write_record(core.record, sent, complete=complete)

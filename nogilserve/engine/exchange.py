@@ -387,3 +387,13 @@ class HttpExchange(Recorded):
             raise self._gone(exc) from exc
         self.sent += sent
         self._wire += sent
+
+    def share(self) -> None:
+        """From now on one thread may receive while another one sends."""
+
+    def _log_request(self, core: Core, *, complete: bool) -> None:
+        """Pass the finished request to the access log."""
+        assert core.record is not None
+        body_sent = max(self._wire - len(self._sent_head), 0)
+        sent = self._payload if complete else min(self._payload, body_sent)
+        self._write_record(core.record, sent, complete=complete)

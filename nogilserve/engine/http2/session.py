@@ -6,7 +6,6 @@ under the session's mutex and, if nobody else is at it, sends what has gathered.
 """
 
 import logging
-import threading
 from collections import deque
 from time import monotonic
 from typing import Final
@@ -17,11 +16,11 @@ from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.exchange import RECV
 from nogilserve.engine.http2.exchange import StreamExchange
-from nogilserve.engine.http2.pieces import FilePiece, SharedFile
+from nogilserve.engine.http2.pieces import SharedFile
+from nogilserve.engine.http2.pump import Pump
 from nogilserve.engine.http2.running import run
 from nogilserve.engine.poller import READ, WRITE
 from nogilserve.engine.proxied import judge
-from nogilserve.engine.takeover import Successor
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ClientDisconnected, ProtocolError
 from nogilserve.protocols.http1 import Tables
@@ -34,7 +33,6 @@ from nogilserve.protocols.http2 import (
     REFUSED_STREAM,
     REQUEST,
     Http2Connection,
-    Output,
     ResponseTables,
     Stream,
 )
@@ -43,10 +41,6 @@ __all__ = ["Session"]
 
 _log = logging.getLogger("nogilserve.engine")
 
-_ROUND: Final = 1 << 17
-"""Bytes made into frames and sent at once."""
-_PUMPED: Final = 1 << 20
-"""Bytes sent before others get their turn."""
 _AT_ONCE: Final = 16
 """Requests run before other connections get their turn."""
 _MOST_OUT: Final = 1 << 18
@@ -61,49 +55,33 @@ _LEAVE_SECONDS: Final = 1.0
 """How long a client gets to hear that we leave."""
 
 
-class Session(Successor):
-    """Owner: the thread that holds the core. `mutex` guards `protocol`, the streams, `waiting`,
-    `_pumping`, `_blocked`, `_broken`, `_closed`, `_sent` and `_unclosed`, for any thread; it is
-    held for steps of the protocol, never across a call of the application or of the system. `_rest`
-    belongs to the thread that has set `_pumping`.
-    """
+class Session(Pump):
+    """Owner: the thread that holds the core; see `Pump` for what other threads touch."""
 
     __slots__ = (
-        "_blocked",
-        "_broken",
-        "_closed",
         "_detached",
         "_eof",
         "_head_until",
         "_held_bodies",
         "_idle_until",
         "_leave_until",
-        "_pumping",
-        "_rest",
-        "_sent",
         "_stall_until",
-        "_unclosed",
         "core",
         "deadline",
         "due",
         "exchanges",
-        "mutex",
         "posted",
         "promise",
-        "protocol",
         "queue",
         "receiving",
         "sending",
         "slow",
         "tables",
-        "waiting",
     )
 
     def __init__(self, core: Core, connection: Connection) -> None:
+        Pump.__init__(self, connection, Http2Connection(core.limits))
         self.core = core
-        self.connection = connection
-        self.mutex = threading.Lock()
-        self.protocol = Http2Connection(core.limits)
         if core.responses is None:
             core.responses = ResponseTables(core.tables or Tables())
         self.tables: ResponseTables = core.responses
@@ -120,8 +98,6 @@ class Session(Successor):
         """Requests whose body is not complete."""
         self.sending: set[StreamExchange] = set()
         """Requests whose application is done, but not their response."""
-        self.waiting: dict[StreamExchange, int] = {}
-        """Responses that wait until no more than so many bytes are left."""
         self.slow: set[tuple[str, str]] = set()
         """Kinds of requests that take long: where several wait, they are run side by side."""
         self.posted = False
@@ -134,20 +110,6 @@ class Session(Successor):
         self._eof = False
         self._detached = False
         """Driver: the connection is not ours any more."""
-        self._closed = False
-        """Nothing is sent any more."""
-        self._broken = False
-        """The connection has to be closed."""
-        self._pumping = False
-        """A thread sends."""
-        self._blocked = False
-        """The system takes nothing more for now; the driver waits until it does."""
-        self._rest: memoryview | None = None
-        """Frames that the system has not taken."""
-        self._sent = 0
-        """Bytes sent and not counted yet."""
-        self._unclosed: list[SharedFile] = []
-        """Files that the thread that sends may be reading; closed by it."""
 
     # ---- life on the core: its driver
 
@@ -401,77 +363,6 @@ class Session(Successor):
     def resume_anew(self, core: Core) -> bool:
         """As `resume`, submitted by another thread."""
         return self._detached or self.go_on(core)
-
-    def flush(self) -> bool:
-        """Send what there is, unless another thread is at it, which then sends this too. True: the
-        driver has to go on with it."""
-        with self.mutex:
-            if self._pumping or self._blocked or self._closed:
-                return False
-            if self._rest is None and not self.protocol.sendable:
-                return False
-            self._pumping = True
-        left = _PUMPED
-        while True:
-            rest = self._rest
-            if rest is None:
-                with self.mutex:
-                    out = [] if left <= 0 or self._broken else self.protocol.take(_ROUND)
-                    self._wake_waiting()
-                    if not out:
-                        return self._stop_pumping(left <= 0)
-                rest = self._join(out)
-            try:
-                sent = self.connection.sock.send(rest)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                sent = -1
-            with self.mutex:
-                if sent < 0 or self._broken:
-                    self._broken = True
-                    return self._stop_pumping(True)
-                self._sent += sent
-                left -= sent
-                if sent == len(rest):
-                    self._rest = None
-                    continue
-                self._rest = rest[sent:]
-                self._blocked = True
-                return self._stop_pumping(True)
-
-    def _stop_pumping(self, more: bool) -> bool:
-        """Let another thread send. The mutex is held. Whether the driver has to look."""
-        self._pumping = False
-        return more or self._broken or bool(self._unclosed)
-
-    def _wake_waiting(self) -> None:
-        """The applications that have room again. The mutex is held."""
-        for exchange, low in self.waiting.items():
-            if exchange.stream.queued <= low and exchange.room is not None:
-                exchange.room.set()
-
-    def _join(self, out: Output) -> memoryview:
-        """Frames as bytes; what lies in files is read."""
-        parts: list[bytes | memoryview] = []
-        for part in out:
-            if isinstance(part, bytes | memoryview):
-                parts.append(part)
-            else:
-                assert isinstance(part, FilePiece)
-                parts.append(self._read(part))
-        return memoryview(b"".join(parts))
-
-    def _read(self, piece: FilePiece) -> bytes:
-        """What a frame has announced. A file that has become shorter ends the connection: there is
-        no other way to tell the client."""
-        try:
-            return piece.read()
-        except OSError as exc:
-            _log.error("cannot read what is to be sent: %s", exc)
-            with self.mutex:
-                self._broken = True
-            return b""
 
     # ---- the driver again
 

@@ -9,7 +9,7 @@ from nogilserve.protocols.http1 import fast, full
 from nogilserve.protocols.http1.chunked import ChunkedDecoder
 from nogilserve.protocols.http1.reader import HeadReader
 from nogilserve.protocols.http1.tables import Tables
-from nogilserve.protocols.http1.upgrade import leads_to_http2
+from nogilserve.protocols.http1.upgrade import departure, leads_to_http2
 
 __all__ = ["Receiver"]
 
@@ -213,7 +213,7 @@ class Receiver:
             if request.upgrade and self._limits.h2c and leads_to_http2(request):
                 self.upgraded = request
                 self.preface = bytes(memoryview(self.buffer)[start + size :])
-                raise ProtocolError(426, "HTTP/2 from here on", "RFC 7540 §3.2")
+                raise departure()
         self._reader = None
         self._empty_lines = 0
         self._use_up(start + size)

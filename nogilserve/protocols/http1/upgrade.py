@@ -4,12 +4,19 @@ import binascii
 import re
 from typing import Final
 
+from nogilserve.errors import ProtocolError
 from nogilserve.messages import Request
 from nogilserve.protocols.http1.rules import list_items
 
-__all__ = ["leads_to_http2", "settings_told"]
+__all__ = ["departure", "leads_to_http2", "settings_told"]
 
 _BASE64URL: Final = re.compile(r"[-_A-Za-z0-9]*")
+_DEPARTURE: Final = (426, "HTTP/2 from here on", "RFC 7540 §3.2")
+
+
+def departure() -> ProtocolError:
+    """What ends the reading of HTTP/1 where HTTP/2 follows. Clients do not get to see it."""
+    return ProtocolError(*_DEPARTURE)
 
 
 def leads_to_http2(request: Request) -> bool:

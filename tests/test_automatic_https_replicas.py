@@ -14,7 +14,7 @@ pytest.importorskip("redis", reason="the client for Redis is not installed")
 
 from tests.support.acmeproxy import AcmeProxy
 from tests.support.balancer import Balancer
-from tests.support.https_site import WSGI, Site, keeper_of
+from tests.support.https_site import WSGI, Site, keeper_of, obtained
 from tests.support.pebble import Pebble, free_port, needs_pebble
 from tests.support.restartable_redis import RestartableRedis
 from tests.support.server import Server, children_of
@@ -83,8 +83,8 @@ def test_any_replica_answers_any_challenge(replicas: Replicas, kind: str) -> Non
         replicas.server(two, "--domain", "b.example", *kinds) as second,
         replicas.server(one, "--domain", "a.example", *kinds) as first,
     ):
-        first.wait_log("Obtained a certificate for a.example")
-        second.wait_log("Obtained a certificate for b.example")
+        obtained(first, "a.example")
+        obtained(second, "b.example")
         assert "a.example" not in second.log
         assert replicas.shown_by(one, "a.example")
 
@@ -97,21 +97,21 @@ def test_replicas_share_one_certificate(replicas: Replicas) -> None:
     with replicas.server(one, "--domain", "a.example") as first:
         with replicas.server(two, "--domain", "a.example") as second:
             for address in replicas.ports:
-                wait_until(partial(replicas.shown_by, address, "a.example"), 20)
+                wait_until(partial(replicas.shown_by, address, "a.example"), 40)
             assert replicas.shown_by(one, "a.example") == replicas.shown_by(two, "a.example")
             obtained = [server.log.count("Obtained a cert") for server in (first, second)]
             assert sorted(obtained) == [0, 1]
         replicas.redis.stop()
         away = r"cannot read .* in unix:.*; serving what is there"
-        first.wait_log(away, timeout=20)
+        first.wait_log(away, timeout=40)
         with replicas.server(two, "--domain", "a.example") as second:
-            second.wait_log(away, timeout=20)
+            second.wait_log(away, timeout=40)
             for address in replicas.ports:
                 replicas.send_to(address)
                 assert replicas.site.get("a.example", trusting) == b"hello\n"
             replicas.redis.start()
             for server in (first, second):
-                server.wait_log(r"unix:.* is back", timeout=20)
+                server.wait_log(r"unix:.* is back", timeout=40)
             assert "certificates/a.example is not in unix:" in first.log + second.log
             assert second.log.count("Obtaining") == 0
 
@@ -137,7 +137,7 @@ def test_replica_that_dies_with_the_lock_stops_nobody(replicas: Replicas) -> Non
                 for pid in (keeper_of(first), *children_of(first.pid), first.pid):
                     os.kill(pid, signal.SIGKILL)
                 go.set()
-                second.wait_log("Obtained a certificate for a.example", timeout=40)
+                obtained(second, "a.example")
                 trusting = replicas.site.pebble.trusting()
                 replicas.send_to(one, two)
                 assert replicas.site.get("a.example", trusting) == b"hello\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from tests.support.pebble import Pebble
 from tests.support.server import Server, children_of
 
-__all__ = ["ASGI", "WSGI", "Site", "fetch", "keeper_of"]
+__all__ = ["ASGI", "WSGI", "Site", "fetch", "keeper_of", "obtained"]
 
 WSGI = "tests.apps.torture:app"
 ASGI = "tests.apps.asgi_torture:app"
@@ -85,3 +86,8 @@ def keeper_of(server: Server) -> int:
             if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"keeper\0"):
                 return pid
     return 0
+
+
+def obtained(server: Server, name: str) -> None:
+    """Wait until the server says that a name has a certificate."""
+    server.wait_log(f"Obtained a certificate for {re.escape(name)}", timeout=40)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, http2, idle, micro, runtimes, scaling, targets, wrk
+from benchmarks import compare, http2, idle, micro, runtimes, scaling, targets, tls, wrk
 from benchmarks.asgi_servers import ASGI_SERVERS
 from benchmarks.report import RESULTS
 from benchmarks.rounds import default_wrk_threads
@@ -165,6 +165,17 @@ def _http2(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _tls(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("tls", help="what TLS adds to requests, and full handshakes")
+    _add_load(parser, duration=3, rounds=3)
+    parser.add_argument("--threads", type=_positive, default=max(2, os.process_cpu_count() or 1))
+    parser.add_argument(
+        "--servers", type=_names({**tls.TLS_SERVERS}), default=list(tls.TLS_SERVERS)
+    )
+    parser.set_defaults(run=tls.run)
+    return parser
+
+
 def _micro(add: AddParser) -> argparse.ArgumentParser:
     parser = add("micro", help="the HTTP/1 protocol without sockets, nanoseconds per operation")
     parser.add_argument("--threads", type=_numbers, default=[1, 2])
@@ -177,7 +188,18 @@ def _micro(add: AddParser) -> argparse.ArgumentParser:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for define in (_wsgi, _asgi, _targets, _scaling, _runtimes, _http2, _idle, _memory, _micro):
+    for define in (
+        _wsgi,
+        _asgi,
+        _targets,
+        _scaling,
+        _runtimes,
+        _http2,
+        _tls,
+        _idle,
+        _memory,
+        _micro,
+    ):
         define(commands.add_parser).add_argument(
             "--results",
             type=Path,

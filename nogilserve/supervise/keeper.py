@@ -184,7 +184,7 @@ class KeeperProcess:
 
 def _concerning(config: Config) -> list[Any]:
     """The settings that the keeper goes by."""
-    return [getattr(config, f.name) for f in fields(AutomaticHttps)] + [config.log_level]
+    return [getattr(config, f.name) for f in fields(AutomaticHttps)] + [config.log_level, config.log_format]
 
 
 def _hang_up(process: "subprocess.Popen[bytes]") -> None:

@@ -288,3 +288,35 @@ def test_answer_is_shown_to_who_has_waited() -> None:
         assert answer.show(100.1) is context
     assert answer.show(100.5) is None
     assert _Answer(context, 5, 100.0).show(106.0) is None
+
+
+def test_race_of_questions_about_tokens(keeper: Keeper) -> None:
+    """One at a time, whoever asks; a silent keeper costs the others nothing."""
+    inside, most = [0], [0]
+    clock = [0.0]
+
+    class Silent(Keeper):
+        def http_answer(self, token: str) -> str | None:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            threading.Event().wait(0.01)
+            clock[0] += 1.0
+            inside[0] -= 1
+            self.asked.append(token)
+            return None
+
+    silent = Silent(Path("/nobody"))
+    answers = HttpAnswers(silent, lambda: clock[0])
+    barrier = threading.Barrier(6)
+
+    def ask() -> None:
+        barrier.wait(10)
+        assert answers.answer("/.well-known/acme-challenge/t") is None
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == [1]
+    assert len(silent.asked) == 1

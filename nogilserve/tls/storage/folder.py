@@ -256,6 +256,10 @@ class FolderLease:
         with contextlib.suppress(OSError), self._storage._guard():  # noqa: SLF001
             if self._ours():
                 self._path.unlink()
+            self._close()
+        self._close()
+
+    def _close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

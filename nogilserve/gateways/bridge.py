@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, BinaryIO, Final
 
-from nogilserve.errors import ClientDisconnected, ResponseError, TruncatedBody
+from nogilserve.errors import ClientDisconnected, TruncatedBody
 from nogilserve.gateways.callthreads import CallThreads
-from nogilserve.gateways.failures import PLAIN, STATUS
+from nogilserve.gateways.failures import PLAIN, STATUS, failure_text, log_failure
 from nogilserve.messages import (
     AsyncExchange,
     Exchange,
@@ -39,8 +39,8 @@ _MEMORY: Final = 1 << 18
 class BridgedExchange:
     """Implements `messages.Exchange` for a thread, on an exchange that belongs to a loop.
 
-    Owner: the thread that runs the request. `over` and what `_make` does belong to the loop; the
-    thread looks at nothing of it before its step is done.
+    Owner: the thread that runs the request. What is said of the loop belongs to that; the thread
+    looks at nothing of it before its step is done. The last step it does not wait for.
     """
 
     def __init__(
@@ -49,15 +49,16 @@ class BridgedExchange:
         loop: asyncio.AbstractEventLoop,
         body: BinaryIO,
         request_id: str,
+        failed: "Callable[[BridgedExchange, BaseException], None]",
     ) -> None:
-        """`body`: all of it, at its beginning."""
+        """`body`: all of it, at its beginning; `failed` answers for an application whose last
+        step was wrong, on the loop."""
         self.exchange = exchange
         self._loop = loop
         self._body = body
+        self._failed = failed
         self.request: Request = exchange.request
         self.scheme = exchange.scheme
-        self.tls = exchange.tls
-        self.redirects = exchange.redirects
         self.tls = exchange.tls
         self.redirects = exchange.redirects
         peer = exchange.peer
@@ -70,86 +71,111 @@ class BridgedExchange:
         self.request_id = request_id
         self.thread = 0
         """Which thread runs it, 0 before one does."""
+        self.done: asyncio.Future[None] = loop.create_future()
+        """The request is over for the loop."""
         self.over = False
         """The exchange is not this request's any more. The loop."""
         self.begun = False
         """The response has. The loop."""
+        self.on_back: Callable[[], None] | None = None
+        """Called by the loop when an application that was given up comes back."""
         self._prepared: tuple[str, Headers] | None = None
         self._head: int | None = None
         self._head_due = False
-        self._done = threading.Lock()
-        self._done.acquire()
+        self._made = threading.Lock()
+        self._made.acquire()
         self._error: BaseException | None = None
         self._waiting: asyncio.Task[None] | None = None
         """Waits for the client; kept alive by this."""
 
     # ---- on the loop
 
-    def _make(self, step: Callable[[], Awaitable[None] | None], *, ends: bool) -> None:
-        """Make a step of the response. The loop."""
+    def _step(self, step: Callable[[], Awaitable[None] | None]) -> Awaitable[None] | None:
+        """Make a step with what was prepared for it."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            self.exchange.prepare(*prepared)
+        if self._head_due:
+            self._head_due = False
+            self.exchange.send_head(self._head)
+        self.begun = True
+        return step()
+
+    def _make(self, step: Callable[[], Awaitable[None] | None]) -> None:
+        """Make a step that the thread waits for."""
         try:
             if self.over:
                 raise ClientDisconnected("the request is over")
-            prepared, self._prepared = self._prepared, None
-            if prepared is not None:
-                self.exchange.prepare(*prepared)
-            if self._head_due:
-                self._head_due = False
-                self.exchange.send_head(self._head)
-            self.begun = True
-            waits = step()
-            if ends:
-                self.over = True
-                self.head_sent = True
+            waits = self._step(step)
         except BaseException as exc:
-            self._failed(exc)
+            self._release(exc)
             return
-        if waits is None and not ends and self.exchange.crowded:
+        if waits is None and self.exchange.crowded:
             waits = self.exchange.drain()
         if waits is None:
-            self._finish(None)
+            self._release(None)
         else:
             self._waiting = self._loop.create_task(self._wait(waits))
 
-    def _failed(self, exc: BaseException) -> None:
-        if isinstance(exc, ResponseError) and not self.over and not self.exchange.head_sent:
-            self.begun = False
-        self._finish(exc)
-
     async def _wait(self, waits: Awaitable[None]) -> None:
-        error: BaseException | None = None
+        error: BaseException | None = ClientDisconnected("the server stops")
         try:
             await waits
+            error = None
         except asyncio.CancelledError:
-            error = ClientDisconnected("the server stops")
             raise
         except BaseException as exc:
             error = exc
         finally:
-            self._finish(error)
+            self._release(error)
 
-    def _finish(self, error: BaseException | None) -> None:
+    def _release(self, error: BaseException | None) -> None:
         """Let the thread go on."""
         if not self.over:
             self.head_sent = self.exchange.head_sent
         self._error = error
-        self._done.release()
+        self._made.release()
+
+    def _end(self, step: Callable[[], Awaitable[None] | None]) -> None:
+        """Make the last step."""
+        if self.over:
+            back, self.on_back = self.on_back, None
+            if back is not None:
+                back()
+            return
+        try:
+            self._step(step)
+        except ClientDisconnected:
+            self.exchange.abort()
+        except BaseException as exc:
+            self._failed(self, exc)
+        self.over = True
+        if not self.done.done():
+            self.done.set_result(None)
 
     # ---- in the thread
 
-    def _there(self, step: Callable[[], Awaitable[None] | None], *, ends: bool = False) -> None:
+    def _there(self, step: Callable[[], Awaitable[None] | None]) -> None:
         """Have the loop make a step, and wait until it is made."""
         try:
-            self._loop.call_soon_threadsafe(partial(self._make, step, ends=ends))
+            self._loop.call_soon_threadsafe(self._make, step)
         except RuntimeError as exc:  # the loop is closed
             raise ClientDisconnected("the server has stopped") from exc
-        self._done.acquire()
+        self._made.acquire()
         error, self._error = self._error, None
         try:
             if error is not None:
                 raise error
         finally:
             error = None  # no cycle with this frame
+
+    def _last(self, step: Callable[[], Awaitable[None] | None]) -> None:
+        """Have the loop make the last step. It answers for what is wrong with it."""
+        self.head_sent = True
+        try:
+            self._loop.call_soon_threadsafe(self._end, step)
+        except RuntimeError:
+            pass  # the loop is closed
 
     def open_body(self) -> BinaryIO:
         """The request body."""
@@ -179,7 +205,7 @@ class BridgedExchange:
 
     def send_whole(self, body: bytes) -> None:
         """A complete response."""
-        self._there(partial(self.exchange.send_whole, body), ends=True)
+        self._last(partial(self.exchange.send_whole, body))
 
     def send_head(self, length: int | None) -> None:
         """The head leaves with the first piece of the body."""
@@ -195,16 +221,13 @@ class BridgedExchange:
 
     def send_end(self) -> None:
         """The body is complete."""
-        self._there(self.exchange.send_end, ends=True)
+        self._last(self.exchange.send_end)
 
     def abort(self) -> None:
         """The response cannot be completed."""
         self._prepared = None
         self._head_due = False
-        try:
-            self._there(self.exchange.abort, ends=True)
-        except ClientDisconnected:
-            pass  # nobody is there to tell
+        self._last(self.exchange.abort)
 
 
 def _size(body: BinaryIO) -> int:
@@ -224,10 +247,12 @@ class BridgingGateway:
         loop: asyncio.AbstractEventLoop,
         threads: CallThreads,
         limits: TimeLimits,
+        name: str,
     ) -> None:
-        """`run` runs the application and never raises; `limits`: in which time its response must
-        begin."""
+        """`run` runs the application called `name`, and never raises; `limits`: in which time its
+        response must begin."""
         self._run = run
+        self._name = name
         self._loop = loop
         self._threads = threads
         self._limits = limits or None
@@ -249,21 +274,16 @@ class BridgingGateway:
         await self.http(exchange.http)
 
     async def _call(self, exchange: AsyncExchange, request: Request, body: BinaryIO) -> None:
-        bridged = BridgedExchange(exchange, self._loop, body, exchange.request_id)
-        done = self._loop.create_future()
+        bridged = BridgedExchange(exchange, self._loop, body, exchange.request_id, self._failed)
         seconds = 0.0 if self._limits is None else self._limits.of(request.path)
         timer = (
-            self._loop.call_later(seconds, self._time_out, bridged, done, seconds)
-            if seconds
-            else None
+            self._loop.call_later(seconds, self._time_out, bridged, seconds) if seconds else None
         )
         try:
-            self._threads.submit(partial(self._in_thread, bridged, done))
-            await done
+            self._threads.submit(partial(self._in_thread, bridged))
+            await bridged.done
         except asyncio.CancelledError:
-            _log.warning(
-                "[%s] %s %s: cancelled", bridged.request_id, request.method, request.target
-            )
+            _log.warning("%s: cancelled", _where(bridged))
             if not bridged.over:
                 bridged.over = True
                 exchange.abort()
@@ -272,38 +292,38 @@ class BridgingGateway:
             if timer is not None:
                 timer.cancel()
 
-    def _in_thread(self, bridged: BridgedExchange, done: "asyncio.Future[None]") -> None:
-        """Run it. A thread."""
+    def _in_thread(self, bridged: BridgedExchange) -> None:
+        """Run it. A thread. Its last step ends the request, whatever happens."""
         bridged.thread = threading.get_ident()
-        if not bridged.over:
-            self._run(bridged)
+        self._run(bridged)
         bridged.close_body()
         bridged.thread = 0
+
+    def _failed(self, bridged: BridgedExchange, exc: BaseException) -> None:
+        """What the application ended its response with is wrong. On the loop."""
+        exchange = bridged.exchange
+        log_failure(_where(bridged), self._name, exc)
         try:
-            self._loop.call_soon_threadsafe(self._came_back, done)
-        except RuntimeError:
-            pass  # the loop has ended meanwhile
+            if exchange.head_sent:
+                exchange.abort()
+            else:
+                exchange.prepare(STATUS[500], [PLAIN])
+                exchange.send_whole(failure_text(bridged.request_id, ""))
+        except ClientDisconnected:
+            exchange.abort()
+        finally:
+            exc.__traceback__ = None  # no cycle with this frame
 
-    def _came_back(self, done: "asyncio.Future[None]") -> None:
-        if not done.done():
-            done.set_result(None)
-        elif not done.cancelled():  # it was given up, and another thread took its place
-            self._threads.replace(-1)
-            _log.warning("a thread that was given up has come back")
-
-    def _time_out(
-        self, bridged: BridgedExchange, done: "asyncio.Future[None]", seconds: float
-    ) -> None:
+    def _time_out(self, bridged: BridgedExchange, seconds: float) -> None:
         """Answer instead of an application that has not begun to, and give its thread up."""
         exchange = bridged.exchange
-        if bridged.begun or bridged.over or done.done():
+        if bridged.begun or bridged.over:
             return
         bridged.over = True
+        bridged.on_back = partial(self._came_back, bridged)
         _log.error(
-            "[%s] %s %s: no response in %g s; answered 504, the thread is replaced. It is at:\n%s",
-            bridged.request_id,
-            bridged.request.method,
-            bridged.request.target,
+            "%s: no response in %g s; answered 504, the thread is replaced. It is at:\n%s",
+            _where(bridged),
             seconds,
             _stack(bridged.thread),
         )
@@ -313,7 +333,16 @@ class BridgingGateway:
             exchange.send_whole(f"Gateway Timeout\nrequest {bridged.request_id}\n".encode())
         except ClientDisconnected:
             exchange.abort()
-        done.set_result(None)
+        bridged.done.set_result(None)
+
+    def _came_back(self, bridged: BridgedExchange) -> None:
+        self._threads.replace(-1)
+        _log.warning("%s: the thread has come back", _where(bridged))
+
+
+def _where(bridged: BridgedExchange) -> str:
+    request = bridged.request
+    return f"[{bridged.request_id}] {request.method} {request.target}"
 
 
 async def _collected(exchange: AsyncExchange) -> BinaryIO:

@@ -198,4 +198,5 @@ def _plain(
     from nogilserve.gateways.bridge import BridgingGateway
 
     limits = TimeLimits(row.config.timeout, row.config.timeout_routes)
-    return BridgingGateway(_wsgi(row, alone=alone), loop, threads, limits)
+    assert row.app is not None
+    return BridgingGateway(_wsgi(row, alone=alone), loop, threads, limits, row.app.name)

@@ -184,7 +184,8 @@ class KeeperProcess:
 
 def _concerning(config: Config) -> list[Any]:
     """The settings that the keeper goes by."""
-    return [getattr(config, f.name) for f in fields(AutomaticHttps)] + [config.log_level, config.log_format]
+    names = [*(f.name for f in fields(AutomaticHttps)), "log_level", "log_format"]
+    return [getattr(config, name) for name in names]
 
 
 def _hang_up(process: "subprocess.Popen[bytes]") -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from nogilserve.config.declare import Option
 from nogilserve.config.load import Resolved
 from nogilserve.config.options import OPTIONS, SECTIONS, SETTINGS
+from nogilserve.config.siteread import SITE_ONLY, SITE_TOO
 from nogilserve.config.sources import PREFIX, make_parser
 
 __all__ = ["help_text", "options_document", "settings_document"]
@@ -48,6 +49,15 @@ or 3.
 """
 
 
+_MOUNT: Final = tuple(option for option in SETTINGS if option.name == "mount")
+_SITES_INTRODUCTION: Final = """
+## In a [[site]] of the file
+
+A file may have any number of `[[site]]` tables, and `[[site.route]]` tables below them; see
+[Sites](sites.md). `hosts` stands in a `[[site]]` only, everything else in both.
+"""
+
+
 def help_text() -> str:
     """The text of `--help`."""
     return make_parser().format_help()
@@ -59,7 +69,28 @@ def options_document() -> str:
     for section in SECTIONS:
         parts.append(f"\n## {section}\n")
         parts.extend(_entry(option) for option in OPTIONS if option.section == section)
+    parts.append(_SITES_INTRODUCTION)
+    parts.extend(_site_entry(option) for option in SITE_ONLY)
+    names = ", ".join(f"[`{option.name}`](#{_anchor(option)})" for option in (*SITE_TOO, *_MOUNT))
+    parts.append(f"\n### Options of the server\n\nAlso, for the site alone: {names}.\n")
     return "".join(parts)
+
+
+def _site_entry(option: Option) -> str:
+    value = "" if option.is_flag else f" {option.metavar}"
+    lines = [f"### `{option.name}{value}`", "", option.help, ""]
+    if not option.is_flag:
+        lines.append(f"- Allowed: {option.kind.allowed}{'; or a list of them' * option.many}")
+    lines.append(f"- Default: {option.default_words or 'none'}")
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _anchor(option: Option) -> str:
+    """The heading of an option as the usual renderers of Markdown link to it."""
+    title = option.flag if option.is_flag else f"{option.flag} {option.metavar}"
+    if option.bare:
+        title = f"{option.flag} [{option.metavar}]"
+    return re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-")
 
 
 def _entry(option: Option) -> str:

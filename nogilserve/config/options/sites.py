@@ -79,7 +79,7 @@ class SiteTable:
         "--hosts --host",
         HOSTNAME,
         """The hosts it answers for; * is the first label, and any one. Without hosts it answers for
-        those that no other site names. In a [[site.route]]: the site's.""",
+        those that no other site names. Routes have those of their site.""",
         section=SITES,
         scope="site",
         metavar="HOST",

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from nogilserve.errors import ConfigError
 from nogilserve.stress.asks import Ask
-from nogilserve.stress.confirm import happens_alone, shrink
+from nogilserve.stress.confirm import growth_alone, happens_alone, shrink
 from nogilserve.stress.findings import Finding, Shared
+from nogilserve.stress.growth import Grown
 from nogilserve.stress.hunt import Episode, Suspicion, run_episode
 from nogilserve.stress.learning import learn
 from nogilserve.stress.moments import moments_of, shared_by
@@ -24,6 +25,8 @@ _EARLY: Final = 3
 """Bursts in which a request counts as one of the first of its kind."""
 _SHRINKING: Final = 12.0
 """Seconds to shrink a finding at most."""
+_LESS: Final = 3
+"""How much less memory requests have to take one at a time for the growth to be a finding."""
 _NATURAL: Final = 3
 """After so many differences of a sort that turned out to be natural, it is not looked at again."""
 
@@ -86,6 +89,8 @@ class Campaign:
         self._session = session
         self._own = own
         self._progress = progress
+        self._share = 0.0
+        """How much of the time is over."""
         self._known: set[tuple[str, int]] = set()
         self._natural: dict[tuple[str, int], int] = {}
         config = session.launch.config
@@ -122,7 +127,7 @@ class Campaign:
         self._phase(f"Learning what {len(asks)} requests are answered one at a time")
         session = self._session
         try:
-            learn(session, asks, self._own.learn_seconds, lambda text: self._show(0.0, text))
+            learn(session, asks, self._own.learn_seconds, self._show)
         except SubjectDied as died:
             raise ConfigError(
                 f"the process {died.how} while requests ran one at a time\n{died.said}".rstrip()
@@ -139,17 +144,18 @@ class Campaign:
             result.bursts += 1
             result.sent += sent
             found = f"{len(result.findings)} found" if result.findings else "nothing found"
-            self._show(
-                (monotonic() - began) / own.seconds,
-                f"{result.sent} requests in {result.bursts} bursts, {found}",
-            )
+            self._share = (monotonic() - began) / own.seconds
+            self._show(f"{result.sent} requests in {result.bursts} bursts, {found}")
 
         while monotonic() < until and len(result.findings) < most:
             episode = run_episode(self._session, result.episodes, until, self._is_known, tell)
             result.episodes += 1
-            if episode.suspicion is not None:
+            if episode.suspicion is not None or episode.grown is not None:
                 paused = monotonic()
-                self._look_into(episode, episode.suspicion)
+                if episode.suspicion is not None:
+                    self._look_into(episode, episode.suspicion)
+                elif episode.grown is not None:
+                    self._look_into_growth(episode, episode.grown)
                 waited = monotonic() - paused
                 began, until = began + waited, until + waited
 
@@ -162,7 +168,7 @@ class Campaign:
         key = (suspicion.sort, suspicion.which)
         ask = session.lessons[suspicion.which].ask if suspicion.which >= 0 else None
         about = ask.label if ask else suspicion.difference.what
-        self._show(0.0, f"looking into {about}")
+        self._show(f"looking into {about}")
         if happens_alone(session, episode.bursts, suspicion, f"{episode.number}"):
             self._dismiss(key, about)
             return
@@ -175,7 +181,7 @@ class Campaign:
             suspicion,
             is_early=sum(suspicion.which in burst.requests for burst in episode.bursts) <= _EARLY,
             seconds=min(_SHRINKING, self._own.seconds),
-            tell=lambda text: self._show(0.0, f"{about}: {text}"),
+            tell=lambda text: self._show(f"{about}: {text}"),
         )
         if found is not None:
             # Fewer requests may lack what others have done for them.
@@ -190,6 +196,26 @@ class Campaign:
         result.findings.append(finding)
         if self._progress is not None:
             self._progress.line(f"  found: {about}: {finding.what}")
+
+    def _look_into_growth(self, episode: Episode, grown: Grown) -> None:
+        """Is it so with one request at a time, too?"""
+        key = ("memory", -1)
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._show("looking into memory")
+        usual = growth_alone(self._session, episode)
+        if usual.each > grown.each / _LESS:
+            self._session.note(f"Memory grows, also with one request at a time: by {grown}.")
+            return
+        what = f"Memory grows by {grown}; one at a time they take {usual.each / 1024:.1f} KiB each."
+        chosen = sorted({which for burst in episode.bursts for which in burst.requests})
+        asks = [self._session.lessons[which].ask for which in chosen]
+        self.result.findings.append(
+            Finding(
+                *("memory", what, None), asks, episode=episode.number, burst=len(episode.bursts)
+            )
+        )
 
     def _dismiss(self, key: tuple[str, int], about: str) -> None:
         """It is no race: look for others, but not again and again at the same."""
@@ -216,9 +242,9 @@ class Campaign:
         if self._progress is not None:
             self._progress.phase(name)
 
-    def _show(self, share: float, text: str) -> None:
+    def _show(self, text: str) -> None:
         if self._progress is not None:
-            self._progress.show(share, text)
+            self._progress.show(self._share, text)
 
 
 def _finding(session: Session, episode: Episode, suspicion: Suspicion, ask: Ask | None) -> Finding:

@@ -13,12 +13,13 @@ from time import monotonic
 from typing import Final
 
 from nogilserve.stress.bursts import Burst, alone, miscounted
-from nogilserve.stress.hunt import Suspicion, attempt, sort_of
+from nogilserve.stress.growth import Grown, Growth
+from nogilserve.stress.hunt import Episode, Suspicion, attempt, sort_of
 from nogilserve.stress.lessons import Memory, failure_key
 from nogilserve.stress.process import SubjectDied
 from nogilserve.stress.session import Session, Stage
 
-__all__ = ["Shrunk", "happens_alone", "shrink"]
+__all__ = ["Shrunk", "growth_alone", "happens_alone", "shrink"]
 
 _LONGEST: Final = 8.0
 """Seconds for the control at most, …"""
@@ -62,6 +63,24 @@ def happens_alone(
         # It may be another difference, which only looks alike.
         return session.lessons[suspicion.which].judge(suspicion.answer, Memory()) is None
     return natural
+
+
+def growth_alone(session: Session, episode: Episode) -> Grown:
+    """How much memory a fresh process takes for the episode's requests, one at a time. Raises
+    AppImportError."""
+    until = monotonic() + _LONGEST
+    with session.fresh() as stage:
+        growth = Growth(stage.subject.memory)
+        try:
+            for burst in itertools.cycle(episode.bursts):
+                for which in burst.requests:
+                    if (now := monotonic()) > until:
+                        return growth.seen()
+                    alone(session, stage, which)
+                    growth.look(now, stage.sent)
+        except SubjectDied:
+            pass
+        return growth.seen()
 
 
 def _order(source: random.Random, requests: Sequence[int], which: int, place: int) -> list[int]:

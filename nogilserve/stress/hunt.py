@@ -13,7 +13,7 @@ from typing import Final
 
 from nogilserve.stress.answers import Answer
 from nogilserve.stress.bursts import Burst, Outcome, first_plans, miscounted, perform, plan
-from nogilserve.stress.growth import Growth
+from nogilserve.stress.growth import Grown, Growth
 from nogilserve.stress.lessons import Difference
 from nogilserve.stress.process import SubjectDied
 from nogilserve.stress.session import Session, Stage
@@ -57,6 +57,8 @@ class Episode:
     bursts: list[Burst] = field(default_factory=list)
     requests: int = 0
     suspicion: Suspicion | None = None
+    grown: Grown | None = None
+    """How much memory its process took, if it took more and more."""
 
 
 def sort_of(difference: Difference) -> str:
@@ -95,9 +97,7 @@ def run_episode(
             if episode.suspicion or not stage.subject.is_alive():
                 return episode
             growth.look(now, stage.sent)
-        grown = growth.verdict()
-        if grown:
-            session.note(grown)
+        episode.grown = growth.verdict()
     return episode
 
 

@@ -6,8 +6,9 @@ whatever the second phase does but the overlap of requests was done here.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
@@ -20,6 +21,8 @@ from nogilserve.stress.session import Session, Stage
 
 __all__ = ["learn"]
 
+_ENOUGH: Final = 2
+"""Answers of both processes without which nothing can be told."""
 _PASSES: Final = 2
 _RUN: Final = 5
 """Times that each request is sent directly one after the other."""
@@ -52,6 +55,8 @@ class _Learner:
     stage: Stage
     until: float
     tell: Callable[[str], None]
+    sent: "Counter[int]" = field(default_factory=Counter)
+    """How often each request was sent to this process."""
 
     def first(self, asks: Sequence[Ask]) -> None:
         """All there is to learn from one process."""
@@ -86,6 +91,7 @@ class _Learner:
             return
         lesson = session.lessons[which]
         lesson.learn(answer, self.stage.subject.number, failures)
+        self.sent[which] += 1
         if answer.seconds > _SLOW:
             return
         client = self.stage.client
@@ -163,7 +169,8 @@ class _Learner:
 
     def _alone(self, which: int, slot: int = 0, *, run: int = 0, pauses: int = 0) -> None:
         lesson = self.session.lessons[which]
-        if monotonic() > self.until and lesson.answers > 3 and not run:
+        self.sent[which] += 1
+        if monotonic() > self.until and self.sent[which] > 1 and lesson.answers > _ENOUGH:
             self.session.note("Learning was cut short: --learn-seconds allows it more.")
             return
         answer, failures = alone(self.session, self.stage, which, slot, pauses)

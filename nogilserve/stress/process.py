@@ -24,6 +24,7 @@ __all__ = ["Launch", "Subject", "SubjectDied"]
 
 _ANSWER: Final = 20.0
 """Seconds within which the subject answers an order, however busy it is."""
+_KILLED: Final = -9
 _END: Final = 5.0
 
 
@@ -129,7 +130,7 @@ class Subject:
     def how_it_ended(self, timeout: float = _ANSWER) -> str:
         """In words, for after "the process …"."""
         status = self._process.poll()
-        if status is None or status == -signal.SIGKILL:
+        if status is None or status == _KILLED:
             return f"did not answer within {timeout:g} s"
         if status < 0:
             return f"was killed by {signal.Signals(-status).name}"

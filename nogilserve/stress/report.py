@@ -57,10 +57,8 @@ def _lines(result: Result) -> Iterator[str]:
         for note in result.notes:
             yield from _wrapped(note, "  ")
         if result.natural:
-            yield from _wrapped(
-                f"{result.natural} differences showed up one at a time as well and were learnt.",
-                "  ",
-            )
+            differences = f"{result.natural} difference{'s' * (result.natural != 1)}"
+            yield from _wrapped(f"{differences} showed up one at a time as well: no race.", "  ")
     yield ""
     if result.interrupted:
         yield "Interrupted before the time was over."
@@ -101,7 +99,9 @@ def _requests(finding: Finding) -> Iterator[str]:
         else:
             yield f"   {count} requests at the same time show it (after {after}):"
     else:
-        yield f"   seen once, with these {count} requests at the same time:"
+        how = "among" if finding.kind == "memory" else "seen once, with"
+        these = "this request" if count == 1 else f"these {count} requests"
+        yield f"   {how} {these} at the same time:"
     for index, ask in enumerate(finding.requests):
         mark = "  <-" if index == finding.index else ""
         yield f"     {_letter(index)}  {ask.label}  ({_shown(ask.origin)}){mark}"

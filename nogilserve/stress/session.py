@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from nogilserve.errors import ConfigError
 from nogilserve.stress.asks import Ask
 from nogilserve.stress.client import Client
 from nogilserve.stress.hook import Hook
@@ -79,7 +80,11 @@ class Session:
             self.facts = subject.facts
             client = Client(subject, self.seed, self.deadline, self.host)
             try:
-                client.headers = self.hook.prepare(client)
+                try:
+                    client.headers = self.hook.prepare(client)
+                except ConfigError as error:
+                    said = subject.said()
+                    raise ConfigError(f"{said}\n{error}" if said else str(error)) from error
                 yield Stage(subject, client, Memory())
             finally:
                 client.close()

@@ -4,6 +4,7 @@ each other, begin at the same moment, and are watched while they run.
 
 import asyncio
 import logging
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -236,13 +237,14 @@ class Witness(logging.Handler):
         super().__init__(logging.ERROR)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the text with the running request, if there is one."""
+        """Keep the text with the running request, if there is one; else write it."""
         turn = CURRENT.get()
-        if turn is None:
-            return
-        if turn.failures and record.name.startswith("nogilserve"):
+        if turn is not None and turn.failures and record.name.startswith("nogilserve"):
             return  # what the application has raised, which the gateway logs
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             text += "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()
-        turn.failures.append(text)
+        if turn is not None:
+            turn.failures.append(text)
+        else:  # of a request of the hook, perhaps: shown if that fails
+            print(text, file=sys.stderr)

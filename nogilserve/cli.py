@@ -20,7 +20,7 @@ from nogilserve.config import (
     resolve,
     settings_document,
 )
-from nogilserve.config.templates import is_templated
+from nogilserve.config.templates import has_tenants, is_templated
 from nogilserve.errors import AppImportError, BindError, ConfigError, ControlError
 
 # What serves is imported only by the process that serves: the master stays small.
@@ -102,37 +102,52 @@ def _run(argv: Sequence[str]) -> int:
     elif invocation.print_config:
         print(settings_document(resolved), end="")
     else:
-        require_app(resolved)
-        if is_templated(resolved.config):
-            return _serve_tenants(resolved, str(directory), environment, handover)
-        if invocation.check_config or not resolved.config.master:
-            _become_interpreter(resolved.config, directory, argv)
-        _enter(resolved)
-        if invocation.check_config:
-            return _check(resolved.config)
-        if resolved.config.master:
-            from nogilserve.supervise import master
-            from nogilserve.supervise.following import Following
-            from nogilserve.supervise.handover import Launch
+        return _serve(resolved, argv, directory, environment, handover)
+    return 0
 
-            command = (sys.executable, *sys.orig_argv[1:])
-            launch = Launch(command, str(directory), environment, handover)
-            following = Following(
-                lambda: resolve(argv, environment, Path(launch.base())),
-                environment,
-                resolved.environment,
-            )
-            return master.run(resolved.config, launch, following)
+
+def _serve(
+    resolved: Resolved,
+    argv: Sequence[str],
+    directory: Path,
+    environment: dict[str, str],
+    handover: str,
+) -> int:
+    """Serve what the configuration says, or check it."""
+    require_app(resolved)
+    config = resolved.config
+    if has_tenants(config):
+        return _serve_tenants(resolved, str(directory), environment, handover)
+    check = resolved.invocation.check_config
+    if check or not config.master:
+        _become_interpreter(config, directory, argv)
+    _enter(resolved)
+    if check:
+        return _check(config)
+    if not config.master:
         from nogilserve.supervise import single
 
-        return single.run(resolved.config)
-    return 0
+        return single.run(config)
+    from nogilserve.supervise import master
+    from nogilserve.supervise.following import Following
+    from nogilserve.supervise.handover import Launch
+
+    command = (sys.executable, *sys.orig_argv[1:])
+    launch = Launch(command, str(directory), environment, handover)
+    following = Following(
+        lambda: resolve(argv, environment, Path(launch.base())), environment, resolved.environment
+    )
+    return master.run(config, launch, following)
 
 
 def _serve_tenants(
     resolved: Resolved, directory: str, environment: dict[str, str], handover: str
 ) -> int:
-    """Each tenant has a directory and variables of its own: none are taken on here."""
+    """Each tenant has a directory and variables of its own: where they have placeholders, none are
+    taken on here."""
+    if not is_templated(resolved.config):
+        _enter(resolved)
+        directory = os.getcwd()
     from nogilserve.supervise.handover import Launch
     from nogilserve.supervise.tenants import master
 

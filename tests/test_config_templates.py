@@ -142,4 +142,4 @@ def test_what_makes_tenants() -> None:
 
 def test_there_are_tenants_only_in_their_processes() -> None:
     """The field that says which tenant this is is no option."""
-    assert Tenants().tenant == ()
+    assert Tenants().tenant is None

@@ -67,6 +67,15 @@ def test_commands_and_options(tmp_path: Path) -> None:
         assert flag in known, flag
 
 
+def test_sites(tmp_path: Path) -> None:
+    """The example of a configuration file is one."""
+    found = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None
+    (tmp_path / "nogilserve.toml").write_text(found[1])
+    config = load([], {}, tmp_path)
+    assert [site.own_process for site in config.sites] == [True, True, False]
+
+
 def test_figures() -> None:
     """The defaults are those of the code."""
     config, rules = Config(), Rules()

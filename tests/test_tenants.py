@@ -317,6 +317,57 @@ def test_bounds(tmp_path: Path) -> None:
         assert len(processors) == 1
 
 
+SITES = """
+[[site]]
+hosts = ["*.apps.example"]
+app = "main:app"
+working-dir = "ROOT/{host.labels.2}"
+venv = ".venv"
+
+[[site]]
+name = "second"
+hosts = ["second.example"]
+path = "/shop"
+app = "main:app"
+working-dir = "ROOT/shop"
+venv = ".venv"
+env = { GREETING = "hello" }
+
+[[site]]
+hosts = ["second.example", "plain.example"]
+respond = "plain"
+"""
+
+
+def test_sites_with_processes_of_their_own(tmp_path: Path) -> None:
+    """One with placeholders, one with an environment, and one that shares the process of the rest,
+    over one connection."""
+    root = make_tenants(tmp_path / "apps")
+    (tmp_path / "nogilserve.toml").write_text(SITES.replace("ROOT", str(root)))
+    control = f"--control-socket={root}.sock"
+    with Server("--tenant-idle=60", control, cwd=tmp_path) as server:
+        with server.connect(timeout=20) as client:
+
+            def said(host: str, path: str = "/") -> str:
+                response = client.request("GET", path, {"Host": host})
+                assert response.status == 200, response
+                return response.body.decode()
+
+            for _ in range(2):
+                assert json.loads(said("shop.apps.example"))["gadget"] == "1.0"
+                assert json.loads(said("blog.apps.example"))["gadget"] == "2.0"
+                assert said("plain.example") == "plain"
+                found = json.loads(said("second.example", "/shop/x"))
+                assert found["script"] == "/shop"
+                assert found["environ"]["GREETING"] == "hello"
+                assert found["environ"]["NOGILSERVE_TENANT"] == "second"
+                assert said("second.example", "/") == "plain"
+            assert client.request("GET", "/", {"Host": "nobody.apps.example"}).status == 404
+        status = command(server, "status").stdout
+        for name in ("sites", "second", "*.apps.example/shop", "*.apps.example/blog"):
+            assert f"\n{name}, serving" in status
+
+
 LIVE = """
 async def app(scope, receive, send):
     if scope["type"] == "websocket":

@@ -10,7 +10,7 @@ a tenant can lead anywhere else than into a folder of that name.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nogilserve.errors import ConfigError
 
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from nogilserve.config.options import Config
 
 __all__ = [
+    "Identity",
+    "NamedRow",
+    "Naming",
     "Template",
     "Tenant",
     "check_templates",
+    "has_tenants",
     "host_matches",
     "is_templated",
     "plain_host",
@@ -36,6 +40,46 @@ _LONGEST_HOST: Final = 253
 
 Tenant = tuple[str, ...]
 """A tenant by the values of its placeholders, in the order of their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRow:
+    """A row of the table of sites, as far as it matters whose a request is. Immutable."""
+
+    hosts: tuple[str, ...]
+    path: str
+    exact: bool
+    own: bool
+    """It is served by processes of its own."""
+    names: tuple[str, ...]
+    """The placeholders in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What tells whose a request is; plain data, see `sites/tenants/naming`. Immutable."""
+
+    names: tuple[str, ...] = ()
+    """The placeholders, where there are no sites."""
+    hosts: tuple[str, ...] = ()
+    """Where tenants are looked for; (): everywhere."""
+    rows: tuple[NamedRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which tenant a process serves. Immutable."""
+
+    name: str
+    tenant: Tenant
+    naming: Naming
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> "Identity":
+        """Again, from what `asdict` and JSON have made of it; lists are tuples already."""
+        naming = data["naming"]
+        rows = tuple(NamedRow(**row) for row in naming["rows"])
+        return cls(data["name"], data["tenant"], Naming(naming["names"], naming["hosts"], rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +129,68 @@ def is_templated(config: "Config") -> bool:
     return any(Template.of(text).names for text in (config.app, config.chdir, config.venv))
 
 
+def has_tenants(config: "Config") -> bool:
+    """Whether there are processes of several applications: placeholders, or a site that wants a
+    directory, an environment or variables of its own."""
+    return is_templated(config) or any(site.own_process for site in config.sites)
+
+
 def check_templates(config: "Config") -> None:
     """Raise ConfigError for placeholders that nobody could fill, or that cannot be used here."""
-    tenants = is_templated(config)
-    for flag, text in (
-        ("APP", config.app),
-        ("--working-dir", config.chdir),
-        ("--venv", config.venv),
-    ):
-        rest = Template.of(text).pieces[::2]
-        found = re.search(r"\{[a-z.]*[0-9]*\}", "\0".join(rest))
-        if found:
-            raise ConfigError(
-                f"option {flag}: there is no placeholder {found[0]}; there are {{host}}, "
-                "{host.labels.N} (from the right, 0 is the last) and {path.N}"
-            )
-        behind = text.partition("{")[2]
-        if tenants and ".." in behind.split("/"):
-            raise ConfigError(f"option {flag}: no .. can stand behind a placeholder: {text!r}")
+    tenants = has_tenants(config)
+    texts = [("APP", config.app), ("--working-dir", config.chdir), ("--venv", config.venv)]
+    for site in config.sites:
+        found = dict(site.settings)
+        texts += [
+            (f"{name} of {site.origin}", found.get(name, "")) for name in ("app", "chdir", "venv")
+        ]
+    for flag, text in texts:
+        _check_template(flag, text)
     if tenants and not config.master:
         raise ConfigError(
-            "option --no-master: an application with placeholders needs the process that listens "
-            "for all tenants"
+            "option --no-master: an application with placeholders, or a site with a process of its "
+            "own, needs the process that listens for all"
         )
-    paths = [name for text in (config.app, config.chdir, config.venv) for name in _paths_in(text)]
+    paths = [name for _, text in texts for name in _paths_in(text)]
     if tenants and paths and config.encrypted:
         raise ConfigError(
             f"{{{paths[0]}}} cannot tell tenants apart where TLS is spoken: the path is known only "
             "when the tenant has decrypted it; use {host.labels.N}"
         )
+    if tenants and config.encrypted:
+        _check_hosts(config)
     if tenants and config.tenant_user and config.user:
         raise ConfigError(
             "options --user and --tenant-user: the server has to stay root to become each tenant's "
             "user; leave one of them out"
         )
+
+
+def _check_template(flag: str, text: str) -> None:
+    rest = Template.of(text).pieces[::2]
+    found = re.search(r"\{[a-z.]*[0-9]*\}", "\0".join(rest))
+    if found:
+        raise ConfigError(
+            f"option {flag}: there is no placeholder {found[0]}; there are {{host}}, "
+            "{host.labels.N} (from the right, 0 is the last) and {path.N}"
+        )
+    if ".." in text.partition("{")[2].split("/"):
+        raise ConfigError(f"option {flag}: no .. can stand behind a placeholder: {text!r}")
+
+
+def _check_hosts(config: "Config") -> None:
+    """Of a TLS connection only the host is known before it is decrypted."""
+    for site in config.sites:
+        others = [
+            other
+            for other in config.sites
+            if other is not site and (set(other.hosts) & set(site.hosts) or not site.hosts)
+        ]
+        if site.own_process and (site.path != "/" or others):
+            raise ConfigError(
+                f"{site.origin}: a site with a process of its own has its hosts for itself where "
+                "TLS is spoken: give it other hosts, without a path"
+            )
 
 
 def _paths_in(text: str) -> list[str]:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from nogilserve.config import Config
-from nogilserve.config.templates import host_matches, plain_host, values_of
 from nogilserve.messages import Request
 from nogilserve.runtimes.intake import MOST_UNREAD, Sender
+from nogilserve.sites.tenants.naming import Names
 
 if TYPE_CHECKING:
     from nogilserve.engine.elsewhere import Elsewhere
@@ -47,26 +47,23 @@ WAY_BACK: Final = WayBack()
 
 def by_host(config: Config) -> bool:
     """Whether the host alone tells tenants apart."""
-    return not any(name.startswith("path.") for name in config.tenant[1]) if config.tenant else True
+    return config.tenant is not None and Names(config.tenant.naming).by_host
 
 
 def mine_of(config: Config) -> Callable[[Request], bool]:
     """Whether a request is for the tenant that this process serves. Any thread."""
-    assert config.tenant
-    _, names, tenant, hosts = config.tenant
+    assert config.tenant is not None
+    names, tenant = Names(config.tenant.naming), config.tenant.tenant
 
     def mine(request: Request) -> bool:
-        host = plain_host(request.authority)
-        if not host or not host_matches(host, hosts):
-            return False
-        return values_of(names, host, request.path) == tenant
+        return names.find(request.authority, request.path) == tenant
 
     return mine
 
 
 def elsewhere_of(config: Config) -> "Callable[[], Elsewhere] | None":
     """Makes what tells a core, or a loop, which requests are for others."""
-    if not config.tenant:
+    if config.tenant is None:
         return None
     from nogilserve.engine.elsewhere import Elsewhere
 

@@ -64,7 +64,7 @@ def serve_member(sock: socket.socket, *, process: bool) -> int:
             os.chdir(spec.directory)
     tenant = spec.config.tenant
     configure_logging(
-        spec.config.log_level, tenant[0] if tenant else "", form=spec.config.log_format
+        spec.config.log_level, tenant.name if tenant else "", form=spec.config.log_format
     )
     if isinstance(spec.ledger, int) and process:
         os.set_inheritable(spec.ledger, False)

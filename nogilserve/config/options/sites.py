@@ -155,6 +155,11 @@ class SiteTable:
 
 SITE_SETTINGS: Final = (
     "app",
+    "chdir",
+    "venv",
+    "python",
+    "env-file",
+    "env",
     "interface",
     "factory",
     "root-path",

@@ -6,7 +6,7 @@ from typing import Final
 
 from nogilserve.config.declare import option
 from nogilserve.config.kinds import ACCOUNT, Kind, integer, seconds, size
-from nogilserve.config.templates import Tenant
+from nogilserve.config.templates import Identity
 
 __all__ = ["TENANTS", "Tenants"]
 
@@ -102,6 +102,5 @@ class Tenants:
         metavar="USER",
         default_text="that of --user",
     )
-    tenant: tuple[str, tuple[str, ...], Tenant, tuple[str, ...]] | tuple[()] = ()
-    """Of one that is served: its name, the placeholders, their values, and the hosts; see
-    `templates`. Set for its own process only."""
+    tenant: Identity | None = None
+    """Which one is served. Set for its own process only."""

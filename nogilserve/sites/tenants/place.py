@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nogilserve.config import Config
-from nogilserve.config.templates import Template, Tenant
+from nogilserve.config.site import OWN_PROCESS
+from nogilserve.config.templates import Identity, Naming, Template, Tenant
 from nogilserve.errors import NogilserveError
+from nogilserve.sites.places import settings_of_sites
+from nogilserve.sites.tenants.naming import MAIN
 
-__all__ = ["Place", "Unknown", "find_place", "names_in", "tenant_name"]
+__all__ = ["Place", "Unknown", "find_place", "tenant_name"]
 
 
 class Unknown(NogilserveError):
@@ -31,56 +34,84 @@ class Place:
     """Absolute, without links."""
 
 
-def names_in(config: Config) -> tuple[str, ...]:
-    """The placeholders that tell tenants apart, each once, in the order of the options."""
-    texts = [config.app, config.chdir, config.app_dir, config.venv, config.python]
-    texts += [config.root_path, config.access_log, *config.env_files]
-    texts += [*config.certfiles, *config.keyfiles]
-    texts += [text for _, text in config.env]
-    return tuple(dict.fromkeys(name for text in texts for name in Template.of(text).names))
-
-
 def tenant_name(tenant: Tenant) -> str:
     """A tenant for people, and for the command line."""
     return "/".join(tenant)
 
 
-def find_place(config: Config, names: tuple[str, ...], tenant: Tenant, base: str) -> Place:
-    """Where `tenant` lives. `names`: of its values; `base`: where relative names start.
+def find_place(config: Config, naming: Naming, tenant: Tenant, base: str) -> Place:
+    """Where `tenant` lives. `naming`: whose its name is; `base`: where relative names start.
 
     Raises Unknown.
     """
-    values = dict(zip(names, tenant, strict=True))
+    if not naming.rows:
+        identity = Identity(tenant_name(tenant), tenant, naming)
+        return _find(config, naming.names, tenant, base, identity)
+    pairs = settings_of_sites(config)
+    if tenant == MAIN:
+        kept = replace(
+            config,
+            env_files=tuple(os.path.join(base, name) for name in config.env_files),
+            tenant=Identity("sites", tenant, naming),
+        )
+        return Place("sites", kept, os.path.realpath(base))
+    site, own = pairs[int(tenant[0])]
+    name = tenant_name((site.name, *tenant[1:]))
+    found = _find(
+        replace(own, sites=(), mounts=()),
+        naming.rows[int(tenant[0])].names,
+        tenant[1:],
+        base,
+        Identity(name, tenant, naming),
+    )
+    # The row alone, with its application: what routes and mounts it is what does so elsewhere.
+    filled = tuple(
+        (field, getattr(found.config, field))
+        for field, _ in site.settings
+        if field not in OWN_PROCESS
+    )
+    alone = replace(found.config, app="", sites=(replace(site, settings=filled),))
+    return Place(name, alone, found.directory)
+
+
+def _find(
+    config: Config, names: tuple[str, ...], values: Tenant, base: str, identity: Identity
+) -> Place:
+    """The same, where placeholders and their values are known."""
+    by_name = dict(zip(names, values, strict=True))
     directory = os.path.realpath(base)
     if config.chdir:
-        directory = _inside(config.chdir, values, base)
+        directory = _inside(config.chdir, by_name, base)
         if not os.path.isdir(directory):
             raise Unknown(f"there is no directory {directory}")
-    app_dir = _inside(config.app_dir, values, directory) if config.app_dir else ""
-    venv = _inside(config.venv, values, directory) if config.venv else ""
+    app_dir = _inside(config.app_dir, by_name, directory) if config.app_dir else ""
+    venv = _inside(config.venv, by_name, directory) if config.venv else ""
     if venv and not os.path.isdir(venv) and not Template.of(config.chdir).names:
         raise Unknown(f"there is no virtual environment {venv}")
-    app = Template.of(config.app)
-    if app.names:
-        _require_module(config.app, values, app_dir or directory)
+    if Template.of(config.app).names:
+        _require_module(config.app, by_name, app_dir or directory)
+
+    def fill(text: str) -> str:
+        return Template.of(text).fill(by_name)
+
     filled = replace(
         config,
-        app=app.fill(values),
+        app=fill(config.app),
         chdir="",
         app_dir=app_dir,
         venv=venv,
-        python=Template.of(config.python).fill(values),
-        root_path=Template.of(config.root_path).fill(values),
-        access_log=_of_server(config.access_log, values, base),
-        certfiles=tuple(_of_server(name, values, base) for name in config.certfiles),
-        keyfiles=tuple(_of_server(name, values, base) for name in config.keyfiles),
-        ca_certs=_of_server(config.ca_certs, values, base),
-        storage=_of_server(config.storage, values, base),
-        env_files=tuple(_inside(name, values, directory) for name in config.env_files),
-        env=tuple((name, Template.of(text).fill(values)) for name, text in config.env),
-        tenant=(tenant_name(tenant), names, tenant, config.tenant_hosts),
+        python=fill(config.python),
+        root_path=fill(config.root_path),
+        access_log=_of_server(config.access_log, by_name, base),
+        certfiles=tuple(_of_server(name, by_name, base) for name in config.certfiles),
+        keyfiles=tuple(_of_server(name, by_name, base) for name in config.keyfiles),
+        ca_certs=_of_server(config.ca_certs, by_name, base),
+        storage=_of_server(config.storage, by_name, base),
+        env_files=tuple(_inside(name, by_name, directory) for name in config.env_files),
+        env=tuple((name, fill(text)) for name, text in config.env),
+        tenant=identity,
     )
-    return Place(tenant_name(tenant), filled, directory)
+    return Place(identity.name, filled, directory)
 
 
 def _of_server(text: str, values: Mapping[str, str], base: str) -> str:

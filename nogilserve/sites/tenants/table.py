@@ -48,6 +48,8 @@ class Rules:
     """Tenants that may still finish while others take their places."""
     keep_alive: float = 5.0
     """How long idle connections stay open."""
+    lasting: frozenset[Tenant] = frozenset()
+    """These neither end for idleness nor make room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,21 +247,24 @@ class Table:
         """Time has passed."""
         made: list[Do] = []
         for tenant, entry in list(self.entries.items()):
-            if self._is_idle(entry) and now >= entry.used + self.rules.idle:
+            if self._is_idle(tenant, entry) and now >= entry.used + self.rules.idle:
                 made += self._close(tenant, f"it was idle for {now - entry.used:.0f} s", now)
         return made
 
     @property
     def deadline(self) -> float | None:
         """When `tick` has something to do."""
-        moments = [entry.used for entry in self.entries.values() if self._is_idle(entry)]
+        moments = [
+            entry.used for tenant, entry in self.entries.items() if self._is_idle(tenant, entry)
+        ]
         return min(moments) + self.rules.idle if moments else None
 
     # ---- steps
 
-    def _is_idle(self, entry: Entry) -> bool:
+    def _is_idle(self, tenant: Tenant, entry: Entry) -> bool:
         return (
             self.rules.idle > 0
+            and tenant not in self.rules.lasting
             and entry.state == State.SERVING
             and not entry.connected
             and not entry.busy
@@ -276,7 +281,7 @@ class Table:
         idle = [
             (entry.used, tenant)
             for tenant, entry in self.entries.items()
-            if entry.state == State.SERVING and not entry.busy
+            if entry.state == State.SERVING and not entry.busy and tenant not in self.rules.lasting
         ]
         return min(idle)[1] if idle else None
 

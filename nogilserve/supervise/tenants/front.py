@@ -18,12 +18,13 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from nogilserve.config.templates import Tenant, host_matches, plain_host, values_of
+from nogilserve.config.templates import Tenant
 from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.poller import READ, make_poller
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
 from nogilserve.runtimes.intake import Intake, Sender
+from nogilserve.sites.tenants.naming import Names
 from nogilserve.sites.tenants.peek import (
     INTERNAL_ERROR,
     UNRECOGNIZED_NAME,
@@ -62,8 +63,7 @@ class Manners:
 
     def __init__(
         self,
-        names: tuple[str, ...],
-        hosts: tuple[str, ...],
+        names: Names,
         limits: Limits,
         *,
         patience: float,
@@ -71,10 +71,9 @@ class Manners:
         tls: bool,
         poller: str = "auto",
     ) -> None:
-        """`names`: the placeholders; `hosts`: where tenants are looked for; `patience`: seconds to
-        say what one wants; `most`: connections at the front; `tls`: the tenants speak TLS."""
+        """`names`: whose a request is; `patience`: seconds to say what one wants; `most`:
+        connections at the front; `tls`: the tenants speak TLS."""
         self.names = names
-        self.hosts = hosts
         self.limits = limits
         self.patience = patience
         self.most = most
@@ -299,17 +298,14 @@ class Front:
 
     def _judge(self, visitor: Visitor, found: Verdict) -> None:
         """It has said what it wants."""
-        manners = self._manners
         if found.kind == "bad":
             self._turn_away(visitor, found.answer)
             return
         if found.kind == "tls" and not self._secure[visitor.door]:
             self._answer(visitor, ProtocolError(400, "this port speaks HTTP without TLS"))
             return
-        host = plain_host(found.authority)
-        tenant = None
-        if host and host_matches(host, manners.hosts):
-            tenant = values_of(manners.names, host, found.path)
+        # Of TLS the path is not known; there it does not matter.
+        tenant = self._manners.names.find(found.authority, found.path or "/")
         if tenant is None:
             self._unknown(visitor)
             return

@@ -17,11 +17,13 @@ from typing import Any, Final
 
 from nogilserve import __version__
 from nogilserve.config import Config
-from nogilserve.config.templates import Template, Tenant
+from nogilserve.config.templates import Naming, Template, Tenant
 from nogilserve.errors import ConfigError, NogilserveError
 from nogilserve.messages import Limits
+from nogilserve.runtimes.contract import quantity
 from nogilserve.sites.tenants import table as rules
-from nogilserve.sites.tenants.place import Unknown, find_place, names_in, tenant_name
+from nogilserve.sites.tenants.naming import MAIN, Names, naming_of
+from nogilserve.sites.tenants.place import Unknown, find_place, tenant_name
 from nogilserve.sites.tenants.table import Do, Table
 from nogilserve.supervise import systemd
 from nogilserve.supervise.child import Event
@@ -58,7 +60,6 @@ def run(config: Config, launch: Launch) -> int:
 
 def check(config: Config, directory: str) -> str:
     """What is served, in a sentence. Raises ConfigError where there can be no tenant at all."""
-    names = names_in(config)
     for text in (config.chdir, config.venv):
         template = Template.of(text)
         if not template.names:
@@ -67,8 +68,15 @@ def check(config: Config, directory: str) -> str:
         path = os.path.join(directory, fixed)
         if os.path.isabs(text) and not os.path.isdir(path):
             raise ConfigError(f"there is no directory {path}, in which tenants are looked for")
-    shown = " and ".join(f"{{{name}}}" for name in names)
-    return f"The configuration is valid; {config.app} is served for each {shown}."
+    return f"The configuration is valid: {served(config, naming_of(config))}."
+
+
+def served(config: Config, naming: Naming) -> str:
+    """What is served, in words."""
+    if naming.rows:
+        own = sum(row.own for row in naming.rows)
+        return f"{quantity(len(naming.rows), 'site')}, {own} in processes of their own"
+    return f"{config.app} for each " + " and ".join(f"{{{name}}}" for name in naming.names)
 
 
 class TenantMaster:
@@ -78,7 +86,7 @@ class TenantMaster:
         if os.name == "nt":
             raise ConfigError("placeholders in the name of an application: not on this system")
         self.config = config
-        self.names = names_in(config)
+        self.naming = naming_of(config)
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.holdings = Holdings(config, launch.handover)
         self.table = Table(
@@ -88,6 +96,7 @@ class TenantMaster:
                 at_once=max(2, os.process_cpu_count() or 1),
                 draining=max(4, config.max_tenants // 4),
                 keep_alive=config.keep_alive,
+                lasting=frozenset({MAIN}),
             )
         )
         self.households: dict[Tenant, Household] = {}
@@ -118,6 +127,8 @@ class TenantMaster:
         self._front = Front(self.holdings.listeners, self._manners(), self.events)
         self._front.start()
         self._announce()
+        if any(not row.own for row in self.naming.rows):
+            self._carry_out(self.table.wanted(MAIN, monotonic()), monotonic())
         watchdog = systemd.watchdog_interval()
         next_ping = monotonic() + watchdog if watchdog else None
         while not self._over:
@@ -151,8 +162,7 @@ class TenantMaster:
             head=config.limit_request_head,
         )
         return Manners(
-            self.names,
-            config.tenant_hosts,
+            Names(self.naming),
             limits,
             patience=config.header_timeout,
             most=_MOST_VISITORS,
@@ -163,9 +173,8 @@ class TenantMaster:
     def _announce(self) -> None:
         log.info("nogilserve %s, pid %d", __version__, os.getpid())
         log.info(
-            "Serving %s for each %s, at most %d at once",
-            self.config.app,
-            " and ".join(f"{{{name}}}" for name in self.names),
+            "Serving %s, at most %d at once",
+            served(self.config, self.naming),
             self.config.max_tenants,
         )
         for label in self.holdings.labels:
@@ -292,7 +301,7 @@ class TenantMaster:
             return
         self._count += 1
         name = tenant_name(tenant)
-        find = partial(find_place, self.config, self.names, tenant, self._base)
+        find = partial(find_place, self.config, self.naming, tenant, self._base)
         bounds = Bounds(self._groups, name, self._count)
         try:
             house = Household(

@@ -31,7 +31,7 @@ def settle(config: Config, bounds: dict[str, Any]) -> None:
         found = _variables(path)
         os.environ.update({name: text for name, text in found.items() if name not in before})
     os.environ.update(dict(config.env))
-    os.environ[VARIABLE] = config.tenant[0] if config.tenant else ""
+    os.environ[VARIABLE] = config.tenant.name if config.tenant else ""
 
 
 def _variables(path: str) -> dict[str, str]:

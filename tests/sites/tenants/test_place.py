@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from nogilserve.config import Config
-from nogilserve.sites.tenants.place import Unknown, find_place, names_in, tenant_name
+from nogilserve.config.templates import Identity
+from nogilserve.sites.tenants.naming import naming_of
+from nogilserve.sites.tenants.place import Unknown, find_place, tenant_name
 
 
 @pytest.fixture
@@ -38,8 +40,8 @@ def test_placeholders_are_filled_in(srv: Path) -> None:
         access_log="logs-{host.labels.2}",
         env_files=("settings.env",),
     )
-    names = names_in(config)
-    assert names == ("host.labels.2", "host")
+    names = naming_of(config)
+    assert names.names == ("host.labels.2", "host")
     place = find_place(config, names, ("shop", "shop.example.com"), "/")
     assert place.name == tenant_name(("shop", "shop.example.com")) == "shop/shop.example.com"
     assert place.directory == f"{srv}/apps/shop"
@@ -48,7 +50,7 @@ def test_placeholders_are_filled_in(srv: Path) -> None:
     assert place.config.root_path == "/shop"
     assert place.config.access_log == "/logs-shop"
     assert place.config.env_files == (f"{srv}/apps/shop/settings.env",)
-    assert place.config.tenant == (place.name, names, ("shop", "shop.example.com"), ())
+    assert place.config.tenant == Identity(place.name, ("shop", "shop.example.com"), names)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_placeholders_are_filled_in(srv: Path) -> None:
 def test_links_do_not_lead_out(srv: Path, template: str, name: str, found: str) -> None:
     """A name leads into the fixed folder; what stands behind it stays inside the tenant's own."""
     config = Config(app="main:app", chdir=template.replace("{S}", str(srv)))
-    names = names_in(config)
+    names = naming_of(config)
     if found:
         assert find_place(config, names, (name,), str(srv)).directory == f"{srv}/{found}"
     else:
@@ -103,7 +105,7 @@ def test_only_modules_of_the_folder_can_be_asked_for(
         (tmp_path / file).touch()
     (tmp_path / "escaping.py").symlink_to("/etc/hostname")
     config = Config(app=app, venv="{host.labels.2}" if app == "main:x" else "")
-    names = names_in(config)
+    names = naming_of(config)
     if known:
         assert name in find_place(config, names, (name,), str(tmp_path)).config.app
     else:
@@ -114,9 +116,12 @@ def test_only_modules_of_the_folder_can_be_asked_for(
 def test_virtual_environments(srv: Path) -> None:
     """Who has none is known all the same, unless only they tell tenants apart."""
     config = Config(app="main:app", chdir=f"{srv}/apps/{{host}}", venv=".venv")
-    assert find_place(config, ("host",), ("shop",), "/").config.venv == f"{srv}/apps/shop/.venv"
+    assert (
+        find_place(config, naming_of(config), ("shop",), "/").config.venv
+        == f"{srv}/apps/shop/.venv"
+    )
     with pytest.raises(Unknown, match="leads out"):
-        find_place(config, ("host",), ("blog",), "/")
+        find_place(config, naming_of(config), ("blog",), "/")
     config = Config(app="main:app", venv=f"{srv}/venvs/{{host}}")
     with pytest.raises(Unknown, match="no virtual environment"):
-        find_place(config, ("host",), ("shop",), str(srv))
+        find_place(config, naming_of(config), ("shop",), str(srv))

@@ -254,6 +254,33 @@ def test_strict_transport(secured: Secured) -> None:
         assert client.get("/strict").get("Strict-Transport-Security") == "max-age=1"
 
 
+def test_websocket(secured: Secured) -> None:
+    """WebSockets over TLS, with a client that is used everywhere."""
+    if secured.engine == "wsgi":
+        pytest.skip("WebSockets are for ASGI")
+    client = pytest.importorskip("websockets.sync.client")
+    url = secured.server.url.replace("https", "wss")
+    with client.connect(url, ssl=secured.trust, close_timeout=5) as websocket:
+        assert websocket.recv(timeout=5) == "wss True"
+        for size in (5, 200_000):
+            websocket.send("w" * size)
+            assert websocket.recv(timeout=5) == "w" * size
+
+
+def test_several_processes(authority: Authority) -> None:
+    """Members of other runtimes speak TLS as well, and redirect."""
+    options = ["--runtime", "processes", "--workers", "2", "--redirect-http", "0"]
+    certificate, key = authority.issue("localhost")
+    options += ["--certfile", str(certificate), "--keyfile", str(key)]
+    with Server(f"{APP}:wsgi", *options, addresses=2) as server:
+        for _ in range(4):
+            with TlsClient(server.addresses[0], trusting(authority)) as client:
+                assert json.loads(client.get("/env").body)["HTTPS"] == "on"
+        with Client(server.addresses[1]) as plain:
+            where = plain.get("/x", Host="localhost").get("Location")
+        assert where == f"https://localhost:{server.port}/x"
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_end_of_the_server(engine: str, authority: Authority) -> None:
     """A request that runs is answered, and every connection ends with a farewell."""

@@ -65,6 +65,7 @@ class _Collected:
         yield from _present(now)
         yield from _generations(self._seen["status"])
         yield from _processes(self._seen["processes"])
+        yield from _certificates(self._seen.get("certificates", []))
 
 
 def _histogram(row: Mapping[str, float], bounds: tuple[float, ...]) -> tuple[list[Any], float]:
@@ -210,6 +211,28 @@ def _generations(status: Mapping[str, Any]) -> "Iterator[Metric]":
         "The number of the newest generation: one more than there were reloads and restarts.",
         value=max((item["number"] for item in generations), default=0),
     )
+
+
+def _certificates(certificates: list[Mapping[str, Any]]) -> "Iterator[Metric]":
+    """Those of automatic HTTPS."""
+    if not certificates:
+        return
+    from prometheus_client.core import GaugeMetricFamily
+
+    end = GaugeMetricFamily(
+        "nogilserve_certificate_expiry_timestamp_seconds",
+        "When the certificate of a name ends, seconds since the epoch; 0: there is none.",
+        labels=["name"],
+    )
+    failing = GaugeMetricFamily(
+        "nogilserve_certificate_failing",
+        "Whether the last attempt to obtain a certificate failed.",
+        labels=["name"],
+    )
+    for item in certificates:
+        end.add_metric([item["name"]], item["not_after"])
+        failing.add_metric([item["name"]], int(item["failing"]))
+    yield from (end, failing)
 
 
 def _processes(processes: list[Mapping[str, Any]]) -> "Iterator[Metric]":

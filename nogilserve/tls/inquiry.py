@@ -62,6 +62,12 @@ class Inquiry:
         found = self._ask(_LONG_PATIENCE, ask="certificate", name=name)
         return found if isinstance(found, str) else "the keeper does not answer"
 
+    def report(self) -> list[dict[str, Any]]:
+        """The names that the keeper looks after: "name", "not_after" in seconds since the epoch (0:
+        there is no certificate), "failing". Blocks for a moment."""
+        found = self._ask(_SHORT, ask="report")
+        return found if isinstance(found, list) else []
+
     def connect(self, timeout: float | None) -> socket.socket:
         """A connection. Raises OSError."""
         sock = socket.socket(socket.AF_UNIX)

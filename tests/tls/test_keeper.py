@@ -298,6 +298,14 @@ def test_folder_that_cannot_be_written_is_said_once(
     assert caplog.text.count("Nothing can be done about a.example") == 1
 
 
+def test_report_names_what_is_looked_after(keep: Make) -> None:
+    """With the ends of certificates, and who has none."""
+    world = keep("a.example", before=lambda world: world.script.go.clear())
+    assert world.inquiry.report() == [{"name": "a.example", "not_after": 0.0, "failing": False}]
+    world.script.go.set()
+    wait_until(lambda: world.inquiry.report()[0]["not_after"] > time.time())
+
+
 def test_stopping_gives_up_what_is_in_progress(keep: Make) -> None:
     """Steps end at their next wait, and nobody is left waiting for an answer."""
     world = keep("a.example", before=lambda world: world.script.go.clear())
@@ -318,6 +326,7 @@ def test_silent_keeper_is_survived(tmp_path: Path) -> None:
     inquiry = Inquiry(str(tmp_path / "nobody"))
     assert inquiry.http_answer("t") is None
     assert inquiry.tls_answer("a.example") is None
+    assert inquiry.report() == []
     assert inquiry.certificate("a.example") == "the keeper does not answer"
     told = threading.Event()
     changes = Changes(inquiry, told.set)

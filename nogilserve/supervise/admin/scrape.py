@@ -8,6 +8,7 @@ from nogilserve.engine.meter import BOUNDS
 from nogilserve.observe.status import Processes, children
 from nogilserve.runtimes.sums import merged
 from nogilserve.supervise.admin.backend import Answer, Backend
+from nogilserve.tls.inquiry import Inquiry
 
 __all__ = ["processes_of", "scrape"]
 
@@ -17,6 +18,7 @@ def scrape(backend: Backend, processes: Processes) -> dict[str, Any]:
     status = backend.ask("status")
     answer = backend.ask("look")
     looks = answer.get("answers", {})
+    keeper = Inquiry.from_environment()
     return {
         "status": status,
         "totals": merged(
@@ -25,6 +27,7 @@ def scrape(backend: Backend, processes: Processes) -> dict[str, Any]:
         "now": merged(look.get("now", {}) for look in looks.values()),
         "bounds": BOUNDS,
         "processes": processes.look(processes_of(status)),
+        "certificates": keeper.report() if keeper is not None else [],
     }
 
 

@@ -48,6 +48,8 @@ _WAITING: Final = 64
 """Names that only clients have named and that wait for their turn; more are refused."""
 _AWAY: Final = 5.0
 """Seconds after which a storage that is away is tried again."""
+_REPORTED: Final = 1000
+"""Names in a report, at most."""
 _PATIENCE: Final = 90.0
 """Seconds for which somebody who asks for a certificate is made to wait, at most."""
 
@@ -307,6 +309,18 @@ class Keeper:
         if self._valid(name):
             return ""
         return error or "it is not there yet"
+
+    def report(self) -> list[dict[str, str | float | bool]]:
+        """Names that are looked after: until when their certificates are valid, in seconds since
+        the epoch, 0 for none; whether the last attempt failed."""
+        with self._changed:
+            jobs = [(job.name, bool(job.error)) for job in self._names.values()][:_REPORTED]
+        found: list[dict[str, str | float | bool]] = []
+        for name, failing in jobs:
+            certificate = find_certificate(self._local, name)
+            end = certificate.not_after if certificate is not None else 0.0
+            found.append({"name": name, "not_after": end, "failing": failing})
+        return found
 
     def _refusal(self, name: str) -> str:
         """Why no certificate is obtained for an unknown name; also one that failed elsewhere."""

@@ -63,11 +63,13 @@ def _serve(connection: socket.socket, keeper: Keeper, free: threading.BoundedSem
         free.release()
 
 
-def _answer(keeper: Keeper, question: dict[str, Any]) -> str | None:
+def _answer(keeper: Keeper, question: dict[str, Any]) -> Any:
     kind, name = question.get("ask"), str(question.get("name", ""))
     try:
         if kind == "http":
             return keeper.http_answer(str(question.get("token", "")))
+        if kind == "report":
+            return keeper.report()
         if kind == "tls":
             return keeper.tls_answer(name)
         return keeper.want(name) if kind == "certificate" else f"nobody can answer {kind!r}"

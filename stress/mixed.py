@@ -226,14 +226,14 @@ class House:
         answers: list[dict[str, Any]] = []
 
         def ask_for_it() -> None:
-            start.wait(SECONDS)
-            answers.append(ask(self.control, "reload", SECONDS))
+            start.wait(SLOW_START)
+            answers.append(ask(self.control, "reload", SLOW_START))
 
         askers = [threading.Thread(target=ask_for_it) for _ in range(2)]
         for asker in askers:
             asker.start()
         for asker in askers:
-            asker.join(2 * SECONDS)
+            asker.join(2 * SLOW_START)
         good = [answer for answer in answers if answer["ok"]]
         if (
             len(answers) != 2

@@ -9,9 +9,19 @@ from typing import Final, Literal
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
 from nogilserve.protocols.http1 import Http1Connection
+from nogilserve.protocols.proxy import Preamble
 from nogilserve.protocols.tls.hello import HANDSHAKE, HELLO_MOST, read_hello
 
-__all__ = ["INTERNAL_ERROR", "MORE", "UNRECOGNIZED_NAME", "Verdict", "alert", "refusal", "verdict"]
+__all__ = [
+    "INTERNAL_ERROR",
+    "MORE",
+    "UNRECOGNIZED_NAME",
+    "Preamble",
+    "Verdict",
+    "alert",
+    "refusal",
+    "verdict",
+]
 
 UNRECOGNIZED_NAME: Final = 112
 INTERNAL_ERROR: Final = 80
@@ -34,10 +44,17 @@ class Verdict:
 MORE: Final = Verdict("more")
 
 
-def verdict(data: bytes, limits: Limits) -> Verdict:
-    """Judge the bytes that have come so far."""
+def verdict(data: bytes, limits: Limits, preamble: Preamble | None = None) -> Verdict:
+    """Judge the bytes that have come so far. `preamble`: what reads a PROXY header in front."""
     if not data:
         return MORE
+    if preamble is not None:
+        try:
+            if not preamble.receive(data) or not preamble.rest:
+                return MORE
+        except ProtocolError as exc:
+            return Verdict("bad", answer=refusal(exc))
+        data = preamble.rest
     if data[0] == HANDSHAKE:
         hello = read_hello(data)
         if hello is None:

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 from nogilserve.config.templates import Tenant
 from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.poller import READ, make_poller
+from nogilserve.engine.settings import ProxyRules
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
 from nogilserve.runtimes.intake import Intake, Sender
@@ -28,6 +29,7 @@ from nogilserve.sites.tenants.naming import Names
 from nogilserve.sites.tenants.peek import (
     INTERNAL_ERROR,
     UNRECOGNIZED_NAME,
+    Preamble,
     Verdict,
     alert,
     refusal,
@@ -69,6 +71,7 @@ class Manners:
         patience: float,
         most: int,
         tls: bool,
+        proxies: ProxyRules,
         poller: str = "auto",
     ) -> None:
         """`names`: whose a request is; `patience`: seconds to say what one wants; `most`:
@@ -78,6 +81,7 @@ class Manners:
         self.patience = patience
         self.most = most
         self.tls = tls
+        self.proxies = proxies
         self.poller = poller
 
 
@@ -284,7 +288,12 @@ class Front:
         if data is None:
             self._drop(visitor)
             return
-        found = verdict(data, self._manners.limits)
+        try:
+            found = verdict(data, self._manners.limits, self._preamble(visitor))
+        except ProtocolError as exc:  # who may not connect
+            self._unwatch(visitor)
+            self._answer(visitor, exc)
+            return
         if found.kind == "more":
             if now < visitor.deadline:
                 self._unwatch(visitor)
@@ -295,6 +304,15 @@ class Front:
             return
         self._unwatch(visitor)
         self._judge(visitor, found)
+
+    def _preamble(self, visitor: Visitor) -> Preamble | None:
+        """What reads the PROXY header of a load balancer; the tenant reads it again."""
+        rules = self._manners.proxies
+        if not rules.preambles or visitor.unread:
+            return None
+        address = visitor.address
+        tcp = isinstance(address, tuple)
+        return rules.preamble((address[0], str(address[1])) if tcp else None)
 
     def _judge(self, visitor: Visitor, found: Verdict) -> None:
         """It has said what it wants."""

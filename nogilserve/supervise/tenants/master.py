@@ -21,6 +21,7 @@ from nogilserve.config.templates import Naming, Template, Tenant
 from nogilserve.errors import ConfigError, NogilserveError
 from nogilserve.messages import Limits
 from nogilserve.runtimes.contract import quantity
+from nogilserve.runtimes.proxies import proxies_of
 from nogilserve.sites.tenants import table as rules
 from nogilserve.sites.tenants.naming import MAIN, Names, naming_of
 from nogilserve.sites.tenants.place import Unknown, find_place, tenant_name
@@ -167,6 +168,7 @@ class TenantMaster:
             patience=config.header_timeout,
             most=_MOST_VISITORS,
             tls=config.encrypted,
+            proxies=proxies_of(config),
             poller=config.poller,
         )
 

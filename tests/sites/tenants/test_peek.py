@@ -6,7 +6,14 @@ import pytest
 
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
-from nogilserve.sites.tenants.peek import MORE, UNRECOGNIZED_NAME, alert, refusal, verdict
+from nogilserve.sites.tenants.peek import (
+    MORE,
+    UNRECOGNIZED_NAME,
+    Preamble,
+    alert,
+    refusal,
+    verdict,
+)
 
 HEAD = b"GET /one?x HTTP/1.1\r\nHost: Shop.example.com:81\r\nCookie: a=b\r\n\r\n"
 
@@ -65,6 +72,17 @@ def test_a_client_hello() -> None:
     assert verdict(hello(None), Limits()).authority == ""
     for size in range(len(data)):
         assert verdict(data[:size], Limits()) is MORE
+
+
+def test_a_proxy_header_in_front() -> None:
+    """It is read over, and left for the tenant."""
+    line = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+    for size in range(1, len(line + HEAD)):
+        found = verdict((line + HEAD)[:size], Limits(), Preamble(required=True))
+        assert found is MORE
+    found = verdict(line + HEAD, Limits(), Preamble(required=True))
+    assert (found.kind, found.authority) == ("plain", "Shop.example.com:81")
+    assert verdict(HEAD, Limits(), Preamble(required=True)).kind == "bad"
 
 
 def test_refusals() -> None:

@@ -22,7 +22,7 @@ TENANTS: list[tuple[str, ...]] = [("a",), ("b",), ("c",), ("d",)]
 A, B, C, D = TENANTS
 
 
-def serving(*tenants: tuple[str, ...], **rules: float) -> Table:
+def serving(*tenants: tuple[str, ...], **rules: object) -> Table:
     """A table whose tenants serve, each used a second after the one before."""
     table = Table(Rules(**rules))  # type: ignore[arg-type]
     for now, tenant in enumerate(tenants):
@@ -103,13 +103,14 @@ def test_there_is_a_bound_on_those_that_drain() -> None:
 def test_idle_ones_end() -> None:
     """After a time without a request; a request that runs is use, and so is one not seen yet."""
     table = serving(A, B, idle=60)
-    assert table.deadline is None
+    moments = [table.deadline]
     table.seen(A, Look(50, inside=True), 50)
     table.seen(B, Look(50), 50)
-    assert table.deadline == 61
+    moments.append(table.deadline)
     assert table.tick(61) == [Close(B)]
     assert table.closed(B, 61) == [Stop(B, "it was idle for 60 s")]
-    assert table.deadline is None
+    moments.append(table.deadline)
+    assert moments == [None, 61, None]
     table.seen(A, Look(70), 70)
     assert table.tick(109) == []
     assert table.tick(110) == [Close(A)]
@@ -117,6 +118,15 @@ def test_idle_ones_end() -> None:
     never.seen(A, Look(70), 70)
     assert never.deadline is None
     assert never.tick(10**9) == []
+
+
+def test_lasting_ones_stay() -> None:
+    """They neither end for idleness nor make room."""
+    table = serving(A, most=1, idle=60, lasting=frozenset({A}))
+    table.seen(A, Look(50), 50)
+    assert table.deadline is None
+    assert table.tick(1000) == []
+    assert isinstance(table.wanted(B, 1000)[0], Refuse)
 
 
 def test_what_is_known_may_be_old() -> None:

@@ -1,6 +1,8 @@
 """Automatic HTTPS end to end: real servers, a real authority, clients that verify certificates."""
 
+import http.client
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -19,6 +21,7 @@ from tests.support.server import ROOT
 from tests.support.waiting import wait_until
 
 pytestmark = needs_pebble
+ADMIN = r"Status page at http://127\.0\.0\.1:(\d+)/"
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +151,19 @@ def test_keeper_that_dies_is_started_again(site: Site) -> None:
 
 
 def test_server_without_a_master(site: Site) -> None:
-    """The one process starts the keeper itself, and leaves none behind."""
-    with site.server("--domain", "a.example", "--no-master") as server:
+    """The one process starts the keeper itself, and leaves none behind; the end of the
+    certificate is among the metrics."""
+    pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")
+    with site.server("--domain", "a.example", "--no-master", "--admin", "0") as server:
         obtained(server, "a.example")
         keeper = keeper_of(server)
         assert keeper
+        port = int(server.wait_log(ADMIN)[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/metrics")
+        metrics = connection.getresponse().read().decode()
+        connection.close()
+        assert re.search(r'certificate_expiry_\w+\{name="a.example"\} [1-9]', metrics)
         assert site.get("a.example", site.pebble.trusting()) == b"hello\n"
     with pytest.raises(ProcessLookupError):
         os.kill(keeper, 0)

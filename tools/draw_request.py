@@ -153,8 +153,8 @@ def drawn(steps: tuple[Step, ...], title: str, left: int) -> list[str]:
         )
     before: tuple[int, int] | None = None
     for number, step in enumerate(steps):
-        lane = LANES.index(step.lane)
-        x, y = left + lane * WIDTH + 6, TOP + number * ROW
+        column = LANES.index(step.lane)
+        x, y = left + column * WIDTH + 6, TOP + number * ROW
         middle = x + (WIDTH - 20) // 2
         if before is not None:
             parts.append(
@@ -165,7 +165,7 @@ def drawn(steps: tuple[Step, ...], title: str, left: int) -> list[str]:
         note = step.says if step.function else ""
         parts.append(
             f'<rect x="{x}" y="{y}" width="{WIDTH - 20}" height="{BOX}" rx="5" '
-            f'fill="{COLOURS[lane]}" stroke="#777"/>'
+            f'fill="{COLOURS[column]}" stroke="#777"/>'
             f'<text x="{middle}" y="{y + (15 if note else 23)}" class="name">{escape(name)}</text>'
         )
         if note:

@@ -428,7 +428,7 @@ class Session(Pump):
 
     def on_deadline(self, core: Core) -> None:
         """Some deadline has passed."""
-        now = monotonic()
+        now = max(monotonic(), self.deadline)
         if self._head_until <= now:
             core.counters.refuse("408 the request head took too long")
             with self.mutex:

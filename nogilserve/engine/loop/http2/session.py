@@ -386,7 +386,7 @@ class Session(asyncio.Protocol):
 
     def on_deadline(self) -> None:
         """Some deadline has passed."""
-        now = monotonic()
+        now = max(monotonic(), self.deadline)
         core = self.core
         if self._ending:
             self.transport.abort()

@@ -8,6 +8,7 @@ must not lose anything, `masks` regular expressions of what is to be ignored in 
 import json
 import re
 import runpy
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,9 +52,9 @@ class HookClient:
         sent: Mapping[str, int] | None = None,
     ) -> None:
         self._client = client
-        self.sent: Mapping[str, int] = sent or {}
+        self.sent: Mapping[str, int] = Counter(sent or {})
         """How many of the replayed requests ("POST /order") this process has answered with a
-        status below 400."""
+        status below 400; 0 of those it was not sent."""
         self.headers: dict[str, str] = {} if headers is None else headers
         """Sent with each request; after `setup` with the replayed ones, too."""
         self.cookies: dict[str, str] = {}

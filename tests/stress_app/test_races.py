@@ -80,7 +80,7 @@ def setup(client):
     assert client.get("/count").json() == 0
 
 def check(client):
-    counted, sent = int(client.get("/count").text), client.sent.get("POST /", 0)
+    counted, sent = int(client.get("/count").text), client.sent["POST /"]
     assert counted == sent, f"{sent} were sent, {counted} are known"
 """
 RUNS: dict[str, tuple[str, ...]] = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import socket
 import ssl
 import time
@@ -11,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.apps.asgi_served import LOOPS
-from tests.support.certificates import NEEDS_OPENSSL, Authority, TlsClient, trusting
+from tests.support.certificates import (
+    NEEDS_OPENSSL,
+    Authority,
+    TlsClient,
+    client_hello,
+    trusting,
+)
 from tests.support.server import Server
 from tests.support.wire import Client
 
@@ -265,6 +272,27 @@ def test_websocket(secured: Secured) -> None:
         for size in (5, 200_000):
             websocket.send("w" * size)
             assert websocket.recv(timeout=5) == "w" * size
+
+
+@pytest.mark.parametrize("engine", ["wsgi", "asyncio"])
+def test_handshakes_keep_nobody_waiting(engine: str, authority: Authority) -> None:
+    """While a core has a second of handshakes to calculate, its other connections are served."""
+    certificate, key = authority.issue("localhost", key="rsa4096", label="large")
+    options = ["--http", "1", "--workers", "1", "--certfile", str(certificate)]
+    running = Secured(engine, authority, *options, "--keyfile", str(key), first=False)
+    said = client_hello("localhost")
+    with running.server, running.connect() as client:
+        others = [Client(running.server.addresses[0]) for _ in range(150)]
+        try:
+            for other in others:
+                other.send(said)
+            assert client.get("/").body == b"hello"
+            answered, _, _ = select.select([other.sock for other in others], [], [], 0)
+            assert len(answered) < 150
+            assert client.get("/").body == b"hello"
+        finally:
+            for other in others:
+                other.close()
 
 
 def test_several_processes(authority: Authority) -> None:

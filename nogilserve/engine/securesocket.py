@@ -94,6 +94,7 @@ class SecureSocket:
         try:
             data = self._tls.read(_RECORD)
         except ssl.SSLWantReadError:
+            self._send_alert()  # what asks for an answer of TLS itself: a renegotiation is refused
             raise BlockingIOError from None
         except ssl.SSLError:
             self._send_alert()
@@ -116,7 +117,7 @@ class SecureSocket:
                     break
                 pieces.append(piece)
         except ssl.SSLWantReadError:
-            pass
+            self._send_alert()
         except ssl.SSLError:
             self._send_alert()
             raise

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.wire import Client, _Bytes, _Reader
 
-__all__ = ["NEEDS_OPENSSL", "Authority", "TlsClient", "trusting"]
+__all__ = ["NEEDS_OPENSSL", "Authority", "TlsClient", "client_hello", "trusting"]
 
 NEEDS_OPENSSL = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl is not installed (apt-get install openssl)"
@@ -18,6 +18,7 @@ NEEDS_OPENSSL = pytest.mark.skipif(
 KEYS = {
     "ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"],
     "rsa": ["-newkey", "rsa:2048"],
+    "rsa4096": ["-newkey", "rsa:4096"],
 }
 
 
@@ -79,6 +80,19 @@ class Authority:
 def trusting(authority: Authority) -> ssl.SSLContext:
     """What a client needs that believes the authority."""
     return ssl.create_default_context(cafile=authority.file)
+
+
+def client_hello(name: str | None, protocols: tuple[str, ...] = ()) -> bytes:
+    """What OpenSSL says first as a client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    outgoing = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
 
 
 class _TlsBytes(_Bytes):

@@ -214,6 +214,8 @@ class SecureTransport(asyncio.Transport):
         self._push()
         self._speaking = True
         connection, core = self._connection, self._core
+        core.counters.tls_handshakes += 1
+        core.counters.tls_resumed += bool(tls.session_reused)
         protocol = tls.selected_alpn_protocol()
         if protocol == _ACME:
             self.close()
@@ -250,7 +252,7 @@ class SecureTransport(asyncio.Transport):
                     break
                 pieces.append(piece)
         except ssl.SSLWantReadError:
-            pass
+            self._push()  # what asks for an answer of TLS itself: a renegotiation is refused
         except ssl.SSLError as exc:
             self._fail(exc)
             return

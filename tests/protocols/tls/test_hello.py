@@ -1,25 +1,11 @@
 """What is read of a client's first message."""
 
-import ssl
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nogilserve.protocols.tls import HELLO_MOST, Hello, read_hello
-
-
-def hello_of(name: str | None, protocols: tuple[str, ...] = ()) -> bytes:
-    """What OpenSSL says first as a client."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    if protocols:
-        context.set_alpn_protocols(list(protocols))
-    outgoing = ssl.MemoryBIO()
-    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
+from tests.support.certificates import client_hello
 
 
 def in_records(message: bytes, size: int) -> bytes:
@@ -40,12 +26,12 @@ def in_records(message: bytes, size: int) -> bytes:
 def test_name_and_protocols(name: str | None, protocols: tuple[str, ...]) -> None:
     """They are found in what a real client sends; an address is no server name (RFC 6066 §3)."""
     expected = "" if name is None or name[0].isdigit() else name.lower()
-    assert read_hello(hello_of(name, protocols)) == Hello(expected, protocols)
+    assert read_hello(client_hello(name, protocols)) == Hello(expected, protocols)
 
 
 def test_incomplete() -> None:
     """As long as something is missing there is no answer; what follows does not matter."""
-    data = hello_of("example.com", ("h2",))
+    data = client_hello("example.com", ("h2",))
     assert [read_hello(data[:count]) for count in range(len(data))] == [None] * len(data)
     assert read_hello(data + b"anything") == Hello("example.com", ("h2",))
 
@@ -53,7 +39,7 @@ def test_incomplete() -> None:
 @pytest.mark.parametrize("size", [1, 4, 5, 100])
 def test_several_records(size: int) -> None:
     """The message may be cut anywhere into records."""
-    data = in_records(hello_of("example.com")[5:], size)
+    data = in_records(client_hello("example.com")[5:], size)
     assert read_hello(data) == Hello("example.com")
     assert read_hello(data[:-1]) is None
 
@@ -89,4 +75,4 @@ def test_any_bytes(data: st.DataObject) -> None:
     assert found is None or isinstance(found, Hello)
 
 
-HELLO = hello_of("example.com", ("h2", "http/1.1"))
+HELLO = client_hello("example.com", ("h2", "http/1.1"))

@@ -25,6 +25,12 @@ class Counters:
     """Times another thread took the core over while its driver was in the application."""
     steals: int = 0
     """Turns driven by the thread of an idle core."""
+    websockets: int = 0
+    """WebSocket connections opened."""
+    tls_handshakes: int = 0
+    """TLS handshakes completed."""
+    tls_resumed: int = 0
+    """Of these, those that resumed a session."""
     turns_waited: float = 0.0
     """Seconds from taking a batch of events to looking at its last one, summed over batches."""
     longest_wait: float = 0.0

@@ -369,6 +369,8 @@ class Handshake(Successor):
                 return True
         if not done:
             return True
+        core.counters.tls_handshakes += 1
+        core.counters.tls_resumed += bool(tls.session_reused)
         sock = SecureSocket(connection.sock, tls, self._incoming, self._outgoing, self._unsent)
         return connection.speak(core, sock, tls)
 

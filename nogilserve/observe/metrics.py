@@ -32,7 +32,6 @@ _COUNTERS: Final = {
     "websockets": ("websockets_opened", "WebSocket connections opened."),
     "tls_handshakes": ("tls_handshakes", "TLS handshakes completed."),
     "tls_resumed": ("tls_resumed", "TLS handshakes that resumed a session."),
-    "tls_failed": ("tls_failed", "TLS handshakes that failed."),
 }
 _HANDLED: Final = frozenset({"requests", "longest_wait", "refused"})
 
@@ -64,6 +63,7 @@ class _Collected:
         yield from _counted(counters)
         yield from _present(now)
         yield from _generations(self._seen["status"])
+        yield from _tenants(self._seen["status"].get("tenants", []))
         yield from _processes(self._seen["processes"])
         yield from _certificates(self._seen.get("certificates", []))
 
@@ -211,6 +211,34 @@ def _generations(status: Mapping[str, Any]) -> "Iterator[Metric]":
         "The number of the newest generation: one more than there were reloads and restarts.",
         value=max((item["number"] for item in generations), default=0),
     )
+
+
+def _tenants(tenants: list[Mapping[str, Any]]) -> "Iterator[Metric]":
+    """Those that are loaded."""
+    if not tenants:
+        return
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    states = GaugeMetricFamily("nogilserve_tenants", "Tenants by state.", labels=["state"])
+    for state in ("queued", "starting", "serving", "closing"):
+        states.add_metric([state], sum(item["state"] == state for item in tenants))
+    requests = CounterMetricFamily(
+        "nogilserve_tenant_requests",
+        "Requests that the present processes of a tenant have finished.",
+        labels=["tenant"],
+    )
+    active = GaugeMetricFamily(
+        "nogilserve_tenant_active", "Requests inside a tenant.", labels=["tenant"]
+    )
+    connections = GaugeMetricFamily(
+        "nogilserve_tenant_connections", "Open connections of a tenant.", labels=["tenant"]
+    )
+    for item in tenants:
+        counters = [line.get("counters", {}) for line in item["generations"]]
+        requests.add_metric([item["name"]], sum(one.get("requests", 0) for one in counters))
+        active.add_metric([item["name"]], sum(one.get("active", 0) for one in counters))
+        connections.add_metric([item["name"]], sum(one.get("connections", 0) for one in counters))
+    yield from (states, requests, active, connections)
 
 
 def _certificates(certificates: list[Mapping[str, Any]]) -> "Iterator[Metric]":

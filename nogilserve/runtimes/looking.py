@@ -16,6 +16,7 @@ from nogilserve.engine.core import Core
 from nogilserve.engine.counters import Counters, total
 from nogilserve.engine.meter import Inside, Meter, Observe, sums
 from nogilserve.engine.records import Recorder
+from nogilserve.engine.takeover import Successor
 
 __all__ = ["Look", "inside_of", "look_at_cores", "observe_of", "oldest", "request_of", "totals_of"]
 
@@ -110,7 +111,9 @@ def look_at_cores(
             where = names.get(key, "")
             requests.append(request_of(key, inside, now, where=where, core=core.index, task=False))
         for entry in list(core.table.values()):
-            if isinstance(entry, Connection):
+            if isinstance(entry, Successor):
+                states["http2" if entry.running() or entry.connection.busy else "idle"] += 1
+            elif isinstance(entry, Connection):
                 states["running" if entry.busy else _CORE_STATES[entry.state]] += 1
         if core.lock.locked():
             drivers[core.driver] = core

@@ -85,6 +85,7 @@ class WebSocketSession(Flow):
         self.transport.set_protocol(self)
         self.congested = self.http.congested
         self.core.opened(self)
+        self.core.counters.websockets += 1
         if self.congested:
             self._watch_progress()  # of a response before
         else:

@@ -93,6 +93,8 @@ class ManagedSource:
         self._loading = threading.Lock()
         self._lock = threading.Lock()
         self._answers: dict[str, _Answer] = {}
+        self._say_at = 0.0
+        self._unsaid = 0
         self._asked: dict[tuple[str, bool], list[Callable[[], None]]] = {}
         self.reload()
         self._changes = Changes(inquiry, self.reload) if inquiry is not None else None
@@ -150,7 +152,7 @@ class ManagedSource:
             else:
                 reason = inquiry.certificate(name)
                 if reason:
-                    _log.info("No certificate for %s: %s", name, reason)
+                    self._say(name, reason)
                 else:
                     self.reload()
         except Exception:  # an error of ours: who waits is to be told that there is nothing
@@ -160,6 +162,18 @@ class ManagedSource:
                 waiting = self._asked.pop((name, answer))
             for ready in waiting:
                 ready()
+
+    def _say(self, name: str, reason: str) -> None:
+        """Log why there is no certificate, once a second at most: clients name what they like."""
+        now = monotonic()
+        with self._lock:
+            self._unsaid += 1
+            if now < self._say_at:
+                return
+            self._say_at = now + 1.0
+            others, self._unsaid = self._unsaid - 1, 0
+        more = f" (and {others} more like it)" if others else ""
+        _log.info("No certificate for %s: %s%s", name, reason, more)
 
     def _learn_answer(self, name: str, context: Context) -> None:
         with self._lock:

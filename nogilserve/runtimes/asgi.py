@@ -61,7 +61,7 @@ def event_loops(
 
 def site_loops(
     config: Config,
-    sites: LoadedSites,
+    sites: "LoadedSites",
     limits: Limits,
     record: Callable[[RequestRecord], None] | None,
     how: str,
@@ -81,7 +81,7 @@ def site_loops(
     return LoopRuntime(None, served, options, row)
 
 
-def _loop_app(config: Config, loaded: LoadedApp, rows: Sequence[SiteRow]) -> LoopApp:
+def _loop_app(config: Config, loaded: LoadedApp, rows: "Sequence[SiteRow]") -> LoopApp:
     """An application with all the places where it answers."""
 
     def make(loop: asyncio.AbstractEventLoop, state: dict[str, Any] | None) -> list[AsyncGateway]:

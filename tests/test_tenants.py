@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -404,6 +405,29 @@ def test_asgi_and_websockets(tmp_path: Path) -> None:
             client.send(one + two + one + one + two)
             for expected in (b"live", b"123", b"live", b"live", b"123"):
                 assert client.receive().body == expected
+
+
+def test_metrics(tmp_path: Path) -> None:
+    """The admin address tells of every tenant, and of all together; commands ask one of them."""
+    pytest.importorskip("prometheus_client")
+    root = make_tenants(tmp_path / "apps")
+    with serve(root, "--admin=127.0.0.1:0") as server:
+        for name, times in (("shop", 3), ("blog", 1)):
+            for _ in range(times):
+                assert get(server, name).status == 200
+        admin = server.wait_log(r"Status page at http://\S+:(\d+)/")[1]
+
+        def metrics() -> str:
+            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as answer:
+                text: str = answer.read().decode()
+            return text
+
+        for line in ('{tenant="shop"} 3.0', '{tenant="blog"} 1.0'):
+            wanted = f"nogilserve_tenant_requests_total{line}"
+            wait_until(lambda wanted=wanted: wanted in metrics(), timeout=10)  # type: ignore[misc]
+        found = metrics()
+        assert 'nogilserve_tenants{state="serving"} 2.0' in found
+        assert 'status="200"' in found
 
 
 def test_changed_files(tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ def sentence(answer: Answer) -> list[str]:
 
 def status(answer: Answer) -> list[str]:
     """The answer to `status`."""
-    lines = [answer["text"], *map(_generation, answer.get("generations", ()))]
+    lines = [answer["text"]]
+    if "tenants" not in answer:  # else they stand below theirs
+        lines += map(_generation, answer.get("generations", ()))
     for tenant in answer.get("tenants", ()):
         lines.append(f"{tenant['name']}, {tenant['state']}, used {tenant['idle']:.0f} s ago")
         lines += map(_generation, tenant["generations"])

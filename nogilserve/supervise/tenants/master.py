@@ -31,6 +31,7 @@ from nogilserve.supervise.child import Event
 from nogilserve.supervise.control import Request
 from nogilserve.supervise.handover import Launch, Succession
 from nogilserve.supervise.holdings import Holdings
+from nogilserve.supervise.inquiries import QUESTIONS, Inquiries
 from nogilserve.supervise.interrupts import wakeful
 from nogilserve.supervise.tenants.bounds import Bounds, Groups
 from nogilserve.supervise.tenants.front import Front, Manners
@@ -47,6 +48,8 @@ _PARTING: Final = 0.5
 _PATIENT: Final = 5.0
 """The same where another server has taken over."""
 _MOST_VISITORS: Final = 4096
+_BITS: Final = 20
+"""Generations of a tenant are told apart by so many bits, behind those of its number."""
 
 
 def run(config: Config, launch: Launch) -> int:
@@ -106,6 +109,7 @@ class TenantMaster:
         """Those that end, by their numbers."""
         self._base = launch.base()
         self._succession = Succession(launch)
+        self._inquiries = Inquiries()
         self._groups = Groups.find(wanted=bool(config.tenant_memory or config.tenant_cpu))
         self._front: Front | None = None
         self._count = 0
@@ -148,7 +152,9 @@ class TenantMaster:
         return 0
 
     def _moments(self, next_ping: float | None) -> list[float]:
-        moments = [self._part_at, next_ping, self.table.deadline]
+        moments = [self._part_at, next_ping, self.table.deadline, self._inquiries.deadline]
+        if self.holdings.admin is not None:
+            moments.append(self.holdings.admin.deadline)
         moments += [house.machine.deadline for house in self._all()]
         if self.households:
             moments.append(self._look_at)
@@ -181,6 +187,8 @@ class TenantMaster:
         )
         for label in self.holdings.labels:
             log.info("Listening on %s", label)
+        if self.holdings.admin is not None:
+            self.holdings.admin.announce()
         systemd.sd_notify(f"READY=1\nSTATUS=Serving {self.config.app}\nMAINPID={os.getpid()}")
         self.holdings.inheritance.say_ready()
 
@@ -195,6 +203,7 @@ class TenantMaster:
         if kind == "tenant":
             house = self._house(number)
             if house is not None:
+                self._note(house, more)
                 self._heard(house, house.handle(more, now), now)
         elif kind == "wanted":
             self._carry_out(self.table.wanted(more, now), now)
@@ -210,8 +219,30 @@ class TenantMaster:
             self._answer(more, now)
         elif kind == "successor":
             self._succeeded(ready=bool(number), now=now)
+        elif kind == "admin" and self.holdings.admin is not None:
+            self.holdings.admin.ended(number, now)
         elif kind == "changed":
             self._changed(number, more, now)
+
+    def _note(self, house: Household, event: Event) -> None:
+        """What processes say of themselves to whoever has asked."""
+        kind, number, more = event
+        key = house.number << _BITS | number
+        if kind == "exited":
+            self._inquiries.lost(key)
+        elif kind == "message" and more["name"] == "answer":
+            self._inquiries.heard(key, more)
+        elif kind == "message" and more["name"] == "totals":
+            self._inquiries.counted(key, more["totals"])
+
+    def _ask(self, request: Request, houses: Sequence[Household], now: float) -> None:
+        """Have the processes of these answer; what is for one process is for the last."""
+        children = {
+            house.number << _BITS | number: child
+            for house in houses
+            for number, child in house.children.items()
+        }
+        self._inquiries.pass_on(request, children, max(children, default=0), now)
 
     def _house(self, number: int) -> Household | None:
         return next((house for house in self._all() if house.number == number), None)
@@ -350,6 +381,9 @@ class TenantMaster:
 
     def _tick(self, now: float) -> None:
         self._carry_out(self.table.tick(now), now)
+        self._inquiries.tick(now)
+        if self.holdings.admin is not None:
+            self.holdings.admin.tick(now)
         for house in self._all():
             deadline = house.machine.deadline
             if deadline is not None and now >= deadline:
@@ -407,6 +441,8 @@ class TenantMaster:
             request.answer(f"there is no tenant {name!r} at work", ok=False)
         elif request.command == "status":
             self._say_status(request, found or list(self.households.values()), now)
+        elif request.command in QUESTIONS:
+            self._ask(request, found or self._all(), now)
         elif request.command == "stop" and found:
             self._carry_out(self.table.evict(found[0].tenant, "told to", now), now)
             request.answer(f"Ending {name}: finishing what was accepted")
@@ -432,6 +468,16 @@ class TenantMaster:
             f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}: "
             f"{len(self.households)} of {self.config.max_tenants} tenants",
             pid=os.getpid(),
+            version=__version__,
+            app=self.config.app,
+            addresses=self.holdings.labels,
+            ready=not self._stopping,
+            drained=False,
+            stopping=bool(self._stopping),
+            **(self.holdings.admin.facts if self.holdings.admin is not None else {}),
+            generations=[
+                line | {"tenant": house.name} for house in houses for line in house.report(now)
+            ],
             tenants=[
                 {
                     "name": house.name,

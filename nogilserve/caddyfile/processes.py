@@ -14,50 +14,70 @@ _FILES = ("static-path", "certfile", "keyfile", "access-log")
 
 def settle_processes(pythons: list[tuple[PythonBlock, Table, Scope]], result: Translation) -> None:
     """Put working directories, virtual environments and variables where they belong."""
-    templated = [item for item in pythons if item[0].templated]
-    if templated:
-        if len(pythons) == 1:
-            _tenants(*pythons[0], result)
-        else:
-            for block, _, _ in templated:
-                result.lost(
-                    block.directive,
-                    "an application for each name is a server of its own: write APP, working-dir "
-                    "and tenant-host into a nogilserve.toml of its own",
-                )
+    if len(pythons) == 1 and pythons[0][0].templated and _whole_server(*pythons[0], result):
         return
-    if not pythons:
+    processes = [block.process for block, _, _ in pythons]
+    templated = any(block.templated for block, _, _ in pythons)
+    if not templated and all(process == processes[0] for process in processes):
+        _share_all(pythons, result)
         return
+    crowded = [
+        block
+        for block, table, _ in pythons
+        if (block.process or block.templated) and not _alone(table, result)
+    ]
+    if not crowded or not _encrypted(result):
+        for block, table, _ in pythons:
+            table.update(block.process)
+        return
+    for block in crowded:
+        if block.templated:
+            result.lost(
+                block.directive,
+                "over TLS a host has one process, because the path is not known in time: give this "
+                "application a host of its own",
+            )
+    if not templated:
+        _share_all(pythons, result)
+
+
+def _share_all(pythons: list[tuple[PythonBlock, Table, Scope]], result: Translation) -> None:
+    """One process for all, as far as that goes."""
     folders = {block.process.get("working-dir", "") for block, _, _ in pythons}
     if len(folders) == 1:
         _move(folders.pop(), result)
-    else:
+    elif folders:
         _import_from(pythons, result)
     for name in ("venv", "python", "env-file"):
         _share(name, pythons, result)
     _share_variables(pythons, result)
 
 
-def _tenants(block: PythonBlock, table: Table, scope: Scope, result: Translation) -> None:
-    """One application with placeholders: what it is for is the whole server's."""
-    owner = next((site for site in result.sites if site is table), None)
-    if owner is None or scope.path or set(table) & {"route", "static-path"}:
-        result.lost(
-            block.directive,
-            "an application for each name is a server of its own: it cannot have routes or other "
-            "sites beside it",
-        )
-        return
-    result.sites.remove(owner)
-    if result.sites:
-        result.lost(block.directive, "other sites cannot stand beside it: give them a server")
-        result.sites.clear()
-    hosts = owner.pop("hosts", [])
-    owner.pop("prefix", None)
-    settings: Table = dict(owner)
+def _whole_server(block: PythonBlock, table: Table, scope: Scope, result: Translation) -> bool:
+    """Where an application with placeholders is all there is, it is the server's: whether it is."""
+    sole = len(result.sites) == 1 and result.sites[0] is table
+    if not sole or scope.path or set(table) & {"route", "static-path", "path"}:
+        return False
+    hosts = table.pop("hosts", [])
+    table.pop("prefix", None)
+    result.sites.clear()
+    settings: Table = dict(table)
     if hosts:
         settings["tenant-host"] = hosts
     result.settings |= settings | block.process
+    return True
+
+
+def _encrypted(result: Translation) -> bool:
+    """Whether anything is served over TLS."""
+    names = {"domain", "certfile", "tls-internal"}
+    return any(name in names or name.startswith("on-demand") for name in result.settings)
+
+
+def _alone(table: Table, result: Translation) -> bool:
+    """Whether an application has its hosts for itself."""
+    hosts = [site for site in result.sites if site is table and "route" not in site]
+    return len(hosts) == 1 and "path" not in table
 
 
 def _move(folder: str, result: Translation) -> None:

@@ -90,6 +90,19 @@ def test_two_applications(tmp_path: Path) -> None:
         assert ask(server, "/apis").status == 404
 
 
+def test_same_name_in_two_directories(tmp_path: Path) -> None:
+    """Each in a process of its own, with its own working directory and variables."""
+    block = 'python {}* {{\n module_wsgi "main:app"\n working_dir {}\n env_var WHO {}\n}}\n'
+    blocks = block.format("/hello-world", "one", "one") + block.format("/", "two", "two")
+    path = imported(tmp_path, f"http://localhost:PORT {{\n{blocks}}}\n")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "main.py").write_text(APP.replace("not here", f"not in {name}"))
+    with Server(f"--config={path}", cwd=tmp_path) as server:
+        assert ask(server, "/hello-world").body == b"Hello one!"
+        assert ask(server, "/x").body == b"not in two"
+
+
 @pytest.mark.parametrize("name", ["DYNAMIC", "DYNAMIC_PLAIN"])
 def test_application_for_each_name(tmp_path: Path, name: str) -> None:
     """Each subdomain has the application of its directory."""

@@ -255,44 +255,76 @@ def test_settings_of_the_server(tmp_path: Path, text: str, settings: dict[str, A
     assert document == settings
 
 
+TWO = """{
+    root * pub
+    file_server /f/*
+    python /a/* {
+        module_wsgi a:a
+        venv ./v
+        env_var X 1
+        env_file .env
+        autoreload
+        runtime gevent
+        workers 3
+    }
+    python {
+        module_asgi b:b
+        runtime native
+        env_var Y 2
+        start_timeout forever
+    }
+}
+"""
+
+
 def test_settings_of_a_process(tmp_path: Path) -> None:
-    """What applications share, and what only one of them has, with a word about it."""
-    document = table(
-        tmp_path,
-        ":80 {\nroot * pub\nfile_server /f/*\npython /a/* {\nmodule_wsgi a:a\nvenv ./v\n"
-        "env_var X 1\nenv_file .env\nautoreload\nruntime gevent\nworkers 3\n}\npython {\n"
-        "module_asgi b:b\nruntime native\nenv_var Y 2\nstart_timeout forever\n}\n}\n",
-    )
-    assert {key: value for key, value in document.items() if key != "site"} == {
+    """Applications that want different things of it have processes of their own."""
+    document = table(tmp_path, ":80 " + TWO)
+    (found,) = document.pop("site")
+    assert document == {
         "bind": [":80"],
-        "venv": "./v",
-        "env": {"X": "1", "Y": "2"},
-        "env-file": [".env"],
         "reload": True,
         "loop": "asyncio",
         "ready-timeout": 0,
     }
-    moved = table(
-        tmp_path,
-        ":80 {\nroot * pub\nfile_server /f/*\npython {\nmodule_wsgi a:a\nworking_dir src\n}\n}",
-    )
+    assert found.pop("route") == [
+        {"path": "/f", "static-path": "pub/f"},
+        {
+            "path": "/a", "app": "a:a", "interface": "wsgi", "prefix": "keep",
+            "venv": "./v", "env": {"X": "1"}, "env-file": [".env"],
+        },
+    ]
+    assert found == {"app": "b:b", "interface": "asgi", "lifespan": "off", "env": {"Y": "2"}}
+
+
+def test_settings_of_a_shared_process(tmp_path: Path) -> None:
+    """What all want alike is the server's; so is, over TLS, what paths of a host differ in."""
+    document = table(tmp_path, "localhost " + TWO)
+    assert document["venv"] == "./v"
+    assert document["env"] == {"X": "1", "Y": "2"}
+    assert document["env-file"] == [".env"]
+    block = "python {\nmodule_wsgi a:a\nworking_dir src\n}"
+    moved = table(tmp_path, f":80 {{\nroot * pub\nfile_server /f/*\n{block}\n}}")
     assert moved["working-dir"] == "src"
     assert moved["site"][0]["route"] == [{"path": "/f", "static-path": "../pub/f"}]
 
 
 def test_several_working_directories(tmp_path: Path) -> None:
-    """Applications are imported from their own; the same name twice cannot be."""
-    first = "python /a/* {\nmodule_wsgi {}:a\nworking_dir one\n}"
-    two = f":80 {{\n{first}\npython {{\nmodule_wsgi b:b\n}}\n}}".replace("{}", "NAME")
-    document = table(tmp_path, two.replace("NAME", "a"))
+    """Each has a process of its own; in one process the same name cannot be imported twice."""
+    first = "python /a/* {\nmodule_wsgi NAME:a\nworking_dir one\n}"
+    two = f"HOST {{\n{first}\npython {{\nmodule_wsgi b:b\n}}\n}}"
+    document = table(tmp_path, two.replace("NAME", "b").replace("HOST", ":80"))
+    assert document["site"][0]["route"][0]["working-dir"] == "one"
+    secure = two.replace("HOST", "a.test")
+    document = table(tmp_path, secure.replace("NAME", "a"))
     assert document["site"][0]["route"][0]["app-dir"] == "one"
-    ((line, text),) = lost(tmp_path, two.replace("NAME", "b"))
+    ((line, text),) = lost(tmp_path, secure.replace("NAME", "b"))
     assert line == 6
     assert "same module name 'b'" in text
 
 
 def test_templates(tmp_path: Path) -> None:
-    """An application for each name is the whole server's; beside others it is named."""
+    """An application for each name: of the whole server, or of its site beside others."""
     for text in (examples.DYNAMIC, examples.DYNAMIC_PLAIN):
         document = table(tmp_path, text.replace("PORT", "9080"))
         assert document == {
@@ -306,8 +338,13 @@ def test_templates(tmp_path: Path) -> None:
     document = table(tmp_path, examples.ON_DEMAND)
     assert document["on-demand-dir"] == "/srv/apps/{host.labels.2}"
     assert document["tenant-host"] == ["*.project.example"]
-    beside = examples.DYNAMIC + ":PORT {\npython m:a\n}\n"
-    assert "server of its own" in lost(tmp_path, beside.replace("PORT", "9080"))[0][1]
+    beside = (examples.DYNAMIC + "www.test:PORT {\npython m:a\n}\n").replace("PORT", "80")
+    first, second = table(tmp_path, beside)["site"]
+    assert first["hosts"] == ["*.example.com"]
+    assert first["working-dir"] == "{host.labels.2}"
+    assert second["app"] == "m:a"
+    route = "python /x/* {\nmodule_wsgi {host.labels.1}:app\n}\npython m:a\n"
+    assert "a host of its own" in lost(tmp_path, f"a.test {{\n{route}}}")[0][1]
 
 
 @pytest.mark.parametrize(

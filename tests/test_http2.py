@@ -371,3 +371,11 @@ def test_several_connections_from_threads(server: Server) -> None:
     for thread in threads:
         thread.join(30)
     assert failures == []
+
+
+def test_preface_behind_a_request(server: Server) -> None:
+    """Prior knowledge is there from the beginning: in the middle it is a mistake of HTTP/1."""
+    with server.connect() as raw:
+        assert raw.get("/").status == 200
+        raw.send(PREFACE)
+        assert raw.receive().status == 505

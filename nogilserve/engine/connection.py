@@ -167,7 +167,7 @@ class Connection(HttpExchange):
                 if self.origins is not None and request is not self.judged:
                     request = judge(self, request) if request is not None else None
             except ProtocolError as exc:
-                if core.begin_http2 is not None and protocol.leaves:
+                if core.begin_http2 is not None and protocol.leaves(first=self._fresh):
                     return core.begin_http2(core, self, protocol.preface)
                 self.client = self.own[0]  # not that of the request before
                 self.refuse(core, exc)

@@ -386,7 +386,7 @@ class LoopRuntime:
                 now["refused"][reason] = now["refused"].get(reason, 0) + count
         now["active"] = sum(core.active for core in self._cores)
         now["connections"] = sum(self._shares.counts())
-        now["idle"] = now["connections"] - now["active"]
+        now["idle"] = max(now["connections"] - now["active"], 0)
         now["blocked_loops"] = sum(core.blocked for core in self._cores)
         return now
 

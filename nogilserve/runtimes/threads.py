@@ -214,7 +214,7 @@ class ThreadRuntime:
         now["active"] = sum(core.calls - core.counters.requests for core in self._cores)
         now["stuck"] = self._watch.stuck if self._watch is not None else 0
         now["connections"] = sum(self._shares.counts())
-        now["idle"] = now["connections"] - now["active"]
+        now["idle"] = max(now["connections"] - now["active"], 0)
         return now
 
     def look(self) -> Look:

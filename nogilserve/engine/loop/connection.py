@@ -236,7 +236,7 @@ class HttpConnection(HttpExchange):
                         request = judge(self, request)
                         self._locate()
                 except ProtocolError as exc:
-                    if core.begin_http2 is not None and protocol.leaves:
+                    if core.begin_http2 is not None and protocol.leaves(first=self._fresh):
                         core.begin_http2(self, protocol.preface)
                         return
                     self.client, self.scheme, self.server = self.own  # not the request before's

@@ -325,10 +325,10 @@ class Receiver:
         self.keep_alive = False
         return trailing
 
-    @property
-    def leaves(self) -> bool:
-        """Whether the peer speaks HTTP/2 from here on; what it has said of it is `preface`."""
-        return bool(self.preface) or self.upgraded is not None
+    def leaves(self, *, first: bool) -> bool:
+        """Whether the peer speaks HTTP/2 from here on; what it has said of it is `preface`.
+        `first`: nothing was asked before, else only an Upgrade may lead there."""
+        return self.upgraded is not None or (first and bool(self.preface))
 
     @property
     def buffered(self) -> int:

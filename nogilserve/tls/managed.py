@@ -35,6 +35,8 @@ _AT_ONCE: Final = 64
 """Names that are asked for at the same time; further ones are refused."""
 _ANSWERS: Final = 32
 """Certificates for challenges that are kept, because authorities look from several places."""
+_RECENT: Final = 1000
+"""Certificates of names on demand that are kept ready, of 20 KB each."""
 _FRESH: Final = 0.25
 """Seconds for which they are shown to whoever asks: the next challenge may come soon."""
 _STALE: Final = 5.0
@@ -66,7 +68,7 @@ class _Answer:
 
 class ManagedSource:
     """A CertificateSource. Any thread: the dictionary of contexts is never changed, only replaced
-    as a whole; the rest belongs to the lock."""
+    as a whole; the rest belongs to a lock."""
 
     def __init__(
         self,
@@ -89,7 +91,11 @@ class ManagedSource:
         self._on_demand = on_demand
         self._contexts: dict[str, Context] = {}
         self._loaded: dict[str, _Loaded] = {}
-        """By key in the folder. Under `_loading`."""
+        """Those of the domains by key in the folder. Under `_loading`."""
+        self._stamps: dict[str, Stamp] = {}
+        """Everything in the folder. Never changed, only replaced."""
+        self._recent: dict[str, _Loaded] = {}
+        """Those of other names by key, the one last shown at the end. Under the lock."""
         self._loading = threading.Lock()
         self._lock = threading.Lock()
         self._answers: dict[str, _Answer] = {}
@@ -113,10 +119,31 @@ class ManagedSource:
                 answer = self._answers.get(name)
                 return answer.show(monotonic()) if answer is not None else None
         contexts = self._contexts
-        found = contexts.get(name)
-        if found is None:
-            found = contexts.get(f"*.{name.partition('.')[2]}") if name else self._first(contexts)
+        if not name:
+            return self._first(contexts)
+        parent = f"*.{name.partition('.')[2]}"
+        found = contexts.get(name) or contexts.get(parent)
+        if found is None and self._on_demand:
+            found = self._demanded(certificate_key(name)) or self._demanded(certificate_key(parent))
         return found
+
+    def _demanded(self, key: str) -> Context | None:
+        """The context of a certificate that is no domain's, made when it is first asked for: there
+        may be many thousands. That takes a millisecond, as much as the handshake itself."""
+        stamp = self._stamps.get(key)
+        if stamp is None:
+            return None
+        with self._lock:
+            before = self._recent.pop(key, None)
+            if before is not None and before.stamp == stamp:
+                self._recent[key] = before
+                return before.context
+        made = self._load(key, stamp, before) or _Loaded(stamp, (), None)
+        with self._lock:
+            self._recent[key] = made
+            while len(self._recent) > _RECENT:
+                self._recent.pop(next(iter(self._recent)))
+        return made.context
 
     def _first(self, contexts: dict[str, Context]) -> Context | None:
         """For clients that name nobody: the first domain that has a certificate."""
@@ -195,7 +222,7 @@ class ManagedSource:
     def _reload(self) -> None:
         stamps = self._folder.stamps("certificates")
         loaded: dict[str, _Loaded] = {}
-        for key in self._wanted(stamps):
+        for key in self._of_domains(stamps):
             before = self._loaded.get(key)
             if before is not None and before.stamp == stamps[key]:
                 loaded[key] = before
@@ -205,16 +232,15 @@ class ManagedSource:
         for key, item in loaded.items():
             for name in item.names:
                 # Its own certificate before one that only names it, too.
-                if name not in contexts or certificate_key(name) == key:
+                if item.context and (name not in contexts or certificate_key(name) == key):
                     contexts[name] = item.context
         self._loaded = loaded
         self._contexts = contexts
+        self._stamps = stamps
 
-    def _wanted(self, stamps: Iterable[str]) -> list[str]:
-        """Keys of the certificates that concern us. The folder is that of the user, and other
+    def _of_domains(self, stamps: Iterable[str]) -> list[str]:
+        """Keys of the certificates of our domains. The folder is that of the user, and other
         servers may have theirs in it."""
-        if self._on_demand:
-            return sorted(stamps)
         parents = {f"*.{name.partition('.')[2]}" for name in self._domains}
         keys = {certificate_key(name) for name in (*self._domains, *parents)}
         return sorted(keys & set(stamps))
@@ -237,7 +263,8 @@ class _Loaded:
 
     stamp: Stamp
     names: tuple[str, ...]
-    context: Context
+    context: Context | None
+    """None: it cannot be used."""
 
 
 def _from_text(make: Make, pem: str) -> Context:

@@ -180,6 +180,66 @@ def test_only_on_demand_are_other_names_asked_for(source: Source, keeper: Keeper
     assert keeper.asked == ["b.other"]
 
 
+def test_many_names_on_demand_are_loaded_when_asked_for(
+    folder: FolderStorage, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few are kept ready; a renewed one is read again, one that is damaged is asked for again,
+    and wildcards count for names below them."""
+    monkeypatch.setattr("nogilserve.tls.managed._RECENT", 3)
+    for number in range(10):
+        keep(folder, f"n{number}.example", f"N{number:03}")
+    keep(folder, "*.w.example", "WWWW")
+    keep(folder, "bad.example", "broken")
+    managed = source("a.example", on_demand=True, asks=False)
+    assert managed._recent == {}
+    for number in range(10):
+        assert mark(managed.find(f"n{number}.example", ())) == f"N{number:03}"
+    assert len(managed._recent) == 3
+    again = managed.find("n9.example", ())
+    assert again is managed.find("n9.example", ())
+    assert mark(managed.find("n0.example", ())) == "N000"
+    assert mark(managed.find("x.w.example", ())) == "WWWW"
+    assert managed.find("bad.example", ()) is None
+    assert managed.find("unknown.example", ()) is None
+    assert managed.find("../../etc/passwd", ()) is None
+    keep(folder, "n9.example", "NEW9")
+    managed.reload()
+    assert mark(managed.find("n9.example", ())) == "NEW9"
+    folder.remove("certificates/n9.example")
+    managed.reload()
+    assert managed.find("n9.example", ()) is None
+
+
+def test_race_for_names_on_demand(folder: FolderStorage, source: Source) -> None:
+    """Handshakes for the same few names and reloads at once: each sees its own certificate."""
+    for number in range(5):
+        keep(folder, f"n{number}.example", f"N{number:03}")
+    managed = source(on_demand=True, asks=False)
+    barrier = threading.Barrier(5)
+    wrong: list[str] = []
+
+    def look(first: int) -> None:
+        barrier.wait(10)
+        for turn in range(200):
+            number = (first + turn) % 5
+            if mark(managed.find(f"n{number}.example", ())) != f"N{number:03}":
+                wrong.append(f"{number}")
+
+    def reload() -> None:
+        barrier.wait(10)
+        for number in range(20):
+            keep(folder, f"n{number % 5}.example", f"N{number % 5:03}")
+            managed.reload()
+
+    threads = [threading.Thread(target=look, args=(number,)) for number in range(4)]
+    threads.append(threading.Thread(target=reload))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+
+
 def test_flood_of_names_is_bounded(
     source: Source, keeper: Keeper, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,9 @@
 """The control socket: commands for a running master, a line of JSON each way.
 
-It is a unix socket of mode 0600 in a directory that only its user may enter. Its threads put
-requests on the master's queue and wait for the answers; they touch nothing else.
+It is a unix socket of mode 0600 in a directory that only its user may enter. Where the system has
+none (Windows) it is a port of 127.0.0.1, and a file in the user's own directory has its number and
+a token that every command has to carry. Its threads put requests on the master's queue and wait
+for the answers; they touch nothing else.
 """
 
 import contextlib
@@ -21,6 +23,7 @@ from nogilserve.errors import ControlError
 
 __all__ = ["Control", "Request", "ask", "default_path", "directories", "find"]
 
+_UNIX: Final = hasattr(socket, "AF_UNIX")
 _PATIENCE: Final = 10.0
 """Seconds a client may take to say what it wants, and to read the answer."""
 _PAUSE: Final = 1.0
@@ -55,15 +58,23 @@ class Request:
 class Control:
     """The listening side. Owner: the main thread of the master; its threads only use the queue."""
 
-    def __init__(self, path: str, events: "queue.SimpleQueue[tuple[str, int, Any]]") -> None:
-        """Listen at `path`, in place of whatever dead server was there. Raises OSError."""
+    def __init__(
+        self,
+        path: str,
+        events: "queue.SimpleQueue[tuple[str, int, Any]]",
+        *,
+        loopback: bool = not _UNIX,
+    ) -> None:
+        """Listen at `path`, in place of whatever dead server was there; `loopback`: at a port that
+        the file `path` tells. Raises OSError."""
         self.path = path
         self._events = events
         self._free = threading.BoundedSemaphore(_AT_ONCE)
         self._waiting: set[Request] = set()
         """Requests not answered yet; single operations of a set are atomic."""
         self._closing = threading.Event()
-        self._socket = _listen(path)
+        self._token = os.urandom(16).hex() if loopback else ""
+        self._socket = _listen_here(path, self._token) if loopback else _listen(path)
         found = os.lstat(path)
         self._file = found.st_dev, found.st_ino
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
@@ -76,6 +87,12 @@ class Control:
         self._closing.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+        if self._token:  # there, nothing but a connection ends the wait for one
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(self._socket.getsockname(), 1),
+            ):
+                pass
         self._thread.join()
         self._socket.close()
         with contextlib.suppress(OSError):
@@ -95,6 +112,9 @@ class Control:
                 if self._closing.wait(_PAUSE):
                     return
                 continue
+            if self._closing.is_set():
+                sock.close()
+                return
             self._free.acquire()
             threading.Thread(
                 target=self._talk, args=(sock,), name="control-client", daemon=True
@@ -105,6 +125,8 @@ class Control:
             with sock, contextlib.suppress(OSError, ValueError):
                 sock.settimeout(_PATIENCE)
                 asked = json.loads(_line(sock))
+                if self._token and not _same(str(asked.get("token", "")), self._token):
+                    return
                 arguments = asked.get("arguments")
                 request = Request(
                     str(asked.get("command", "")), arguments if isinstance(arguments, dict) else {}
@@ -118,6 +140,12 @@ class Control:
             self._free.release()
 
 
+def _same(given: str, token: str) -> bool:
+    import hmac  # not in the master where there are unix sockets
+
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
 def _line(sock: socket.socket, longest: int = _LONGEST) -> bytes:
     received = bytearray()
     while not received.endswith(b"\n") and len(received) < longest:
@@ -128,10 +156,43 @@ def _line(sock: socket.socket, longest: int = _LONGEST) -> bytes:
     return bytes(received)
 
 
+def _listen_here(path: str, token: str) -> socket.socket:
+    """Listen at a port of this machine, and write it and the token into a file of the user's."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    beside = f"{path}.{os.getpid()}"
+    try:
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(fd, "w", encoding="ascii") as file:
+            json.dump({"port": sock.getsockname()[1], "token": token}, file)
+        os.replace(beside, path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connect(path: str, seconds: float) -> tuple[socket.socket, str]:
+    """A connection to the server at `path`, and the token it wants. Raises OSError."""
+    if _UNIX and not os.path.isfile(path):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(seconds)
+            sock.connect(path)
+        except BaseException:
+            sock.close()
+            raise
+        return sock, ""
+    with open(path, encoding="ascii") as file:
+        try:
+            place = json.load(file)
+            address = ("127.0.0.1", int(place["port"]))
+        except (ValueError, KeyError, TypeError):
+            raise OSError(f"{path} does not say where the server is") from None
+    return socket.create_connection(address, seconds), str(place.get("token", ""))
+
+
 def _listen(path: str) -> socket.socket:
     """Bind beside the path and move it there: no other process ever sees it half made."""
-    if not hasattr(socket, "AF_UNIX"):
-        raise OSError("this system has no unix sockets")
     beside = f"{path}.{os.getpid()}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -157,6 +218,8 @@ def directories() -> Iterator[Path]:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime:
         yield Path(runtime) / "nogilserve"
+    if os.environ.get("LOCALAPPDATA") and not _UNIX:
+        yield Path(os.environ["LOCALAPPDATA"]) / "nogilserve"
     if hasattr(os, "getuid"):
         yield Path(os.environ.get("TMPDIR") or "/tmp") / f"nogilserve-{os.getuid()}"
 
@@ -167,6 +230,8 @@ def is_private(folder: Path) -> bool:
         found = os.lstat(folder)
     except OSError:
         return False
+    if not hasattr(os, "getuid"):  # in the user's profile, which others may not read
+        return stat.S_ISDIR(found.st_mode)
     return (
         stat.S_ISDIR(found.st_mode)
         and found.st_uid == os.getuid()
@@ -232,12 +297,11 @@ def find(given: str, binds: Sequence[Bind], *, insist: bool) -> str:
 
 
 def _is_live(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(1)
-        try:
-            sock.connect(str(path))
-        except OSError:
-            return False
+    try:
+        sock, _ = _connect(str(path), 1)
+    except OSError:
+        return False
+    sock.close()
     return True
 
 
@@ -245,11 +309,13 @@ def ask(
     path: str, command: str, timeout: float, arguments: Mapping[str, Any] | None = None
 ) -> Answer:
     """Give a command to the server at `path`, and return what it answers. Raises ControlError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+    try:
+        sock, token = _connect(path, _PATIENCE)
+    except OSError as error:
+        raise ControlError(f"{path}: {error.strerror or error}") from None
+    with sock:
         try:
-            sock.settimeout(_PATIENCE)
-            sock.connect(path)
-            asked = {"command": command, "arguments": dict(arguments or {})}
+            asked = {"command": command, "arguments": dict(arguments or {}), "token": token}
             sock.sendall(json.dumps(asked).encode() + b"\n")
             sock.settimeout(timeout or None)
             answer = json.loads(_line(sock, _LONGEST_ANSWER) or b"{}")

@@ -64,7 +64,10 @@ def redacted(data: Any) -> Any:
     """The same without what may hold secrets: queries, clients, messages of errors."""
     if isinstance(data, Mapping):
         return {
-            key: _HIDDEN[key] if key in _HIDDEN else redacted(value) for key, value in data.items()
+            key: _HIDDEN[key]
+            if key in _HIDDEN and isinstance(value, str | list)
+            else redacted(value)
+            for key, value in data.items()
         }
     if isinstance(data, list):
         return [redacted(item) for item in data]

@@ -302,6 +302,43 @@ def test_reload_loses_nothing(app: str, authority: Authority, serve: Callable[..
     assert failed == []
 
 
+def test_reload_with_bad_files(
+    authority: Authority, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    """A generation that cannot read its certificate does not get the sockets; the old one stays."""
+    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    replace(certificate, key, authority.issue("localhost", label="reloaded"))
+    server = serve(WSGI, *pair(certificate, key))
+    key.unlink()
+    server.signal(signal.SIGHUP)
+    server.wait_log(r"did not start; .* option --keyfile: \S+ cannot be read: No such file", 20)
+    with TlsClient(server.addresses[0], trusting(authority)) as client:
+        assert client.get("/").body == b"hello"
+
+
+@pytest.mark.parametrize("app", [WSGI, ASGI])
+def test_number_of_connections(
+    app: str, authority: Authority, serve: Callable[..., Server]
+) -> None:
+    """Connections are counted with TLS as well; one too many ends before its handshake."""
+    server = serve(app, *pair(*authority.issue("localhost")), "--limit-connections", "1")
+    context = trusting(authority)
+    with TlsClient(server.addresses[0], context) as first:
+        assert first.get("/").body == b"hello"
+        with pytest.raises(OSError, match=r"(EOF|reset)"):
+            TlsClient(server.addresses[0], context)
+        assert first.get("/").body == b"hello"
+
+    def again() -> bool:
+        try:
+            with TlsClient(server.addresses[0], context) as client:
+                return client.get("/").body == b"hello"
+        except OSError:
+            return False
+
+    wait_until(again, 10)
+
+
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The command, which is expected to refuse."""
     command = ["-m", "nogilserve", WSGI, "--bind", "127.0.0.1:0", "--no-master", *arguments]

@@ -123,6 +123,7 @@ class Holdings:
             )
             self.held += [(str(bind), listener) for listener in found]
             for listener in found:
+                listener.role = bind.role
                 if listener.file is not None:
                     self.identity.give(listener.file[0])
 

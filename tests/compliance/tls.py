@@ -8,6 +8,7 @@ Exit status 1 if an old protocol, a weak cipher, a small key or a known vulnerab
 import argparse
 import json
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,14 @@ from tests.support.server import Server
 __all__ = ["main"]
 
 APP: Final = "tests.apps.tls_apps:wsgi"
+OPENSSL: Final = " ".join(ssl.OPENSSL_VERSION.split()[:2])
+HEAD: Final = f"""# What sslscan and testssl say of TLS here
+
+`python -m tests.compliance.tls --record tests/compliance/tls.md` writes this file: a WSGI server
+with an ECDSA and an RSA certificate on {OPENSSL}. Findings that differ from run to run, and
+those about the certificates made for it, are left out.
+
+"""
 GOOD: Final = ("OK", "INFO")
 EXPECTED: Final = {
     # Not of the protocol: the certificate is one for tests, and so are its host and authority.
@@ -145,7 +154,7 @@ def main() -> int:
                 ]
     print("\n".join(report))
     if options.record:
-        options.record.write_text("\n".join(report))
+        options.record.write_text(HEAD + "\n".join(report))
     return 1 if failed else 0
 
 

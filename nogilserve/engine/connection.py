@@ -201,7 +201,7 @@ class Connection(HttpExchange):
 
     def resume(self, core: Core) -> bool:
         """Go on with requests that were received already."""
-        if self.state == HEAD and not self.busy:
+        if self.state == HEAD and not self.busy and core.table.get(self.fd) is self:
             return self.advance(core)
         return True
 
@@ -542,6 +542,8 @@ class Connection(HttpExchange):
         """
         if self.busy or self.state != HEAD or self._in_head:
             return True
+        if core.table.get(self.fd) is not self:
+            return True  # HTTP/2 has taken over since: what comes is not ours to read
         try:
             data = self.sock.recv(RECV)
         except BlockingIOError:

@@ -1,6 +1,7 @@
 """Looking for a schedule that breaks something, and for the shortest one that still does."""
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -76,6 +77,11 @@ class Found:
     history: tuple[tuple[int, str, str, str], ...]
 
     @property
+    def kind(self) -> str:
+        """What it broke, without names and numbers: a shorter schedule must break the same."""
+        return re.sub(r"\w*[\d.]+\w*", "", self.failure.split("\n")[0].split(":")[0])
+
+    @property
     def schedule(self) -> str:
         """What `--schedule` takes."""
         return ",".join(map(str, self.switches)) or "none"
@@ -115,7 +121,11 @@ def shrink(play: Play, found: Found, tries: int = 300) -> Found:
             left = best.switches[:start] + best.switches[start + size :]
             tries -= 1
             _, broken = attempt(play, Replay(left))
-            if broken is not None and len(broken.switches) < len(best.switches):
+            if (
+                broken is not None
+                and broken.kind == found.kind
+                and len(broken.switches) < len(best.switches)
+            ):
                 smaller = broken
                 break
             if tries <= 0:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from nogilserve.engine import acceptor, connection, exchange, giveway, scheduler
 from nogilserve.engine.core import Core
+from nogilserve.engine.http2.session import Session
 from nogilserve.engine.loop import connection as loop_connection
 from nogilserve.engine.loop import core as loop_core
 from nogilserve.engine.loop import dispatch, websocket
@@ -59,6 +60,7 @@ _OWNED: Final = {
         "_watch",
         "_drop_outbox",
     ),
+    Session: ("on_event", "advance", "go_on", "finish_sending", "settle", "on_deadline", "close"),
     acceptor.Acceptor: ("start", "stop", "on_event", "on_deadline", "adopt", "adopt_moved"),
     Core: ("drive", "_take_up", "_wait"),
 }

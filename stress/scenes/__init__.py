@@ -1,10 +1,11 @@
 """Scenes: small plays of the engine, each about one bad interleaving."""
 
+from stress.scenes.http2 import SCENES as HTTP2
 from stress.scenes.loops import SCENES as LOOPS
 from stress.scenes.scene import Scene
 from stress.scenes.threads import SCENES as THREADS
 
 __all__ = ["SCENES", "Scene"]
 
-SCENES: dict[str, Scene] = {scene.name: scene for scene in (*THREADS, *LOOPS)}
+SCENES: dict[str, Scene] = {scene.name: scene for scene in (*THREADS, *HTTP2, *LOOPS)}
 """All of them, by name."""

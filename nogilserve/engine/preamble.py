@@ -74,6 +74,8 @@ class Beginning:
     def stop(self, core: Core) -> bool:
         """The engine stops: what was accepted may still come, but not for long."""
         connection = self._connection
+        if core.table.get(connection.fd) is not self:
+            return connection.stop(core)  # the header has come since
         connection.deadline = min(connection.deadline, core.now + _STOP_SECONDS)
         core.wheel.enter(connection)
         return True

@@ -1,4 +1,4 @@
-"""What is on its way for a connection that HTTP/2 has taken over."""
+"""Orders that are on their way to what stood in the core's table before."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,11 @@ import pytest
 
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.http2 import begin
-from tests.engine.rig import Rig
+from nogilserve.engine.preamble import Beginning
+from nogilserve.engine.wheel import NEVER
+from nogilserve.messages import Exchange
+from nogilserve.protocols.proxy import Preamble
+from tests.engine.rig import Rig, get, reply
 from tests.support import http2 as h2
 
 Order = Callable[[Connection], Callable[[object], bool]]
@@ -32,3 +36,25 @@ def test_an_order_from_before_does_nothing(order: Order) -> None:
         assert [one.stream for one in frames if one.kind == h2.HEADERS] == [1, 3]
         peer.sock.close()
         assert rig.drive()
+
+
+def test_stop_of_a_beginning_that_is_over() -> None:
+    """The PROXY header has come, and the request runs: it has no deadline, and gets its answer."""
+    deadlines: list[float] = []
+
+    def long(exchange: Exchange) -> None:
+        rig.steal()
+        rig.core.submit(beginning.stop)
+        assert rig.drive()
+        deadlines.append(peer.connection.deadline)
+        reply(exchange, b"late")
+
+    with Rig({"/long": long}) as rig:
+        peer = rig.connect()
+        beginning = Beginning(peer.connection, Preamble(required=True))
+        rig.core.table[peer.connection.fd] = beginning
+        peer.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 1000 80\r\n" + get("/long"))
+        assert not rig.drive()
+        assert rig.drive()
+        assert deadlines == [NEVER]
+        assert peer.bodies() == [b"late"]

@@ -112,7 +112,7 @@ class Campaign:
                 facts["interface"],
                 facts["how"],
             )
-            result.gil, result.places = facts["gil"], facts["places"]
+            result.gil, result.places = facts["gil"], session.places
         result.requests = session.asks
         result.loose = [
             lesson.ask.label

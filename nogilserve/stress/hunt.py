@@ -85,7 +85,8 @@ def run_episode(
         miscounted(session, stage)
         growth = Growth(stage.subject.memory)
         first = first_plans(source, session.lessons, session.most)
-        while (now := monotonic()) < end or (first and now < until):
+        # However slowly it has started: the first process gets its first bursts.
+        while (now := monotonic()) < end or (first and (now < until or not number)):
             burst = first.pop() if first else plan(source, session.lessons, session.most)
             episode.bursts.append(burst)
             tell(len(burst.requests))

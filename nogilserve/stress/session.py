@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from nogilserve.stress.asks import Ask
 from nogilserve.stress.client import Client
 from nogilserve.stress.hook import Hook
 from nogilserve.stress.lessons import Lesson, Memory
-from nogilserve.stress.process import Launch, Subject
+from nogilserve.stress.process import Launch, Subject, SubjectDied
 
 __all__ = ["Session", "Stage"]
 
@@ -50,6 +50,9 @@ class Session:
     """Of each counter: by how much each lesson's request changes it."""
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    """What the last subject has said of itself."""
+    places: int = 0
+    """Where pauses were possible, at most."""
 
     @property
     def counters(self) -> Sequence[Ask]:
@@ -88,5 +91,7 @@ class Session:
                 yield Stage(subject, client, Memory())
             finally:
                 client.close()
+                with suppress(SubjectDied):
+                    self.places = max(self.places, subject.ask("places")["places"])
         finally:
             subject.end()

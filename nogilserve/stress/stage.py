@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final
 
 from nogilserve.gateways.asgi.calls import waiting_in
@@ -75,7 +75,7 @@ def _finish(future: "asyncio.Future[None]") -> None:
 class Stage:
     """The bursts that are under way. Any thread: its lock."""
 
-    def __init__(self, own_files: frozenset[str] = frozenset()) -> None:
+    def __init__(self, own_files: Container[str] = ()) -> None:
         self._own_files = own_files
         self._lock = threading.Lock()
         self._meetings: dict[int, _Meeting] = {}

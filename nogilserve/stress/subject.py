@@ -67,12 +67,10 @@ def main() -> int:
             "how": runtime.served.how,
             "gil": gil_is_on(),
             "gil_enabled_by": list(loaded.gil_enabled_by),
-            "places": pauses.places,
-            "files": sorted(pauses.files),
         },
     )
     while line := orders.readline():
-        _say(answers, _obey(json.loads(line), stage))
+        _say(answers, _obey(json.loads(line), stage, pauses))
     for listener in listeners:
         listener.close()
     runtime.drain()
@@ -96,8 +94,13 @@ def _prepare(
     config: Config, loaded: LoadedApp, packages: list[str]
 ) -> tuple[Stage, Pauses, Runtime]:
     """Put the stage before the application; nothing is started yet."""
-    modules = application_modules(loaded.name.partition(":")[0])
-    modules += [module for name, module in sys.modules.items() if _within(name, module, packages)]
+    name = loaded.name.partition(":")[0]
+
+    def modules() -> list[ModuleType]:
+        known: list[tuple[str, Any]] = list(sys.modules.items())
+        chosen = [module for name, module in known if _within(name, module, packages)]
+        return [*application_modules(name), *chosen]
+
     pauses = Pauses(modules)
     pauses.start()
     stage = Stage(pauses.files)
@@ -123,11 +126,13 @@ def _within(name: str, module: object, packages: list[str]) -> bool:
     )
 
 
-def _obey(order: dict[str, Any], stage: Stage) -> dict[str, Any]:
+def _obey(order: dict[str, Any], stage: Stage, pauses: Pauses) -> dict[str, Any]:
     """Carry out an order; the answer."""
     what = order["do"]
     if what == "leave":
         return {"turns": [turn.plain(order["detail"]) for turn in stage.leave(order["burst"])]}
+    if what == "places":
+        return {"places": pauses.places}
     if what == "held":
         return {"held": stage.held}
     if what == "let go":

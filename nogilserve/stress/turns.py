@@ -5,6 +5,7 @@ import contextvars
 import random
 import sys
 import threading
+from collections.abc import Container
 from dataclasses import dataclass, field
 from time import perf_counter_ns, sleep
 from typing import Any, Final
@@ -46,7 +47,7 @@ class Turn:
     """When (nanoseconds), what, name of the thread, the application's frames if wanted."""
     failures: list[str] = field(default_factory=list)
     """Exceptions and logged errors, one text each."""
-    own_files: frozenset[str] = frozenset()
+    own_files: Container[str] = ()
     task: "asyncio.Task[Any] | None" = None
     """Of ASGI, while it runs."""
 

@@ -1,8 +1,11 @@
 """Which instructions touch what threads share."""
 
+import importlib
 import linecache
 import sys
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,7 +121,7 @@ def test_nonlocal(module: types.ModuleType) -> None:
 
 def test_pauses_note_what_runs(module: types.ModuleType) -> None:
     """With a request, each touch is noted; without one nothing is, and no other code is slower."""
-    pauses = Pauses([module])
+    pauses = Pauses(lambda: [module])
     assert pauses.start()
     try:
         module.bump()
@@ -137,3 +140,52 @@ def test_pauses_note_what_runs(module: types.ModuleType) -> None:
     finally:
         pauses.stop()
     assert all(sys.monitoring.get_tool(tool) != "nogilserve stress" for tool in range(6))
+
+
+def test_module_that_is_imported_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the first request, say: its functions are watched from their first call on."""
+    (tmp_path / "watched_late.py").write_text(
+        "count = 0\ndef bump():\n    global count\n    count += 1\nbump()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pauses = Pauses(lambda: [each for name, each in list(sys.modules.items()) if "_late" in name])
+    assert pauses.start()
+    try:
+        assert pauses.places == 0
+        module = importlib.import_module("watched_late")
+        turn = Turn(Ticket(1, 0, 1, 7, 0), own_files=pauses.files)
+        token = CURRENT.set(turn)
+        try:
+            module.bump()
+        finally:
+            CURRENT.reset(token)
+        assert [touch.kind for _, touch, _, _ in turn.touches] == ["reads", "writes"]
+        assert pauses.places == 2
+    finally:
+        pauses.stop()
+        sys.modules.pop("watched_late", None)
+
+
+def test_new_module_is_watched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that call its functions for the first time at the same moment get on."""
+    (tmp_path / "watched_late_too.py").write_text(
+        "count = 0\ndef bump():\n    global count\n    count += 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pauses = Pauses(lambda: [each for name, each in list(sys.modules.items()) if "_late" in name])
+    assert pauses.start()
+    try:
+        module = importlib.import_module("watched_late_too")
+        barrier = threading.Barrier(8)
+
+        def call(_: int) -> None:
+            barrier.wait(20)
+            module.bump()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(call, range(8)))
+        assert pauses.places == 2
+        assert pauses.files == {module.__file__}
+    finally:
+        pauses.stop()
+        sys.modules.pop("watched_late_too", None)

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nogilserve.config import Config, Site, all_sites, resolve
+from nogilserve.config import Config, Site, all_sites, resolve, settings_document
 from nogilserve.config.tomllines import lines_of
 from nogilserve.errors import ConfigError
 from nogilserve.supervise.spec import config_of, plain
@@ -172,6 +173,42 @@ def test_single_mistakes(tmp_path: Path, text: str, wanted: str) -> None:
     assert len(found) == 1, found
     assert wanted in found[0]
     assert "nogilserve.toml" in found[0] or "--mount" in found[0]
+
+
+def test_print_config_shows_sites(tmp_path: Path) -> None:
+    """What it prints gives the same sites again."""
+    config = read(
+        tmp_path,
+        """
+        [[site]]
+        hosts = ["a.test", "*.a.test"]
+        app = "m:a"
+        timeout = 5
+        header = ["X-A: 1"]
+        [[site.route]]
+        path = ["/x", "/y"]
+        prefix = "strip"
+        app = "n:a"
+        factory = true
+        [[site.route]]
+        path = "/r"
+        exact = true
+        redirect = "/{rest}"
+        redirect-status = 301
+        [[site]]
+        respond = ""
+        respond-status = 204
+        """,
+    )
+    document = settings_document(resolve([], {}, tmp_path, 2))
+    again = tmp_path / "again"
+    again.mkdir()
+    shown = read(again, document)
+
+    def plainly(row: Site) -> Site:
+        return replace(row, origin="", settings=tuple(sorted(row.settings)))
+
+    assert list(map(plainly, shown.sites)) == list(map(plainly, config.sites))
 
 
 def test_lines_in_pyproject(tmp_path: Path) -> None:

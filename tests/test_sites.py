@@ -41,6 +41,11 @@ limit-request-body = 10
 compress = "gzip"
 
 [[site.route]]
+path = "/narrow"
+app = "tests.apps.several:odd"
+limit-concurrency = 1
+
+[[site.route]]
 path = "/old"
 redirect = "https://{host}/new{rest}?from={path}"
 
@@ -269,6 +274,17 @@ def test_failures_are_answered(server: Server) -> None:
         assert b"begun" in rest
         assert not rest.endswith(b"0\r\n\r\n")
     assert ask(server, "one.test", "/").status == 200
+
+
+def test_concurrency_of_a_site(server: Server) -> None:
+    """One more than may be inside gets 503; the place is free again afterwards."""
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(ask, server, "one.test", "/narrow/slow") for _ in range(3)]
+        answers = [future.result() for future in asked]
+    assert sorted(answer.status for answer in answers) == [200, 503, 503]
+    refused = next(answer for answer in answers if answer.status == 503)
+    assert refused.get("Retry-After") == "1"
+    assert ask(server, "one.test", "/narrow/").status == 200
 
 
 def test_time_limit_of_a_site(server: Server) -> None:

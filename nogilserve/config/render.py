@@ -1,11 +1,13 @@
 """The options as text for readers: help, docs/options.md, and the settings in force as TOML."""
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from nogilserve.config.declare import Option
 from nogilserve.config.load import Resolved
 from nogilserve.config.options import OPTIONS, SECTIONS, SETTINGS
+from nogilserve.config.site import Site
 from nogilserve.config.siteread import SITE_ONLY, SITE_TOO
 from nogilserve.config.sources import PREFIX, make_parser
 
@@ -133,7 +135,26 @@ def settings_document(resolved: Resolved) -> str:
             lines.append(f"# {option.name} is not set")
         else:
             lines.append(f"{option.name} = {_toml(option, value)}  # {origin}")
+    for site in resolved.config.sites:
+        lines += ["", f"[[site]]  # {site.origin}", *_site_settings(site)]
     return "\n".join(lines) + "\n"
+
+
+def _site_settings(site: Site) -> Iterator[str]:
+    """A row of the routing table as the [[site]] that makes it."""
+    settings = dict(site.settings)
+    for option in (*SITE_ONLY, *SITE_TOO):
+        if option.field in settings:
+            value = settings[option.field]
+        elif option.field == "path":
+            value = (site.path,)
+        else:
+            value = getattr(site, option.field, option.default)
+        given = option.field in settings or option.scope == "site"
+        if option.field == "env" and settings.get("env"):
+            yield f"# env: {', '.join(name for name, _ in value)} (values are not shown)"
+        elif given and value not in (option.default, None):
+            yield f"{option.name} = {_toml(option, value)}"
 
 
 _BARE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?|true|false")

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nogilserve.config import Config, require_app, resolve
+from nogilserve.config import Config, all_sites, require_app, resolve
 from nogilserve.doctor.children import examine, free_threaded_python
 from nogilserve.doctor.report import Report, report_of
 from nogilserve.doctor.scan import scan
 from nogilserve.doctor.table import table
+from nogilserve.errors import ConfigError
 
 __all__ = ["main"]
 
@@ -33,6 +34,12 @@ def main(argv: Sequence[str], directory: Path) -> int:
     resolved = resolve(options, os.environ, directory)
     require_app(resolved)
     config = resolved.config
+    if not config.app:
+        names = dict.fromkeys(site.app for site in all_sites(config) if site.app)
+        raise ConfigError(
+            "nogilserve doctor looks at one application; name it: "
+            + ", ".join(f"nogilserve doctor {name}" for name in names)
+        )
     if config.chdir:
         os.chdir(config.chdir)
     request = {

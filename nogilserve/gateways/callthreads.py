@@ -29,6 +29,8 @@ class CallThreads:
         """Threads that wait, those that were woken among them: so the two can be compared."""
         self._threads = 0
         self._number = 0
+        self._stuck = 0
+        """Threads that were replaced and have not come back."""
         self._closed = False
 
     def submit(self, work: Callable[[], object]) -> None:
@@ -46,9 +48,15 @@ class CallThreads:
         if name:
             threading.Thread(target=self._run, name=name, daemon=True).start()
 
+    def replaced(self) -> int:
+        """How many are stuck now."""
+        with self._lock:
+            return self._stuck
+
     def replace(self, change: int) -> None:
         """Allow one more, for one that is stuck, or one less, when that has come back."""
         with self._lock:
+            self._stuck += change
             self._most += change
             start = change > 0 and not self._closed and self._waiting > self._idle
             if start:

@@ -75,6 +75,7 @@ def site_loops(
         apps=tuple(_loop_app(config, app, rows) for app, rows in sites.asgi_rows),
         join=lambda gateways, loop: sites.loops_gateway(gateways, loop, threads, alone=row is None),
         in_front=async_watched(config, lambda gateway: gateway),
+        stuck=threads.replaced,
         ended=threads.close,
     )
     served = Served(sites.name, "asgi", how, sites.gil_enabled_by)

@@ -111,6 +111,8 @@ class LoopOptions:
     """Several applications in place of one; what concerns a single one does not count then."""
     join: Callable[[Sequence[AsyncGateway], asyncio.AbstractEventLoop], AsyncGateway] | None = None
     """Makes one gateway of all those of `apps`, in their order."""
+    stuck: Callable[[], int] = lambda: 0
+    """Threads that are still inside applications which were given up. Any thread."""
     ended: Callable[[], None] = lambda: None
     """Called when no loop is left."""
 
@@ -388,6 +390,7 @@ class LoopRuntime:
         now["connections"] = sum(self._shares.counts())
         now["idle"] = max(now["connections"] - now["active"], 0)
         now["blocked_loops"] = sum(core.blocked for core in self._cores)
+        now["stuck"] = self._options.stuck()
         return now
 
     def look(self) -> Look:

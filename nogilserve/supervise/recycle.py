@@ -26,7 +26,8 @@ class Limits:
         self.requests = config.max_requests + more if config.max_requests else 0
         self.memory = config.max_rss
         self.lifetime = config.generation_lifetime
-        limited = config.timeout or config.timeout_routes
+        every = (config, *(site.config(config) for site in config.sites))
+        limited = any(one.timeout or one.timeout_routes for one in every)
         self.stuck = config.stuck_threads if limited else 0
         self.any = bool(self.requests or self.memory or self.lifetime or self.stuck)
         """Whether there is one."""

@@ -21,7 +21,7 @@ _QUIET_MS: Final = 500
 _LONGEST_MS: Final = 5000
 _LINKS_MS: Final = 2000
 """How often links are looked at."""
-_ALWAYS: Final = ("*.py",)
+_ALWAYS: Final = ("*.py", "nogilserve.toml")
 _NEVER: Final = frozenset(
     (
         *(".git", ".hg", ".svn", ".jj", "__pycache__", "__pypackages__", "node_modules"),

@@ -65,8 +65,10 @@ def test_one_that_is_stuck_is_replaced(threads: CallThreads) -> None:
     threads.replace(+1)
     threads.submit(lambda: None)
     assert free.wait(10)
+    assert threads.replaced() == 1
     stuck.set()
     threads.replace(-1)
+    assert threads.replaced() == 0
     threads.submit(lambda: None)
     wait_until(lambda: len(alive()) <= 3)
 

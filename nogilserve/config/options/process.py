@@ -193,7 +193,7 @@ class _Reloading:
         section=RELOADING,
         metavar="PATTERN",
         many=True,
-        default_text="*.py, always",
+        default_text="*.py and nogilserve.toml, always",
     )
     reload_exclude: tuple[str, ...] = option(
         (),

@@ -171,3 +171,23 @@ def test_failures_are_counted_over_replicas(tmp_path: Path) -> None:
     authority.refuses = False
     assert second.step("a.example", force=True).changed
     assert Plan.decode(storage.read(plan_key("a.example"))).failures == 0
+
+
+def test_permission_is_asked_for_only_before_a_certificate_is_obtained(tmp_path: Path) -> None:
+    """Not at each look; and a refusal keeps the old one."""
+    authority = Authority()
+    played = Played(FolderStorage(tmp_path), authority)
+    asked: list[str] = []
+
+    def refusal() -> str:
+        asked.append("asked")
+        return "" if len(asked) == 1 else "not any more"
+
+    assert played.step("a.example", on_demand=True, refusal=refusal).changed
+    played.step("a.example", refusal=refusal)
+    assert not played.step("a.example", refusal=refusal).error
+    assert asked == ["asked"]
+    outcome = played.step("b.example", refusal=refusal)
+    assert outcome.error == "not any more"
+    assert outcome.due > time.time() + 3000
+    assert authority.given == 1

@@ -54,7 +54,14 @@ class Scripted(Jobs):
         self.go.set()
         self.begun = threading.Semaphore(0)
 
-    def step(self, name: str, *, on_demand: bool = False, force: bool = False) -> Outcome:
+    def step(
+        self,
+        name: str,
+        *,
+        on_demand: bool = False,
+        force: bool = False,
+        refusal: Callable[[], str] | None = None,
+    ) -> Outcome:
         """Obtain a certificate if there is none, once `go` is set."""
         lease = self._storage.lock(f"work/{name}", 60)  # fails where the storage is away
         assert lease is not None

@@ -61,7 +61,7 @@ class Copies:
         """Have the folder hold what the storage holds; all certificates by their keys."""
         found: dict[str, Kept] = {}
         stamps = self._folder.stamps("certificates") if self._same else {}
-        for key in self._storage.keys("certificates"):
+        for key in sorted(stamps) if self._same else self._storage.keys("certificates"):
             before = self._kept.get(key)
             if self._same and before is not None and before.mark == stamps.get(key):
                 found[key] = before

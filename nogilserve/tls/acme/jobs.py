@@ -41,6 +41,8 @@ _OTHERS: Final = 3.0
 _UNSPOKEN: Final = 86400.0
 """Seconds after which an authority that tells no times of renewal is asked whether it does now."""
 _ASK_FAILED: Final = 3600.0
+_REFUSED: Final = 3600.0
+"""Seconds after which it is asked again whether a name that is not allowed is by then."""
 _LIMITED: Final = 3600.0
 """Seconds to the next attempt where a rate was limited and nobody says for how long."""
 _FORGOTTEN: Final = 7 * 86400.0
@@ -100,10 +102,20 @@ class Jobs:
         self._save = save
         self._clock = clock
 
-    def step(self, name: str, *, on_demand: bool = False, force: bool = False) -> Outcome:
-        """Do what is due for a name. `force`: renew it although it is not. Raises StorageError."""
+    def step(
+        self,
+        name: str,
+        *,
+        on_demand: bool = False,
+        force: bool = False,
+        refusal: Callable[[], str] | None = None,
+    ) -> Outcome:
+        """Do what is due for a name. `force`: renew it although it is not. `refusal`, asked before
+        one is obtained, says why not, or "". Raises StorageError."""
         now = self._clock()
         step = self._decide(name, now)
+        if isinstance(step, Obtain) and refusal is not None and (reason := refusal()):
+            return Outcome(now + _REFUSED, reason)
         if isinstance(step, Nothing) and not force:
             outcome = Outcome(step.until, self._plan(name).error)
             outcome.idle = True

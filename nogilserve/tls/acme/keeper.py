@@ -8,11 +8,13 @@ A remote storage that is away stops nothing: certificates are copied into a loca
 serving processes read them, and what was obtained meanwhile is written when it is back.
 """
 
+import heapq
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from nogilserve.errors import StorageError
@@ -90,6 +92,10 @@ class Keeper:
         self._jobs = jobs(self._wait, self._save)
         self._changed = threading.Condition()
         self._names = {name: _Job(name, 0.0) for name in domains}
+        self._queue: list[tuple[float, str]] = [(0.0, name) for name in sorted(self._names)]
+        """A heap of times and names; those that do not agree with the job are void."""
+        self._wanted: set[str] = set()
+        """Names that only clients have named, and that had no turn yet."""
         self._working = 0
         self._version = 1
         self._unsaved: dict[str, Certificate] = {}
@@ -130,27 +136,38 @@ class Keeper:
     def _begin(self, now: float) -> list[threading.Thread]:
         """Take what is due, as far as there is room; under the condition."""
         threads = []
-        for job in self._names.values():
-            if self._working >= _AT_ONCE:
-                break
-            if not job.running and job.due <= now:
-                job.running = True
-                self._working += 1
-                threads.append(
-                    threading.Thread(
-                        target=self._step, args=(job,), name=f"work-{job.name}", daemon=True
-                    )
+        while self._working < _AT_ONCE and (job := self._first()) is not None and job.due <= now:
+            heapq.heappop(self._queue)
+            job.running = True
+            self._working += 1
+            threads.append(
+                threading.Thread(
+                    target=self._step, args=(job,), name=f"work-{job.name}", daemon=True
                 )
+            )
         return threads
+
+    def _plan(self, job: _Job, due: float) -> None:
+        """Have a job done at a time; under the condition."""
+        job.due = due
+        heapq.heappush(self._queue, (due, job.name))
+
+    def _first(self) -> _Job | None:
+        """What is due first; under the condition. Entries that were overtaken are dropped."""
+        while self._queue:
+            due, name = self._queue[0]
+            job = self._names.get(name)
+            if job is not None and not job.running and job.due == due:
+                return job
+            heapq.heappop(self._queue)
+        return None
 
     def _due(self) -> float:
         """When the next is due; under the condition."""
         if self._working >= _AT_ONCE:
             return self._next_look
-        return min(
-            (job.due for job in self._names.values() if not job.running),
-            default=self._next_look,
-        )
+        job = self._first()
+        return self._next_look if job is None else job.due
 
     def _look(self) -> None:
         """Look what others have changed, and bring the copies up to date."""
@@ -174,9 +191,11 @@ class Keeper:
         with self._changed:
             for kept in changed:
                 if self._gate is not None and kept.on_demand and kept.names[0] not in self._names:
-                    self._names[kept.names[0]] = _Job(kept.names[0], now, on_demand=True)
+                    job = self._names[kept.names[0]] = _Job(kept.names[0], now, on_demand=True)
+                    self._plan(job, now)
                 for job in self._jobs_of(kept.names):
-                    job.due = min(job.due, now)
+                    if job.due > now and not job.running:
+                        self._plan(job, now)
             self._version += 1
             self._changed.notify_all()
 
@@ -219,9 +238,11 @@ class Keeper:
         with self._changed:
             if forget:
                 self._names.pop(job.name, None)
-            job.due = outcome.due
-            job.error = outcome.error
+            if not outcome.elsewhere:
+                self._wanted.discard(job.name)
             job.running = False
+            job.error = outcome.error
+            self._plan(job, outcome.due)
             job.done += not outcome.elsewhere
             self._working -= 1
             self._version += outcome.changed
@@ -229,10 +250,9 @@ class Keeper:
 
     def _run_step(self, job: _Job) -> Outcome:
         if job.on_demand and self._gate is not None:
-            refusal = self._gate.refusal(job.name)
-            if refusal:
-                return Outcome(self._clock() + 3600, refusal)
-        return self._jobs.step(job.name, on_demand=job.on_demand)
+            refusal = partial(self._gate.refusal, job.name)
+            return self._jobs.step(job.name, on_demand=True, refusal=refusal)
+        return self._jobs.step(job.name)
 
     def _save(self, name: str, certificate: Certificate) -> None:
         """Keep a new certificate. It is served whatever happens to the storage."""
@@ -295,11 +315,14 @@ class Keeper:
             if refusal:
                 return refusal
             with self._changed:
-                waiting = sum(1 for j in self._names.values() if j.on_demand and not j.done)
-                if waiting >= _WAITING:
-                    return f"{waiting} other names are waiting already"
-                job = self._names.setdefault(name, _Job(name, 0.0, on_demand=True))
-                self._changed.notify_all()
+                if name not in self._names:
+                    if len(self._wanted) >= _WAITING:
+                        return f"{len(self._wanted)} other names are waiting already"
+                    self._wanted.add(name)
+                    self._names[name] = _Job(name, 0.0, on_demand=True)
+                    self._plan(self._names[name], 0.0)
+                    self._changed.notify_all()
+                job = self._names[name]
         with self._changed:
             done = job.done
             failing = done and job.error and job.due > self._clock() and not job.running

@@ -42,6 +42,9 @@ class Observe:
 
     routes: tuple[str, ...] = field(default=())
     """Path prefixes that are counted apart; the longest that fits names a request's route."""
+    sites: Callable[[], Callable[[str, str], str]] | None = None
+    """Makes, for each core, what names the site of an authority and a path, where there are
+    several; a route in `routes` wins."""
     ids: bool = False
     """Whether every request gets an id before the application is called."""
 
@@ -52,11 +55,13 @@ class Meter:
     dictionary are atomic. Any thread may read the rows, and sees slightly old values.
     """
 
-    __slots__ = ("_ids", "_routes", "inside", "rows", "waits")
+    __slots__ = ("_ids", "_named", "_routes", "_site", "inside", "rows", "waits")
 
     def __init__(self, observe: Observe) -> None:
         self._ids = observe.ids
+        self._site = observe.sites() if observe.sites is not None else None
         self._routes = tuple(sorted(observe.routes, key=len, reverse=True))
+        self._named = bool(self._routes) or self._site is not None
         self.rows: dict[tuple[str, int, str], list[float]] = {}
         """By method, status and route: how many in each bucket, and the sum of seconds."""
         self.waits: list[float] = [0] * (_SUM + 1)
@@ -71,7 +76,7 @@ class Meter:
         method = request.method
         if method not in METHODS:
             method = "OTHER"
-        key = (method, status, self._route(request.path) if self._routes else "")
+        key = (method, status, self._route(request) if self._named else "")
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = [0] * (_SUM + 1)
@@ -81,11 +86,12 @@ class Meter:
         row[bisect_left(BOUNDS, waited)] += 1
         row[_SUM] += waited
 
-    def _route(self, path: str) -> str:
+    def _route(self, request: Request) -> str:
+        path = request.path
         for route in self._routes:
             if path == route or path.startswith(route if route[-1] == "/" else f"{route}/"):
                 return route
-        return ""
+        return self._site(request.authority, path) if self._site is not None else ""
 
     def around(self, gateway: _Gateway) -> _Gateway:
         """The gateway of a core whose threads are watched."""

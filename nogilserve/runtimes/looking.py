@@ -6,11 +6,11 @@ belongs together may be of different moments. Nothing is changed, and nobody wai
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from nogilserve.config import Config
+from nogilserve.config import Config, all_sites
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.counters import Counters, total
@@ -34,7 +34,32 @@ _CORE_STATES: Final = ("idle", "reading", "writing", "closing", "closing")
 
 def observe_of(config: Config) -> Observe | None:
     """What the engine is to count of requests; None where nobody looks."""
-    return Observe(config.metrics_route, ids=config.slow > 0) if config.observed else None
+    if not config.observed:
+        return None
+    return Observe(config.metrics_route, _sites(config), ids=config.slow > 0)
+
+
+def _sites(config: Config) -> Callable[[], Callable[[str, str], str]] | None:
+    """What names the site of a request, where there are several."""
+    if not all_sites(config):
+        return None
+    from nogilserve.sites.gateway import Found
+    from nogilserve.sites.places import router_of, settings_of_sites
+
+    pairs = settings_of_sites(config)
+    router = router_of(pairs)
+    names = [site.name for site, _ in pairs]
+
+    def made() -> Callable[[str, str], str]:
+        find = Found(router).index
+
+        def name(authority: str, path: str) -> str:
+            index = find(authority, path)
+            return names[index] if index >= 0 else ""
+
+        return name
+
+    return made
 
 
 class Counting(Protocol):

@@ -1,6 +1,7 @@
 """What a core counts where somebody looks: rows, buckets, routes, and what is inside."""
 
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,21 @@ def test_the_longest_route_counts(path: str, route: str) -> None:
     meter = Meter(Observe(("/api", "/api/v2")))
     meter.count(request(path=path), 200, 0.1, 0.0)
     assert list(sums([meter])["requests"]) == [f"GET 200 {route}"]
+
+
+def test_sites_have_names_where_no_route_fits() -> None:
+    """A route that was asked for wins; each core has what names sites made for itself."""
+    made = []
+
+    def sites() -> Callable[[str, str], str]:
+        made.append(1)
+        return lambda authority, path: f"{authority} shop"
+
+    meters = [Meter(Observe(("/api",), sites)) for _ in range(2)]
+    for path in ("/", "/api"):
+        meters[0].count(request(path=path), 200, 0.1, 0.0)
+    assert set(sums(meters)["requests"]) == {"GET 200 x shop", "GET 200 /api"}
+    assert len(made) == 2
 
 
 def test_clients_cannot_make_up_rows() -> None:

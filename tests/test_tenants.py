@@ -83,7 +83,8 @@ def server(root: Path) -> Iterator[Server]:
     (root / "blog" / "own.env").write_text("OWN=blog's\n")
     (root / "broken" / "own.env").write_text("")
     arguments = ["--env-file=own.env", "--env=GREETING=hello {host}", "--tenant-host=*.example.com"]
-    with serve(root, *arguments) as running:
+    secrets = {"NOGILSERVE_ADMIN_TOKEN": "a-token-of-the-server"}
+    with serve(root, *arguments, env=secrets) as running:
         yield running
 
 
@@ -100,6 +101,7 @@ def test_three_tenants(server: Server, root: Path) -> None:
             "GREETING": f"hello {name}.example.com",
             "NOGILSERVE_TENANT": f"{name}/{name}.example.com",
             "OWN": f"{name}'s",
+            "NOGILSERVE_ADMIN_TOKEN": None,
         }
     assert len(children_of(server.pid)) == 2
     assert "shop/shop.example.com: generation 1 serves main:app" in server.log
@@ -281,16 +283,16 @@ def test_eviction_and_reload_under_load(tmp_path: Path) -> None:
         regulars = [Regular(server, first) for first in range(2)]
         for regular in regulars:
             regular.start()
-        for count in (2, 4, 6):
+        for count in (1, 2):
             server.wait_log("its place is needed", timeout=30, count=count)
             server.signal(signal.SIGHUP)
-            server.wait_log("told to reload", timeout=30, count=count // 2)
+            server.wait_log("told to reload", timeout=30, count=count)
         for regular in regulars:
             regular.leave.set()
         for regular in regulars:
             regular.join(60)
         assert [regular.bad for regular in regulars] == [[], []]
-        assert sum(regular.good for regular in regulars) > 20
+        assert sum(regular.good for regular in regulars) > 8
 
 
 def reachable(path: str) -> bool:

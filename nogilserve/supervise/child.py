@@ -45,6 +45,10 @@ _MAIN: Final = "from nogilserve.supervise.generation import main; sys.exit(main(
 _WINDOWS: Final = os.name == "nt"
 
 
+SETTINGS: Final = ("NOGILSERVE_",)
+"""How variables begin that are the server's settings, tokens and passwords among them."""
+
+
 class Child:
     """Owner: the main thread of the master. Two threads of its own only put events on the queue:
     one reads what the process says, one waits for its end. The end comes after everything it said.
@@ -58,9 +62,12 @@ class Child:
         events: Events,
         directory: str | None = None,
         interpreter: Interpreter | None = None,
+        *,
+        secretive: bool = False,
     ) -> None:
         """Start the process, in a directory and with a Python of its own if they are given. Raises
-        OSError. `label` is for those who list processes."""
+        OSError. `label` is for those who list processes; `secretive`: it does not get the server's
+        settings among its variables."""
         self.number = number
         self.served: dict[str, Any] = {}
         """What it says it serves."""
@@ -78,7 +85,14 @@ class Child:
             raise
         try:
             self._process = _start(
-                theirs, self.board.descriptor, name, label, identity, directory, interpreter
+                theirs,
+                self.board.descriptor,
+                name,
+                label,
+                identity,
+                directory,
+                interpreter,
+                SETTINGS if secretive else (),
             )
         except BaseException:
             self.channel.close()
@@ -141,12 +155,17 @@ def _start(
     identity: Identity,
     directory: str | None,
     interpreter: Interpreter | None,
+    hidden: tuple[str, ...],
 ) -> "subprocess.Popen[bytes]":
     # The same options of the interpreter (-X, -W, -O); multiprocessing finds them out so too.
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
     safe = [] if "-P" in flags or "-I" in flags else ["-P"]
     command = [sys.executable, *flags, *safe, "-c", _QUIET + _PACKAGE + _MAIN, _ROOT, name]
-    variables = {name: os.environ[name] for name in os.environ if name not in PASSED_BY_SYSTEMD}
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in PASSED_BY_SYSTEMD and not (hidden and name.startswith(hidden))
+    }
     if interpreter is not None:
         code = _QUIET + interpreter.code(_MAIN)
         command = [interpreter.executable, *interpreter.flags(flags), *safe, "-c", code, "-", name]

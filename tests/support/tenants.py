@@ -10,7 +10,7 @@ import json, os, sys, threading
 
 import gadget
 
-NAMES = ("VIRTUAL_ENV", "GREETING", "NOGILSERVE_TENANT", "OWN")
+NAMES = ("VIRTUAL_ENV", "GREETING", "NOGILSERVE_TENANT", "OWN", "NOGILSERVE_ADMIN_TOKEN")
 
 def about(environ):
     return {

@@ -109,6 +109,7 @@ def _find(
         storage=_of_server(config.storage, by_name, base),
         env_files=tuple(_inside(name, by_name, directory) for name in config.env_files),
         env=tuple((name, fill(text)) for name, text in config.env),
+        admin_token="",  # nothing of a tenant
         tenant=identity,
     )
     return Place(identity.name, filled, directory)

@@ -305,7 +305,7 @@ class Household:
             identity = self._bounds.identity(config, directory)
             other = find_interpreter(config.python, config.venv, directory)
             label = f"{place.name}: {config.app} generation {number}"
-            child = Child(number, label, identity, self._events, directory, other)
+            child = Child(number, label, identity, self._events, directory, other, secretive=True)
         except (OSError, NogilserveError) as error:
             kind = "config" if isinstance(error, ConfigError | Unknown) else "bind"
             self.machine.failed(number, Failure(str(error), kind), monotonic())

@@ -518,7 +518,9 @@ class TenantMaster:
         if self._front is not None:
             self._front.close()
             self._front = None
-        if not self._patient:
+        if self._patient:
+            self.holdings.disown()
+        else:
             self.holdings.refuse()
         for house in self._all():
             house.take_nothing_back()
@@ -530,7 +532,6 @@ class TenantMaster:
         pid = self._succession.end(ready=ready and not self._stopping)
         if pid:
             systemd.sd_notify(f"MAINPID={pid}")
-            self.holdings.disown()
             self._stop(now, patient=True)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
-from nogilserve.errors import ConfigError
+from nogilserve.errors import AppImportError, ConfigError
 from nogilserve.stress.asks import Ask
 from nogilserve.stress.confirm import growth_alone, happens_alone, shrink
 from nogilserve.stress.findings import Finding, Shared
@@ -25,6 +25,8 @@ _EARLY: Final = 3
 """Bursts in which a request counts as one of the first of its kind."""
 _SHRINKING: Final = 12.0
 """Seconds to shrink a finding at most."""
+_LOOKING: Final = 120.0
+"""Seconds spent on looking into differences at least before a run is given up for them."""
 _LESS: Final = 3
 """How much less memory requests have to take one at a time for the growth to be a finding."""
 _NATURAL: Final = 3
@@ -147,17 +149,31 @@ class Campaign:
             self._share = (monotonic() - began) / own.seconds
             self._show(f"{result.sent} requests in {result.bursts} bursts, {found}")
 
+        looking = 0.0
+        most_looking = max(_LOOKING, own.seconds * _LESS)
         while monotonic() < until and len(result.findings) < most:
-            episode = run_episode(self._session, result.episodes, until, self._is_known, tell)
-            result.episodes += 1
-            if episode.suspicion is not None or episode.grown is not None:
+            try:
+                episode = run_episode(self._session, result.episodes, until, self._is_known, tell)
+                result.episodes += 1
                 paused = monotonic()
-                if episode.suspicion is not None:
-                    self._look_into(episode, episode.suspicion)
-                elif episode.grown is not None:
-                    self._look_into_growth(episode, episode.grown)
-                waited = monotonic() - paused
-                began, until = began + waited, until + waited
+                self._judge(episode)
+            except (AppImportError, ConfigError) as error:
+                if not result.episodes:
+                    raise
+                self._session.note(f"A process could not be started any more: {error}")
+                return
+            waited = monotonic() - paused
+            began, until, looking = began + waited, until + waited, looking + waited
+            if looking > most_looking:
+                self._session.note("It ended early: so many differences turned out to be natural.")
+                return
+
+    def _judge(self, episode: Episode) -> None:
+        """Look into what was strange about an episode, if anything was."""
+        if episode.suspicion is not None:
+            self._look_into(episode, episode.suspicion)
+        elif episode.grown is not None:
+            self._look_into_growth(episode, episode.grown)
 
     def _is_known(self, suspicion: Suspicion) -> bool:
         return (suspicion.sort, suspicion.which) in self._known

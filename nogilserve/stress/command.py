@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from nogilserve.config import require_app, resolve
 from nogilserve.errors import ConfigError
@@ -20,13 +21,15 @@ from nogilserve.stress.session import Session
 
 __all__ = ["main"]
 
-_FEW = 2
+_FEW: Final = 2
+_INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str], directory: Path) -> int:
     """Run `nogilserve stress …`; `argv` is what stands behind "stress", `directory` the current.
 
-    Returns 0 if nothing was found, else 1. Raises ConfigError and AppImportError.
+    Returns 0 if nothing was found, else 1; 130 if it was interrupted before. Raises ConfigError and
+    AppImportError.
     """
     own, options = parse(argv)
     resolved = resolve(options, os.environ, directory)
@@ -58,7 +61,9 @@ def main(argv: Sequence[str], directory: Path) -> int:
     if progress:
         progress.clear()
     _write(result, own.json, own.save)
-    return 1 if result.findings else 0
+    if result.findings:
+        return 1
+    return _INTERRUPTED if result.interrupted else 0
 
 
 def _write(result: Result, json_file: str, http_file: str) -> None:

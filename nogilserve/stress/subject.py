@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import sys
 import threading
 import traceback
@@ -41,6 +42,7 @@ _GOODBYE: Final = 2.0
 def main() -> int:
     """Load, serve, obey. The exit status is of no interest."""
     faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells both; the other one decides
     orders, answers = _own_channel()
     request = json.loads(orders.readline())
     config: Config = pickle.loads(base64.b64decode(request["config"]))

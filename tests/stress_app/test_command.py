@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from nogilserve.stress.arguments import parse
 from nogilserve.stress.asks import Ask
 from nogilserve.stress.markers import with_markers
 from tests.stress_app.runs import ROOT
+from tests.support.server import Output
 
 APP = """
 def app(environ, start_response):
@@ -91,6 +93,29 @@ def test_application_that_is_not_there(
     assert "absent" in capfd.readouterr().err
     assert main(["stress", "gone:app", "--quiet"]) == 3
     assert "the process that imported gone:app ended with status 7" in capfd.readouterr().err
+
+
+def test_interruption(tmp_path: Path) -> None:
+    """Ctrl-C ends it with a report of what there is."""
+    (tmp_path / "main.py").write_text(APP)
+    with subprocess.Popen(
+        [sys.executable, "-m", "nogilserve", "stress", "main:app", "--seconds", "99"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        report = Output(process.stdout, "report")
+        said = Output(process.stderr, "progress")
+        said.wait("at the same time", 60)
+        process.send_signal(signal.SIGINT)
+        report.wait("Interrupted before the time was over", 60)
+        process.wait(20)
+        for each in (report, said):
+            each.thread.join(5)
+    assert process.returncode == 130
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo terminals")

@@ -269,6 +269,8 @@ class Handshake(Successor):
     def stop(self, core: Core) -> bool:
         """The engine stops: what was accepted may still come, but not for long."""
         connection = self.connection
+        if connection.handshake is not self:
+            return connection.stop(core)  # it is over since
         if connection.state != CLOSED and not self._asked:
             connection.wait(core, _STOP_SECONDS)
         return True

@@ -379,3 +379,26 @@ def test_preface_behind_a_request(server: Server) -> None:
         assert raw.get("/").status == 200
         raw.send(PREFACE)
         assert raw.receive().status == 505
+
+
+def test_client_that_asks_for_much_and_takes_nothing(server: Server) -> None:
+    """Requests are begun only as long as the answers to earlier ones are taken."""
+    with client_of(server, (4, 0), windows=False) as client:
+        numbers = [client.ask("/bytes/3000000") for _ in range(20)]
+        client.receive(lambda: len([n for n in numbers if client.answers[n].heads]) >= 2)
+        begun = [n for n in numbers if client.answers[n].heads]
+        assert len(begun) == 2
+        client.send(window_update(0, 1 << 30))
+        for number in numbers:
+            client.send(window_update(number, 1 << 23))
+        for number in numbers:
+            assert len(client.answer(number, 20).body) == 3_000_000
+
+
+def test_client_that_goes_away(server: Server) -> None:
+    """The end of its side is the end of the connection: nothing could be sent to it for long."""
+    with client_of(server, (4, 0)) as client:
+        client.ask("/bytes/100")
+        client.receive(lambda: client.answers[1].heads)
+        client.sock.shutdown(socket.SHUT_WR)
+        client.receive(lambda: client.closed)

@@ -45,6 +45,8 @@ _AT_ONCE: Final = 16
 """Requests run before other connections get their turn."""
 _MOST_OUT: Final = 1 << 18
 """Bytes of answers to frames, not taken by the client, above which nothing more is read."""
+_MOST_UNSENT: Final = 1 << 22
+"""Bytes of complete responses not taken by the client above which no request is begun."""
 _MOST_LIVE: Final = 100
 """Requests at once, those included whose client has lost interest."""
 _BODIES: Final = 1 << 20
@@ -60,7 +62,6 @@ class Session(Pump):
 
     __slots__ = (
         "_detached",
-        "_eof",
         "_head_until",
         "_held_bodies",
         "_idle_until",
@@ -107,7 +108,6 @@ class Session(Pump):
         self._held_bodies = 0
         """Bytes of request bodies in memory."""
         self._head_until = self._idle_until = self._leave_until = self._stall_until = NEVER
-        self._eof = False
         self._detached = False
         """Driver: the connection is not ours any more."""
 
@@ -134,7 +134,7 @@ class Session(Pump):
             with self.mutex:
                 self._blocked = False
             self.flush()
-        if mask & ~WRITE and not self._eof:
+        if mask & ~WRITE:
             try:
                 data = self.connection.sock.recv(RECV)
             except BlockingIOError:
@@ -146,7 +146,8 @@ class Session(Pump):
             core.counters.received += len(data)
             if data:
                 return self.advance(core, data)
-            self._eof = True  # what was asked for is still answered
+            self.close(core)  # without the client's side no window is ever widened again
+            return True
         self.settle(core)
         return True
 
@@ -274,6 +275,8 @@ class Session(Pump):
         queue = self.queue
         turns = _AT_ONCE
         while queue:
+            if self.sending and self._unsent_bytes() > _MOST_UNSENT:
+                break  # the client has to take what it has asked for before
             if not turns:
                 self.post(core)  # others' turn
                 break
@@ -291,6 +294,11 @@ class Session(Pump):
         self.flush()
         self.settle(core)
         return True
+
+    def _unsent_bytes(self) -> int:
+        """Bytes of complete responses that the client has yet to take. A hint: other threads may be
+        sending."""
+        return sum(exchange.stream.queued for exchange in self.sending)
 
     def post(self, core: Core) -> None:
         """Have the driver go on soon."""
@@ -390,19 +398,18 @@ class Session(Pump):
             stream = exchange.stream
             if stream.sent_end or stream.gone:
                 self.forget(core, exchange, complete=stream.sent_end)
+        if self.queue and self._unsent_bytes() <= _MOST_UNSENT:
+            self.post(core)
         if not blocked and not pumping:
             if waits:
                 self.post(core)  # it was others' turn
             elif protocol.failure is not None or (
-                not self.exchanges and (self._eof or protocol.refusing or protocol.peer_leaves)
+                not self.exchanges and (protocol.refusing or protocol.peer_leaves)
             ):
                 self._detach(core)
-                if self._eof:
-                    self.connection.close(core)
-                else:
-                    self.connection._begin_linger(core)  # noqa: SLF001
+                self.connection._begin_linger(core)  # noqa: SLF001
                 return
-        mask = (0 if self._eof or stuck else READ) | (WRITE if blocked else 0)
+        mask = (0 if stuck else READ) | (WRITE if blocked else 0)
         self.connection._watch(core, mask)  # noqa: SLF001
         self._look_after(core, now, blocked=blocked)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
@@ -44,6 +45,8 @@ _ROUND: Final = 1 << 16
 """Bytes made into frames and sent at once."""
 _MOST_OUT: Final = 1 << 18
 """Bytes of answers to frames, not taken by the client, above which nothing more is read."""
+_MOST_UNSENT: Final = 1 << 22
+"""Bytes of complete responses not taken by the client above which no request is begun."""
 _LEAVE_SECONDS: Final = 1.0
 """How long a client gets to hear that we leave."""
 _LINGER_SECONDS: Final = 2.0
@@ -85,6 +88,9 @@ class Session(asyncio.Protocol):
         """Requests that are not answered, or whose answer is not sent."""
         self._sending: set[StreamExchange] = set()
         """Those whose answer waits for the client."""
+        self._waiting: deque[StreamExchange] = deque()
+        """Requests that are not begun as long as the client does not take what it has asked for:
+        each response may be large, and there may be a hundred."""
         self._timed: set[StreamExchange] = set()
         """Those whose application waits for the client's body."""
         self._corked = False
@@ -92,7 +98,6 @@ class Session(asyncio.Protocol):
         """A flush is on its way."""
         self._paused = False
         self._ending = False
-        self._eof = False
         self._unsent = 0
         self._head_until = self._idle_until = self._leave_until = self._stall_until = NEVER
 
@@ -156,13 +161,8 @@ class Session(asyncio.Protocol):
             self.over(exchange, complete=False)
 
     def eof_received(self) -> bool:
-        """The client has closed its sending side: what it asked for is still answered."""
-        self._eof = True
-        if self._ending:
-            self.transport.close()
-        else:
-            self.protocol.peer_leaves = True
-            self._settle()
+        """The client has left: without its side no window is ever widened again."""
+        self.transport.abort()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -210,6 +210,27 @@ class Session(asyncio.Protocol):
         exchange.complete = complete
         if core.record is not None:
             exchange.note_begun()
+        if self._waiting or (self._sending and self._unsent_bytes() > _MOST_UNSENT):
+            self._waiting.append(exchange)
+        else:
+            self._start(exchange)
+
+    def _unsent_bytes(self) -> int:
+        """Bytes of complete responses that the client has yet to take."""
+        return sum(exchange.stream.queued for exchange in self._sending)
+
+    def _start_waiting(self) -> None:
+        """Go on with requests, as far as the client takes what it has asked for before."""
+        waiting = self._waiting
+        while waiting and self._unsent_bytes() <= _MOST_UNSENT:
+            exchange = waiting.popleft()
+            if exchange in self._exchanges and not exchange.gone:
+                self._start(exchange)
+
+    def _start(self, exchange: StreamExchange) -> None:
+        """Have the application run."""
+        core = self.core
+        request = exchange.request
         self._activate(exchange)
         if exchange.origins is not None:
             try:
@@ -326,6 +347,8 @@ class Session(asyncio.Protocol):
         for exchange in [*self._sending]:
             if exchange.stream.sent_end or exchange.stream.gone:
                 self._forget(exchange, complete=exchange.stream.sent_end)
+        if self._waiting and not self._ending:
+            self._start_waiting()
         self._settle()
 
     def _settle(self) -> None:
@@ -358,7 +381,7 @@ class Session(asyncio.Protocol):
     def _end(self) -> None:
         """Everything is sent: end, but let the client read it (RFC 9112 §9.6)."""
         self._ending = True
-        if self.transport.can_write_eof() and not self._eof:
+        if self.transport.can_write_eof():
             self.transport.write_eof()
             self._leave_until = monotonic() + _LINGER_SECONDS
             self._look_after()

@@ -27,9 +27,11 @@ __all__ = ["Mixed"]
 SECONDS: Final = 30.0
 LIFE: Final = re.compile(r"\[(INFO|WARNING|CRITICAL)\]|Error: (?!on purpose|Content-Length)")
 """What is worth reading of a log in which applications fail on purpose."""
+NEVER: Final = re.compile(r"internal error|Fatal Python error")
+"""What must not be in a log."""
 PATIENCE: Final = 5.0
-"""Seconds of a visit that cannot take that long, unless the machine is overloaded; servers wait ten
-for a head."""
+"""Seconds that no visit takes unless the machine has no time for its thread: then the server, which
+waits five for the next request and ten for a head, may have ended the connection."""
 SLOW_START: Final = 120.0
 """Seconds: with ThreadSanitizer importing takes long."""
 RATE: Final = 8.0
@@ -155,7 +157,11 @@ class House:
             try:
                 KINDS[name][0](guest)
             except Exception as exc:
-                took = f"{strftime('%H:%M:%S')} after {monotonic() - began:.1f} s"
+                seconds = monotonic() - began
+                if seconds > PATIENCE and not isinstance(exc, Mistake):
+                    self.tally.add("starved")
+                    continue
+                took = f"{strftime('%H:%M:%S')} after {seconds:.1f} s"
                 self.mistakes.append(f"{took}: {self.name}, {name}: {type(exc).__name__}: {exc}")
             self.tally.add("visits")
             guest.rest(guest.random.expovariate(self._rate / VISITORS))
@@ -256,8 +262,8 @@ class House:
         if self._said >= ENOUGH:
             raise Mistake(f"{self.name}: {self._said} mistakes (above)")
         log = self.server.log
-        if "internal error" in log or "Fatal Python error" in log:
-            raise Mistake(f"{self.name}: {log[-4000:]}")
+        if found := NEVER.search(log):
+            raise Mistake(f"{self.name}: {log[max(found.start() - 500, 0) : found.end() + 3000]}")
 
     def close(self) -> None:
         """All leave, and the server is stopped."""

@@ -59,24 +59,26 @@ def _end(keeper: Keeper) -> None:
 
 def _keeper(config: Config) -> Keeper:
     storage = open_storage(config.storage)
-    local = storage if isinstance(storage, FolderStorage) else None
+    copies = storage
+    if not isinstance(copies, FolderStorage):
+        copies = FolderStorage(storage_folder(config.storage))
     settings = settings_of(config)
     gate = None
     if config.on_demand:
         gate = Gate(config.on_demand_allow, config.on_demand_ask, config.on_demand_dir)
     return Keeper(
         config.domains,
-        _jobs(settings, storage),
+        _jobs(settings, storage, copies),
         storage,
-        local or FolderStorage(storage_folder(config.storage)),
+        copies,
         gate,
     )
 
 
 def _jobs(
-    settings: Settings, storage: Storage
+    settings: Settings, storage: Storage, copies: Storage
 ) -> Callable[[Callable[[float], None], Callable[[str, Certificate], None]], Jobs]:
     def make(wait: Callable[[float], None], save: Callable[[str, Certificate], None]) -> Jobs:
-        return Jobs(settings, storage, wait, save)
+        return Jobs(settings, storage, wait, save, copies)
 
     return make

@@ -266,8 +266,8 @@ def test_nonsense_of_an_authority_is_survived(proxy: AcmeProxy, storage: FolderS
 
 
 def test_refused_nonces_are_repeated(tmp_path: Path) -> None:
-    """Where half of all nonces are refused a certificate still comes."""
-    env = {"PEBBLE_WFE_NONCEREJECT": "50"}
+    """Where a third of all nonces is refused a certificate still comes."""
+    env = {"PEBBLE_WFE_NONCEREJECT": "30"}
     storage = FolderStorage(tmp_path / "kept")
     with Pebble(tmp_path, env=env) as pebble:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", pebble.http_port), Answering)

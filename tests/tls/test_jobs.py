@@ -112,9 +112,15 @@ class Authority:
 class Played(Jobs):
     """Steps towards an authority that is played."""
 
-    def __init__(self, storage: FolderStorage, authority: Authority) -> None:
+    def __init__(
+        self, storage: FolderStorage, authority: Authority, copies: FolderStorage | None = None
+    ) -> None:
         super().__init__(
-            Settings(CA), storage, lambda _: None, lambda name, found: store(storage, name, found)
+            Settings(CA),
+            storage,
+            lambda _: None,
+            lambda name, found: store(storage, name, found),
+            copies,
         )
         self.played = authority
 
@@ -190,4 +196,14 @@ def test_permission_is_asked_for_only_before_a_certificate_is_obtained(tmp_path:
     outcome = played.step("b.example", refusal=refusal)
     assert outcome.error == "not any more"
     assert outcome.due > time.time() + 3000
+    assert authority.given == 1
+
+
+def test_storage_that_has_lost_everything_costs_no_certificate(tmp_path: Path) -> None:
+    """As long as there is a copy, which is given back by another part of the keeper."""
+    authority = Authority()
+    copies = FolderStorage(tmp_path / "copies")
+    Played(copies, authority).step("a.example")
+    emptied = Played(FolderStorage(tmp_path / "emptied"), authority, copies)
+    assert not emptied.step("a.example").changed
     assert authority.given == 1

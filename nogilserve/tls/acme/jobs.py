@@ -92,14 +92,17 @@ class Jobs:
         storage: Storage,
         wait: Callable[[float], None],
         save: Callable[[str, Certificate], None],
+        copies: Storage | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`wait` waits for some seconds and raises Stopped when all is to end. `save` keeps a new
-        certificate, if it cannot be elsewhere then in memory: it is not lost."""
+        certificate, if it cannot be elsewhere then in memory: it is not lost. `copies`: where
+        certificates are as well, that a storage may have lost."""
         self._settings = settings
         self._storage = storage
         self._wait = wait
         self._save = save
+        self._copies = copies
         self._clock = clock
 
     def step(
@@ -140,8 +143,14 @@ class Jobs:
         return Plan.decode(self._storage.read(plan_key(name)))
 
     def _decide(self, name: str, now: float) -> Obtain | Ask | Nothing:
-        certificate = find_certificate(self._storage, name)
+        certificate = self._certificate(name)
         return decide(certificate, self._plan(name), self._settings.directory, now)
+
+    def _certificate(self, name: str) -> Certificate | None:
+        found = find_certificate(self._storage, name)
+        if found is None and self._copies is not None:
+            found = find_certificate(self._copies, name)  # it will be given back
+        return found
 
     def _next(self, name: str) -> float:
         step = self._decide(name, self._clock())
@@ -228,7 +237,7 @@ class Jobs:
     def _ask(self, name: str) -> None:
         from nogilserve.tls.acme.network import AuthorityError
 
-        certificate = find_certificate(self._storage, name)
+        certificate = self._certificate(name)
         if certificate is None or certificate.issuer == IMPORTED:
             return
         plan = self._plan(name)

@@ -13,7 +13,7 @@ _LONGEST: Final = 16000
 
 class RecentFailures(logging.Handler):
     """Keeps messages of level error and above. Any thread: logging holds the handler's lock while
-    it is given a message, and reading copies the deque, a single operation."""
+    it is given a message, and so does reading."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -37,4 +37,8 @@ class RecentFailures(logging.Handler):
 
     def since(self, moment: float) -> list[dict[str, Any]]:
         """Those after that moment, in seconds since the epoch."""
-        return [item for item in self._kept.copy() if item["at"] > moment]
+        self.acquire()
+        try:
+            return [item for item in self._kept if item["at"] > moment]
+        finally:
+            self.release()

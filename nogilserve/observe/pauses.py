@@ -1,7 +1,6 @@
 """Pauses of the garbage collector, noted while somebody looks."""
 
 import gc
-from collections import deque
 from time import monotonic, time
 from typing import Any, Final
 
@@ -13,10 +12,10 @@ _PATIENCE: Final = 10.0
 
 
 class Pauses:
-    """Any thread: collections do not overlap, and a deque's single operations are atomic."""
+    """Any thread: collections do not overlap, so one writes at a time, and always a new list."""
 
     def __init__(self) -> None:
-        self._noted: deque[tuple[float, float, int, int]] = deque(maxlen=_KEPT)
+        self._noted: list[tuple[float, float, int, int]] = []
         self._until = 0.0
         self._began = 0.0
 
@@ -28,7 +27,7 @@ class Pauses:
             gc.callbacks.append(self._note)
         return [
             {"at": at, "seconds": seconds, "generation": generation, "collected": collected}
-            for at, seconds, generation, collected in self._noted.copy()
+            for at, seconds, generation, collected in self._noted
             if at > since
         ]
 
@@ -44,6 +43,7 @@ class Pauses:
             return
         if self._began:
             took = now - self._began
-            self._noted.append((time() - took, took, info["generation"], info["collected"]))
+            pause = (time() - took, took, info["generation"], info["collected"])
+            self._noted = [*self._noted[1 - _KEPT :], pause]
         if now > self._until:
             self.stop()

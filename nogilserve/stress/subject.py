@@ -24,6 +24,7 @@ from nogilserve.apps import LoadedApp, gil_is_on, load_app
 from nogilserve.apps.loopbound import application_modules
 from nogilserve.config import Bind, Config
 from nogilserve.errors import AppImportError
+from nogilserve.observe.stacks import stacks
 from nogilserve.runtimes.build import runtime_here
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.sockets import open_listeners
@@ -159,9 +160,11 @@ def _stacks(stage: Stage) -> list[list[Any]]:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     own = threading.get_ident()
     found: list[list[Any]] = []
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the only way
+    for ident, stack in stacks().items():
         if ident != own:
-            frames = traceback.format_stack(frame)
+            frames = traceback.format_list(
+                [traceback.FrameSummary(file, line, name) for file, line, name in stack]
+            )
             calls = [number for number, text in enumerate(frames) if _STAGE in text]
             found.append([names.get(ident, str(ident)), frames[calls[-1] + 1 if calls else 0 :]])
     found += [[f"task of request {index}", [text]] for index, text in stage.waiting()]

@@ -7,7 +7,6 @@ questions is inherited, so that those of serving processes wait while a keeper i
 import faulthandler
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -36,7 +35,6 @@ def main() -> int:
     """`python -c … ROOT DESCRIPTOR LABEL`: the exit status."""
     faulthandler.enable()
     leave_to_master(*STOPPING, *MASTERS)  # the end of standard input ends it
-    signal.set_wakeup_fd(-1)
     config = config_of(json.loads(sys.stdin.buffer.readline()))
     configure_logging(config.log_level, form=config.log_format)
     listener = socket.socket(fileno=int(sys.argv[2]))
@@ -44,17 +42,19 @@ def main() -> int:
     threading.Thread(
         target=answer_questions, args=(listener, keeper), name="questions", daemon=True
     ).start()
-    threading.Thread(target=_end, args=(keeper,), name="end", daemon=True).start()
+    end = threading.Thread(target=_end, args=(keeper,), name="end", daemon=True)
+    end.start()
     keeper.run()
-    # Threads that wait for an authority need not be waited for: their locks end with the process.
+    end.join()
+    # Threads that still wait for an authority are left: their locks end with the process, or soon.
     os._exit(0)
 
 
 def _end(keeper: Keeper) -> None:
+    """Wait for the end of standard input, then let what is in progress let go of its locks."""
     while sys.stdin.buffer.read(4096):
         pass
     keeper.stop(_ENDING)
-    os._exit(0)
 
 
 def _keeper(config: Config) -> Keeper:

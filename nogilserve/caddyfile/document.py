@@ -3,11 +3,14 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from nogilserve.caddyfile.tree import Directive
 
-__all__ = ["Note", "Table", "Translation"]
+__all__ = ["ANSWERS", "Note", "Table", "Translation"]
+
+ANSWERS: Final = ("app", "redirect", "respond", "static-path")
+"""Beginnings of keys that say what is served."""
 
 type Table = dict[str, Any]
 """A [[site]] or [[site.route]]; its routes are the list "route"."""
@@ -61,6 +64,12 @@ class Translation:
         found = self.settings.setdefault(name, [])
         found += [value for value in values if value not in found]
 
+    def drop(self, table: Table) -> None:
+        """Take the answer of a site or route away, and with it what then answers nothing."""
+        for name in [name for name in table if name.startswith(ANSWERS)]:
+            del table[name]
+        self.sites = [site for site in self.sites if _kept(site)]
+
     def document(self, source: str) -> str:
         """The nogilserve.toml."""
         lines = [f"# Made from {source} by nogilserve import-caddyfile."]
@@ -71,6 +80,15 @@ class Translation:
         for site in self.sites:
             lines += _table(site, "site")
         return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _kept(table: Table) -> bool:
+    """Whether a table or a route below it answers; routes that do not are taken out."""
+    if "route" in table:
+        table["route"] = [route for route in table["route"] if _kept(route)]
+        if not table["route"]:
+            del table["route"]
+    return any(name.startswith(ANSWERS) or name == "route" for name in table)
 
 
 def _short(text: str) -> str:

@@ -30,15 +30,17 @@ def settle_processes(pythons: list[tuple[PythonBlock, Table, Scope]], result: Tr
         for block, table, _ in pythons:
             table.update(block.process)
         return
-    for block in crowded:
-        if block.templated:
+    for block, table, _ in pythons:
+        if block.templated and block in crowded:
+            result.drop(table)
             result.lost(
                 block.directive,
                 "over TLS a host has one process, because the path is not known in time: give this "
                 "application a host of its own",
             )
-    if not templated:
-        _share_all(pythons, result)
+    others = [item for item in pythons if not (item[0].templated and item[0] in crowded)]
+    if others:
+        _share_all(others, result)
 
 
 def _share_all(pythons: list[tuple[PythonBlock, Table, Scope]], result: Translation) -> None:

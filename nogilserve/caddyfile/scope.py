@@ -12,9 +12,9 @@ from nogilserve.caddyfile.pythonblock import PythonBlock, body_size, read_python
 from nogilserve.caddyfile.responses import header_edits, read_log, read_redirect, read_respond
 from nogilserve.caddyfile.tree import Directive
 
-__all__ = ["Scope", "translate_scope"]
+__all__ = ["ORDER", "Scope", "translate_scope"]
 
-_ORDER: Final = ("redirect", "app", "respond", "static-path")
+ORDER: Final = ("redirect", "app", "respond", "static-path")
 """Which of several answers for the same paths counts: the order of Caddy's directives."""
 _LISTENING: Final = frozenset({"tls", "bind"})
 _COMPRESS: Final = {"zstd": "zstd", "gzip": "gzip", "br": "br"}
@@ -174,11 +174,11 @@ def _answer(item: Directive, filling: _Filling, where: Where, answer: Table) -> 
         filling.table.setdefault("route", []).append(target)
         return target
     table = filling.table
-    kind = next(name for name in _ORDER if name in answer)
-    there = next((name for name in _ORDER if name in table), "")
+    kind = next(name for name in ORDER if name in answer)
+    there = next((name for name in ORDER if name in table), "")
     if there and not (kind == "static-path" and "_beside" in answer and there == "app"):
         later, earlier = str(kind), str(there)
-        if _ORDER.index(kind) < _ORDER.index(there):
+        if ORDER.index(kind) < ORDER.index(there):
             later, earlier = there, kind
             for name in [name for name in table if name in answer or name == there]:
                 table.pop(name)
@@ -249,7 +249,7 @@ def _route(item: Directive, filling: _Filling, where: Where, *, strips: bool) ->
         scope.result.hint(item, "it does nothing that is needed here")
         return
     table = _where(where) | inner
-    if not any(name in inner for name in (*_ORDER, "route")):
+    if not any(name in inner for name in (*ORDER, "route")):
         kept = {key: value for key, value in filling.table.items() if key in _OF_APP}
         scope.result.lost(item, "it answers nothing itself; write its settings where the answer is")
         if not kept:
@@ -265,7 +265,7 @@ def _merge(item: Directive, filling: _Filling, inner: Table) -> None:
     answer = {
         key: value
         for key, value in inner.items()
-        if key in _ORDER
+        if key in ORDER
         or key in _OF_APP
         or key.startswith(("redirect", "respond", "static"))
         or key == "prefix"

@@ -1,6 +1,6 @@
 """The sites of a Caddyfile as those of a nogilserve.toml, and what all of them need together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from nogilserve.caddyfile.addresses import Address, is_internal, parse_address
@@ -9,7 +9,7 @@ from nogilserve.caddyfile.matchers import Matchers
 from nogilserve.caddyfile.optionsblock import Ports, read_options
 from nogilserve.caddyfile.processes import settle_processes
 from nogilserve.caddyfile.pythonblock import PythonBlock
-from nogilserve.caddyfile.scope import Scope, translate_scope
+from nogilserve.caddyfile.scope import ORDER, Scope, translate_scope
 from nogilserve.caddyfile.tree import Caddyfile, Directive, SiteBlock
 
 __all__ = ["translate"]
@@ -54,6 +54,8 @@ def translate(caddyfile: Caddyfile) -> Translation:
     sites = _without_redirects(sites, plain, secure, result)
     for site in sites:
         _place(site, result)
+    for site in sites:
+        _drop_repeated(site, result)
     settle_processes(pythons, result)
     _tell_ports_apart(sites, result)
     return result
@@ -95,6 +97,42 @@ def _place(site: _Site, result: Translation) -> None:
             table.update(placed)  # the same object: its application is known by it
             placed = table
         result.sites.append(placed)
+
+
+def _drop_repeated(site: _Site, result: Translation) -> None:
+    """Of several answers for one path the first of Caddy's order counts."""
+    rows = list(_rows(site.table, ""))
+    rows.sort(key=lambda row: row[2])
+    seen: set[tuple[str, bool]] = set()
+    for table, paths, _ in rows:
+        exact = bool(table.get("exact"))
+        left = [path for path in paths if (path, exact) not in seen]
+        seen |= {(path, exact) for path in paths}
+        if len(left) == len(paths):
+            continue
+        again = ", ".join(path for path in paths if path not in left)
+        result.hint(site.here, f"{again} is answered twice; what Caddy asks first is kept")
+        if left and "route" not in table:
+            cut = len(paths[0]) - len(_paths(table)[0].rstrip("/"))
+            table["path"] = [path[cut:] or "/" for path in left]
+        else:
+            result.drop(table)
+
+
+def _rows(table: Table, above: str) -> Iterator[tuple[Table, list[str], int]]:
+    """Every table that answers, the whole paths it answers for, and how early Caddy asks it."""
+    whole = [(above + path).rstrip("/") or "/" for path in _paths(table)]
+    kinds = [index for index, name in enumerate(ORDER) if name in table]
+    if kinds:
+        yield table, whole, kinds[0]
+    for path in whole:
+        for route in table.get("route", ()):
+            yield from _rows(route, path.rstrip("/"))
+
+
+def _paths(table: Table) -> list[str]:
+    path = table.get("path", "/")
+    return list(path) if isinstance(path, list) else [path]
 
 
 # ---- listening --------------------------------------------------------------------------------

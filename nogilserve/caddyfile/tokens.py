@@ -10,6 +10,7 @@ from nogilserve.errors import ConfigError
 __all__ = ["Token", "tokenize"]
 
 _VARIABLE: Final = re.compile(r"\{\$([^{}:\s]+)(?::([^{}\n]*))?\}")
+_AT_RUN_TIME: Final = re.compile(r"\{env\.([A-Za-z_]\w*)\}")
 _HEREDOC: Final = re.compile(r"<<([A-Za-z0-9_-]+)[ \t]*\n")
 
 
@@ -45,6 +46,8 @@ def tokenize(source: str, environ: Mapping[str, str], file: str = "") -> list[To
     text = _VARIABLE.sub(
         lambda match: environ.get(match[1]) or match[2] or "", source.replace("\r\n", "\n")
     )
+    # Caddy looks these up when it serves. One that is not set stays, and is named where it is used.
+    text = _AT_RUN_TIME.sub(lambda match: environ.get(match[1], match[0]), text)
     return _Lexer(text.removeprefix("\ufeff"), file).run()
 
 

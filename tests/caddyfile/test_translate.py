@@ -1,15 +1,20 @@
 """What directives of a Caddyfile become, and what is said of those that become nothing."""
 
+import re
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nogilserve.caddyfile import command
 from nogilserve.caddyfile.document import Translation
 from nogilserve.caddyfile.sites import translate
 from nogilserve.caddyfile.tree import read
+from nogilserve.config import resolve
 from nogilserve.errors import ConfigError
 from tests.caddyfile import examples
 
@@ -290,8 +295,13 @@ def test_settings_of_a_process(tmp_path: Path) -> None:
     assert found.pop("route") == [
         {"path": "/f", "static-path": "pub/f"},
         {
-            "path": "/a", "app": "a:a", "interface": "wsgi", "prefix": "keep",
-            "venv": "./v", "env": {"X": "1"}, "env-file": [".env"],
+            "path": "/a",
+            "app": "a:a",
+            "interface": "wsgi",
+            "prefix": "keep",
+            "venv": "./v",
+            "env": {"X": "1"},
+            "env-file": [".env"],
         },
     ]
     assert found == {"app": "b:b", "interface": "asgi", "lifespan": "off", "env": {"Y": "2"}}
@@ -426,3 +436,84 @@ def test_values_of_every_kind_survive(tmp_path: Path) -> None:
     text = 'a"b\\c\x7f\u2028ü\t'
     document = table(tmp_path, f":80 {{\nrespond `{text}`\n}}")
     assert document["site"][0]["respond"] == text
+
+
+LEAVES = st.sampled_from(
+    [
+        *("python m:a", "python /a/* m:b", "python @m m:c", "python {host.labels.1}:app"),
+        *("respond x", "respond /r 404", "redir /old /new 301", "redir https://{host}{uri}"),
+        *("root * pub", "file_server", "file_server /f/* browse", "try_files {path} /i.html"),
+        *("encode zstd gzip", "header X-A b", "header /h/* -X-B", "log", "request_body 1MB"),
+        *("@m path /m/* /n", "@m method GET", "uri strip_prefix /a", "vars x y", "tls internal"),
+        *("bind 127.0.0.1", "tls c.pem k.pem", "reverse_proxy x:1", "root * {env.NONE}"),
+    ]
+)
+DIRECTIVES = st.recursive(
+    LEAVES,
+    lambda inner: st.builds(
+        lambda head, body: head + " {\n" + "\n".join(body) + "\n}",
+        st.sampled_from(
+            [
+                *("handle", "handle /a/*", "handle_path /b/*", "route", "route /c*", "handle @m"),
+                *("handle_path /b/* /c", "header", "log"),
+            ]
+        ),
+        st.lists(inner, max_size=4),
+    ),
+    max_leaves=6,
+)
+PROCESSES = st.lists(
+    st.sampled_from(
+        [
+            *("module_wsgi p:a", "module_asgi q:a", "module_asgi {host.labels.0}:a", "venv v"),
+            *(
+                "working_dir w",
+                "env_var A b",
+                "env_file e",
+                "workers 2",
+                "autoreload",
+                "lifespan on",
+            ),
+        ]
+    ),
+    max_size=4,
+).map(lambda lines: "python /p/* {\n" + "\n".join(lines) + "\n}")
+ADDRESSES = st.sampled_from(
+    [
+        "a.test",
+        "http://a.test",
+        ":8080",
+        "localhost",
+        "*.b.test",
+        "http://c.test:81/x",
+        "d.test, e.test",
+    ]
+)
+FILES = st.lists(
+    st.tuples(ADDRESSES, st.lists(DIRECTIVES | PROCESSES, max_size=5)), min_size=1, max_size=3
+).map(
+    lambda sites: "\n".join(address + " {\n" + "\n".join(body) + "\n}" for address, body in sites)
+)
+MISSING = re.compile(r"is not a directory|cannot be used: |--certfile|--keyfile|python|interpreter")
+
+
+@given(FILES)
+@settings(max_examples=150)
+def test_the_result_is_always_a_configuration(text: str) -> None:
+    """Whatever stands in a Caddyfile: the document is TOML, and nothing but files that are not
+    there is wrong with it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for directory in ("pub/assets", "pub/f", "pub/a/f", "w", "v/bin"):
+            (folder / directory).mkdir(parents=True)
+        document = translated(folder, text).document("Caddyfile")
+        tomllib.loads(document)
+        (folder / "made.toml").write_text(document, encoding="utf-8")
+        try:
+            resolve(["--config", "made.toml"], {}, folder, 2)
+        except ConfigError as error:
+            lines = str(error).split("\n")
+            wrong = [
+                line for line in lines if not MISSING.search(line) and "mistakes in" not in line
+            ]
+            assert wrong == [], text + "\n---\n" + document

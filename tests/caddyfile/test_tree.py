@@ -17,6 +17,7 @@ from nogilserve.errors import ConfigError
         ("a # b\n# c\nd#e", ["a", "d#e"]),
         ("a \\\n b", ["a", "b"]),
         ("x {$PORT} {$HOST:local} {$NONE}y", ["x", "80", "local", "y"]),
+        ("{env.PORT}/a {env.NONE}", ["80/a", "{env.NONE}"]),
         ("respond <<END\n    a\n      b\n    END 200", ["respond", "a\n  b", "200"]),
         ('"two\nlines"', ["two\nlines"]),
         ("{path} {http.request.host}", ["{path}", "{http.request.host}"]),

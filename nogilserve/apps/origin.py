@@ -5,7 +5,6 @@ Looks only at what is installed; asks no network.
 
 import re
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Final
 
 __all__ = ["Origin", "origin_of"]
@@ -68,6 +67,8 @@ class Origin:
 
 def origin_of(module: str) -> Origin:
     """The distribution that an imported or importable module was installed by."""
+    from importlib import metadata  # with email and zipfile: only where something is to be told
+
     top = module.partition(".")[0]
     found = metadata.packages_distributions().get(top, [])
     for name in sorted(set(found), key=lambda name: not _has(name, module)):
@@ -83,6 +84,8 @@ def origin_of(module: str) -> Origin:
 
 def _has(name: str, module: str) -> bool:
     """Whether one of a distribution's files is that module: several may share a top-level name."""
+    from importlib import metadata
+
     stem = module.replace(".", "/") + "."
     return any(str(file).startswith(stem) for file in metadata.files(name) or ())
 

@@ -3,7 +3,6 @@
 Also there: the answers to a certificate authority that wants to see a token (RFC 8555 §8.3).
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -129,6 +128,8 @@ class AsyncRedirectGateway:
         request = exchange.request
         answer = None
         if self._answers is not None and (path := _token(request)):
+            import asyncio  # not where threads serve: it takes time and memory
+
             answer = await asyncio.to_thread(self._answers, path)
         said = redirected(request, self._https.port) if answer is None else _challenge(answer)
         try:

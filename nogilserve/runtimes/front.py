@@ -4,10 +4,13 @@ Imported are only those that the configuration asks for.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from nogilserve.config import Config
-from nogilserve.engine.loop.core import AsyncGateway
 from nogilserve.engine.settings import Gateway
+
+if TYPE_CHECKING:  # asyncio takes time and memory, which a WSGI application need not pay
+    from nogilserve.engine.loop.core import AsyncGateway
 
 __all__ = ["async_in_front", "in_front"]
 
@@ -42,7 +45,7 @@ def in_front(config: Config, make: Callable[[], Gateway], below: str = "") -> Ca
     return made
 
 
-def async_in_front(config: Config, below: str = "") -> Callable[[AsyncGateway], AsyncGateway]:
+def async_in_front(config: Config, below: str = "") -> "Callable[[AsyncGateway], AsyncGateway]":
     """As `in_front`, for the gateways of event loops."""
     front: list[Callable[[AsyncGateway], AsyncGateway]] = []
     if config.compress != "off":
@@ -60,7 +63,7 @@ def async_in_front(config: Config, below: str = "") -> Callable[[AsyncGateway], 
         edits = Edits(config.headers)
         front.append(lambda gateway: AsyncFieldsGateway(edits, gateway))
 
-    def put(gateway: AsyncGateway) -> AsyncGateway:
+    def put(gateway: "AsyncGateway") -> "AsyncGateway":
         for before in front:
             gateway = before(gateway)
         return gateway

@@ -30,13 +30,10 @@ from nogilserve.runtimes.build import load_here, load_runtime
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.threads import daemon
 from nogilserve.sockets import Listener
-from nogilserve.supervise import errorpage
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel, Message
-from nogilserve.supervise.errorpage import ErrorPage
 from nogilserve.supervise.interrupts import MASTERS, STOPPING, ignore, leave_to_master
 from nogilserve.supervise.observer import Observer
-from nogilserve.supervise.readiness import start_and_ask
 from nogilserve.supervise.recycle import Limits
 from nogilserve.supervise.serving import (
     CUT,
@@ -148,6 +145,8 @@ class Body:
             self._observer.start()
             self._catch_signals()
             if self._config.ready_path and self._page is None:
+                from nogilserve.supervise.readiness import start_and_ask  # with an HTTP client
+
                 self._asked = start_and_ask(
                     runtime, self._config.ready_path, self._config.ready_timeout
                 )
@@ -179,7 +178,9 @@ class Body:
         if self._page is None:
             runtime = load_runtime(self._config, record)
             return runtime, describe(runtime)
-        errorpage.app = ErrorPage(**self._page, mark=secrets.token_hex(8))
+        from nogilserve.supervise import errorpage  # with all the entities of HTML
+
+        errorpage.app = errorpage.ErrorPage(**self._page, mark=secrets.token_hex(8))
         instead = replace(
             self._config,
             app=f"{errorpage.__name__}:app",

@@ -35,7 +35,7 @@ class Site:
     """
 
     name: str = ""
-    """For logs and metrics, such as "example.com/api"."""
+    """For messages and the status, such as "example.com/api"."""
     hosts: tuple[str, ...] = ()
     """Lower case, ASCII, without ports; "*.example.com" is any one label. (): every host that no
     other site names."""

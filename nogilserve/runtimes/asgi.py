@@ -18,7 +18,7 @@ from nogilserve.gateways.asgi import AsgiGateway, MountedScopeMaker
 from nogilserve.gateways.asgi.scope import ScopeMaker
 from nogilserve.gateways.callthreads import CallThreads
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
-from nogilserve.runtimes.contract import Served
+from nogilserve.runtimes.contract import Served, quantity
 from nogilserve.runtimes.encrypting import encrypting_scopes, encryption_of
 from nogilserve.runtimes.eventloops import loop_factory
 from nogilserve.runtimes.front import async_in_front
@@ -70,6 +70,8 @@ def site_loops(
     """As `event_loops`, for several applications. WSGI ones are called by `--threads` threads,
     which all loops share."""
     threads = CallThreads(config.threads)
+    if any(app.interface == "wsgi" for app in sites.apps):
+        how = f"{how}, {quantity(config.threads, 'thread')} for WSGI"
     options = replace(
         _options(config, _settings(config, sites.limits(limits), record)),
         apps=tuple(_loop_app(config, app, rows) for app, rows in sites.asgi_rows),

@@ -12,7 +12,7 @@ from nogilserve.config import Config, Resolved, require_app
 from nogilserve.config.options import SETTINGS
 from nogilserve.config.options.listening import LISTENING
 from nogilserve.config.options.process import PROCESS, RELOADING
-from nogilserve.config.templates import is_templated
+from nogilserve.config.templates import has_tenants
 from nogilserve.errors import ConfigError
 from nogilserve.supervise.words import log
 
@@ -47,8 +47,8 @@ class Following:
         resolved = self._read()
         require_app(resolved)
         written = resolved.config
-        if is_templated(written) != is_templated(running):
-            raise ConfigError("an application for each name is another kind of server: restart it")
+        if has_tenants(written) != has_tenants(running):
+            raise ConfigError("processes for each site or name are another kind of server: restart it")
         for name in self._given.keys() - resolved.environment.keys():
             if name in self._original:
                 os.environ[name] = self._original[name]

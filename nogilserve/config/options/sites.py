@@ -68,7 +68,7 @@ class SiteTable:
         "",
         "--name",
         TEXT,
-        "What logs and metrics call it.",
+        "What messages and the status call it.",
         section=SITES,
         scope="site",
         metavar="NAME",

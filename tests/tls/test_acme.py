@@ -228,6 +228,16 @@ def test_untrusted_authority_is_named(pebble: Pebble, storage: FolderStorage) ->
     assert "CERTIFICATE_VERIFY_FAILED" in outcome.error
 
 
+def test_authority_that_the_system_trusts(
+    pebble: Pebble, storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Needs no option: $SSL_CERT_FILE is how OpenSSL is told."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pebble.ca_file))
+    assert jobs(storage, settings(pebble, ca_bundle="")).step("trusted.example").changed
+
+
 def test_rate_limit_is_respected(proxy: AcmeProxy, storage: FolderStorage) -> None:
     """The authority's Retry-After decides when to come again."""
 

@@ -1,6 +1,8 @@
 """The `acme` library's way to the authority, with what it lacks, and its errors in our words."""
 
 import logging
+import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -73,9 +75,8 @@ class Network(ClientNetwork):
     def __init__(self, key: JWK | None, ca_bundle: str) -> None:
         super().__init__(key, alg=ES256, timeout=_TIMEOUT)
         self.user_agent = f"nogilserve/{__version__} {self.session.headers['User-Agent']}"
-        if ca_bundle:
-            # The library's type is a switch; what it does is to hand it on to requests.
-            self.verify_ssl = ca_bundle  # type: ignore[assignment]
+        # The library's type is a switch; what it does is to hand it on to requests.
+        self.verify_ssl = ca_bundle or _system_trust()  # type: ignore[assignment]
         self.retry_after: float | None = None
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
@@ -103,6 +104,21 @@ class Network(ClientNetwork):
             for key in list(pools.keys()):
                 pools[key].close()
         self.session.close()
+
+
+def _system_trust() -> str | bool:
+    """Where the system keeps whom it trusts; requests would only look into a list of its own, which
+    is taken (True) where the system has none, or the user names one for requests."""
+    if os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
+        return True
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile:
+        return paths.cafile
+    try:
+        hashed = any(name.endswith(".0") for name in os.listdir(paths.capath or ""))
+    except OSError:
+        hashed = False
+    return paths.capath if hashed else True
 
 
 def seconds_of(retry_after: str) -> float | None:

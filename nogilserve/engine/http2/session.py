@@ -66,6 +66,7 @@ class Session(Pump):
         "_held_bodies",
         "_idle_until",
         "_leave_until",
+        "_others_had_turn",
         "_stall_until",
         "core",
         "deadline",
@@ -103,6 +104,7 @@ class Session(Pump):
         """Kinds of requests that take long: where several wait, they are run side by side."""
         self.posted = False
         """`resume` is on its way."""
+        self._others_had_turn = False
         self.deadline = NEVER
         self.due = NEVER
         self._held_bodies = 0
@@ -296,8 +298,8 @@ class Session(Pump):
         return True
 
     def _unsent_bytes(self) -> int:
-        """Bytes of complete responses that the client has yet to take. A hint: other threads may be
-        sending."""
+        """Bytes of complete responses that the client has yet to take. A hint: other threads may
+        be sending."""
         return sum(exchange.stream.queued for exchange in self.sending)
 
     def post(self, core: Core) -> None:
@@ -308,6 +310,13 @@ class Session(Pump):
 
     def resume(self, core: Core) -> bool:
         """Go on: with requests, with sending, or with what a thread has left to the driver."""
+        if self.queue and not self._others_had_turn:
+            # Where each request blocks the thread that takes the core, nobody would ever come to
+            # look at the poller: neither at other connections nor at the end of this one.
+            self._others_had_turn = True
+            core.put_next(self.resume)
+            return True
+        self._others_had_turn = False
         self.posted = False
         return self._detached or self.go_on(core)
 
@@ -369,8 +378,11 @@ class Session(Pump):
             self.core.submit(self.resume_anew)
 
     def resume_anew(self, core: Core) -> bool:
-        """As `resume`, submitted by another thread."""
-        return self._detached or self.go_on(core)
+        """A thread has left something to the driver."""
+        if not self._detached:
+            self.flush()
+            self.settle(core)  # which sees to the requests that wait
+        return True
 
     # ---- the driver again
 

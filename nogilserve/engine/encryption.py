@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from nogilserve.messages import TlsFacts
+from nogilserve.messages import Headers, TlsFacts
 from nogilserve.protocols.tls import Hello
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Context",
     "Encryption",
     "facts_of",
+    "promised",
     "refuses",
 ]
 
@@ -63,6 +64,18 @@ class Encryption:
     """For a certificate that has been requested, besides that."""
     strict_transport: str = ""
     """Value of Strict-Transport-Security in responses over TLS (RFC 6797), "" for none."""
+
+
+def promised(headers: Headers, value: str) -> Headers:
+    """`headers` with Strict-Transport-Security, unless the application has said something about
+    it (RFC 6797 §6.1)."""
+    try:
+        for name, _ in headers:
+            if name.lower() == "strict-transport-security":
+                return headers
+    except (AttributeError, TypeError, ValueError):
+        return headers  # they are no pairs of text: whoever checks them says so
+    return [*headers, ("Strict-Transport-Security", value)]
 
 
 def refuses(context: Context, hello: Hello) -> bool:

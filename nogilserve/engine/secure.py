@@ -20,6 +20,7 @@ from nogilserve.engine.encryption import (
     Context,
     Encryption,
     facts_of,
+    promised,
     refuses,
 )
 from nogilserve.engine.exchange import RECV
@@ -105,17 +106,14 @@ class SecureConnection(Connection):
         self.secure: SecureSocket | None = None
         """Then what `sock` is."""
         if self.encryption.strict_transport:
-            self._promise(("Strict-Transport-Security", self.encryption.strict_transport))
+            self._promise(self.encryption.strict_transport)
 
-    def _promise(self, field: tuple[str, str]) -> None:
-        """Send `field` with every response that has none of that name (RFC 6797 §6.1)."""
+    def _promise(self, value: str) -> None:
+        """Send Strict-Transport-Security with every response."""
         prepare = self.protocol.prepare
-        name = field[0].lower()
 
         def promising(status: str, headers: Headers) -> None:
-            if not any(given.lower() == name for given, _ in headers):
-                headers = [*headers, field]
-            prepare(status, headers)
+            prepare(status, promised(headers, value))
 
         self.prepare = promising
 
@@ -218,10 +216,9 @@ class Handshake(Successor):
 
     __slots__ = (
         "_asked",
-        "_begun",
+        "_hello",
         "_incoming",
         "_outgoing",
-        "_queued",
         "_said",
         "_tls",
         "_unsent",
@@ -231,8 +228,8 @@ class Handshake(Successor):
         self.connection: SecureConnection = connection
         self._said = b""
         """What the client has sent before OpenSSL is asked."""
-        self._begun = False
-        """The answer is being waited for or calculated."""
+        self._hello: Hello | None = None
+        """What that asks for, once it is complete."""
         self._asked = False
         """A certificate was requested."""
         self._tls: ssl.SSLObject | None = None
@@ -289,12 +286,13 @@ class Handshake(Successor):
         self._said += data
         if self._said[0] != HANDSHAKE:
             self.connection.refuse(core, _PLAIN_HTTP)
-        elif not self._begun and read_hello(self._said) is not None:
-            self._begun = True
-            self._queue(core)
-        elif self._begun:
+        elif self._hello is not None:
             # It talks on without an answer: until then it has to wait.
             self.connection.watch(core, 0)
+        else:
+            self._hello = read_hello(self._said)
+            if self._hello is not None:
+                self._queue(core)
         return True
 
     def _queue(self, core: Core) -> None:
@@ -307,7 +305,7 @@ class Handshake(Successor):
         connection = self.connection
         if connection.state == CLOSED or connection.handshake is not self:
             return True
-        hello = read_hello(self._said) or Hello()
+        hello = self._hello or Hello()
         source = connection.encryption.source
         context = source.find(hello.name, hello.protocols)
         if context is None:

@@ -63,5 +63,5 @@ def test_nothing_known() -> None:
 
 def test_kinds_of_gateways() -> None:
     """Each class has one twin, made once."""
-    assert secured(WsgiGateway) is secured(WsgiGateway)  # type: ignore[arg-type]
-    assert issubclass(secured(PrefixedWsgiGateway), PrefixedWsgiGateway)  # type: ignore[arg-type]
+    assert secured(WsgiGateway) is secured(WsgiGateway)
+    assert issubclass(secured(PrefixedWsgiGateway), PrefixedWsgiGateway)

@@ -79,7 +79,8 @@ class SecureTransport(asyncio.Transport):
         self._encryption: Encryption = connection.encryption
         self._said = b""
         """What the client has sent before OpenSSL is asked."""
-        self._queued = False
+        self._hello: Hello | None = None
+        """What that asks for, once it is complete."""
         self._asked = False
         """A certificate was requested."""
         self._tls: ssl.SSLObject | None = None
@@ -147,13 +148,14 @@ class SecureTransport(asyncio.Transport):
         if self._said[0] != HANDSHAKE:
             self._raw = self._farewell = True
             self._connection.refuse_plain()
-        elif self._queued:
+        elif self._hello is not None:
             self._below.pause_reading()  # it talks on without an answer
-        elif read_hello(self._said) is not None:
-            self._queue()
+        else:
+            self._hello = read_hello(self._said)
+            if self._hello is not None:
+                self._queue()
 
     def _queue(self) -> None:
-        self._queued = True
         core = self._core
         if core.handshakes is None:
             core.handshakes = Handshakes(core.loop)
@@ -163,7 +165,7 @@ class SecureTransport(asyncio.Transport):
         """Answer the client's first message."""
         if self.is_closing() or self._tls is not None:
             return
-        hello = read_hello(self._said) or Hello()
+        hello = self._hello or Hello()
         context = self._encryption.source.find(hello.name, hello.protocols)
         if context is None:
             self._ask(hello)

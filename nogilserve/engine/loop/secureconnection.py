@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from nogilserve.engine.encryption import Encryption
+from nogilserve.engine.encryption import Encryption, promised
 from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import Accepted, LoopCore
 from nogilserve.engine.loop.limited import LimitedHttpConnection
@@ -73,12 +73,8 @@ class SecureHttpConnection(HttpConnection):
             super().on_deadline()
 
     def prepare(self, status: str, headers: Headers) -> None:
-        """As of HttpExchange, with the promise of RFC 6797 §6.1 unless the application made it."""
-        if self._strict and not any(
-            name.lower() == "strict-transport-security" for name, _ in headers
-        ):
-            headers = [*headers, ("Strict-Transport-Security", self._strict)]
-        super().prepare(status, headers)
+        """As of HttpExchange, with the promise of RFC 6797."""
+        super().prepare(status, promised(headers, self._strict) if self._strict else headers)
 
 
 class LimitedSecureHttpConnection(SecureHttpConnection, LimitedHttpConnection):

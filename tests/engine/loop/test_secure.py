@@ -53,7 +53,7 @@ async def connect(rig: LoopRig) -> Peer:
     """A connection that is to speak TLS."""
     ours, peer = rig.pair()
     rig.shares.assign(0)
-    rig.core._make_client = make_client  # type: ignore[method-assign]
+    rig.core._make_client = make_client
     rig.core.adopt_soon(
         [Accepted(ours.detach(), socket.AF_INET, ("192.0.2.1", "1234"), ("test", "443"))]
     )

@@ -11,6 +11,7 @@ from typing import Final
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
 from nogilserve.protocols.http1 import Http1Connection
+from nogilserve.protocols.http2 import Http2Connection
 from nogilserve.protocols.proxy import Origin, Preamble, Trust, read_origin
 from nogilserve.protocols.websocket import Closed, Handshake, wants_websocket
 from tests import corpus
@@ -185,6 +186,12 @@ def http2(data: bytes) -> None:
     variant, data = data[:1], data[1:LONGEST]
     hold = bool(variant and variant[0] & 1)
     greet = not (variant and variant[0] & 2)
+    if not greet and not data.startswith(h2.PREFACE):
+        for pieces in ([data], _bytewise(data)):  # answered in HTTP/1.1, if at all
+            refusing = Http2Connection(Limits())
+            for piece in pieces:
+                assert not refusing.receive(piece, 0.0)
+        return
     answering = Peer(hold=hold, greet=greet)
     assert len([code for code in _goaways(answering.send(data)) if code]) <= 1
     assert len(answering.protocol.streams) <= _MOST_STREAMS

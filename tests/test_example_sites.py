@@ -53,9 +53,9 @@ def test_in_a_browser(server: Server) -> None:
     """The page reads its path, asks the API, talks to it by WebSocket, and leads to WSGI."""
     with Browser() as browser:
         page = browser.page(f"{server.url}/some/where")
-        page.wait("document.querySelector('#page').textContent === 'Page /some/where'")
+        page.wait("document.querySelector('#page')?.textContent === 'Page /some/where'")
         page.wait("document.querySelectorAll('#stock li').length === 3")
-        page.wait("document.querySelector('#live').textContent === 'live tea: 12'")
+        page.wait("document.querySelector('#live')?.textContent === 'live tea: 12'")
         assert page.run("getComputedStyle(document.body).fontFamily") == "sans-serif"
         page.run("document.querySelector('a').click()")
         page.wait("document.title === 'Administration'")

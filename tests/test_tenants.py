@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -313,8 +314,9 @@ def test_bounds(tmp_path: Path) -> None:
             folder.chmod(0o755)
         arguments.append("--tenant-user=owner")
     with serve(root, *arguments) as server:
-        data, processors, seen = json.loads(get(server, "shop", "/limits").body)
+        data, processors, seen, files = json.loads(get(server, "shop", "/limits").body)
     assert seen == user
+    assert files == resource.getrlimit(resource.RLIMIT_NOFILE)[0], "the master's is higher"
     if "No cgroups for tenants" in server.log:
         assert 300 << 20 < data < 1 << 30
         assert len(processors) == 1

@@ -198,6 +198,18 @@ def test_slow_and_silent_ones() -> None:
         scene.close()
 
 
+def test_probes() -> None:
+    """Whatever the name is: load balancers ask by address."""
+    scene = Scene(probes=("/healthz",))
+    try:
+        with scene.client("x", "/healthz") as client:
+            response = client.receive()
+            assert (response.status, response.body) == (200, b"ok\n")
+            client.wait_closed()
+    finally:
+        scene.close()
+
+
 def test_too_many_at_once() -> None:
     """The one that has taken its time for longest gives way."""
     scene = Scene(most=2)

@@ -35,7 +35,8 @@ def app(environ, start_response):
     elif path == "/limits":
         import resource
         body = json.dumps([resource.getrlimit(resource.RLIMIT_DATA)[0],
-            sorted(os.sched_getaffinity(0)), os.getuid()]).encode()
+            sorted(os.sched_getaffinity(0)), os.getuid(),
+            resource.getrlimit(resource.RLIMIT_NOFILE)[0]]).encode()
     else:
         body = json.dumps(about(environ)).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

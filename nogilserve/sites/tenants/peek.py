@@ -13,6 +13,7 @@ from nogilserve.protocols.proxy import Preamble
 from nogilserve.protocols.tls.hello import HANDSHAKE, HELLO_MOST, read_hello
 
 __all__ = [
+    "ALIVE",
     "INTERNAL_ERROR",
     "MORE",
     "UNRECOGNIZED_NAME",
@@ -24,6 +25,11 @@ __all__ = [
 ]
 
 UNRECOGNIZED_NAME: Final = 112
+ALIVE: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n"
+    b"Cache-Control: no-store\r\nConnection: close\r\n\r\nok\n"
+)
+"""What probes of the server are answered with."""
 INTERNAL_ERROR: Final = 80
 """Descriptions of TLS alerts (RFC 8446 §6)."""
 

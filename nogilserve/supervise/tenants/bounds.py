@@ -17,12 +17,13 @@ from nogilserve.errors import ConfigError
 from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.words import log
 
-__all__ = ["Bounds", "Groups", "apply"]
+__all__ = ["Bounds", "Groups", "apply", "raise_files"]
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PERIOD: Final = 100_000
 """Microseconds of which a share is given (cgroup v2, cpu.max)."""
 _STACK: Final = 8 << 20
+_MOST_FILES: Final = 65536
 _NEAR: Final = 0.9
 """Share of its memory at which a tenant is started anew, before allocating fails."""
 
@@ -91,7 +92,9 @@ class Groups:
 class Bounds:
     """Those of one tenant. Owner: the main thread of the master."""
 
-    def __init__(self, groups: Groups, name: str, number: int) -> None:
+    def __init__(self, groups: Groups, name: str, number: int, files: int = 0) -> None:
+        """`files`: open files that it may have, 0: as many as the master."""
+        self._files = files
         self._groups = groups
         self._name = f"{number}-{name.replace('/', '.')}"
         self._number = number
@@ -117,17 +120,17 @@ class Bounds:
     def enter(self, pid: int, config: Config) -> dict[str, Any]:
         """Put a process, which waits, under the limits; what it has to do itself, see `apply`."""
         memory, cpu = config.tenant_memory, config.tenant_cpu
+        asked: dict[str, Any] = {"files": self._files} if self._files else {}
         if not memory and not cpu:
-            return {}
+            return asked
         if self._group is None:
             self._group = self._groups.make(self._name, memory, cpu)
         if self._group is not None:
             try:
                 (self._group / "cgroup.procs").write_text(str(pid))
-                return {}
+                return asked
             except OSError as error:
                 log.error("%s cannot be put into its cgroup: %s", self._name, error)
-        asked: dict[str, Any] = {}
         if memory:
             asked["data"] = memory + (config.threads + 8) * _STACK
         if cpu:
@@ -157,12 +160,30 @@ def near(memory: int, other: int) -> int:
     return min(mine, other) if mine and other else mine or other
 
 
+def raise_files() -> int:
+    """Let this process have as many open files as it may: some ten for each tenant, and those of
+    clients that wait. Returns how many it could have before, 0 where that is not known."""
+    try:
+        import resource  # POSIX only
+    except ImportError:
+        return 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if 0 <= soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return soft
+
+
 def apply(bounds: dict[str, Any]) -> None:
     """In the tenant's own process, before anything of it is imported."""
+    import resource  # POSIX only
+
+    files: int = bounds.get("files", 0)
+    if files > 0:  # what the master needs, programs that use select() cannot take
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     data: int = bounds.get("data", 0)
     if data:
-        import resource  # POSIX only
-
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         if hard != resource.RLIM_INFINITY:
             data = min(data, hard)

@@ -27,6 +27,7 @@ from nogilserve.messages import Limits
 from nogilserve.runtimes.intake import Intake, Sender
 from nogilserve.sites.tenants.naming import Names
 from nogilserve.sites.tenants.peek import (
+    ALIVE,
     INTERNAL_ERROR,
     UNRECOGNIZED_NAME,
     Preamble,
@@ -72,10 +73,13 @@ class Manners:
         most: int,
         tls: bool,
         proxies: ProxyRules,
+        probes: tuple[str, ...] = (),
         poller: str = "auto",
     ) -> None:
         """`names`: whose a request is; `patience`: seconds to say what one wants; `most`:
-        connections at the front; `tls`: the tenants speak TLS."""
+        connections at the front; `tls`: the tenants speak TLS; `probes`: paths at which the
+        server itself says that it is alive, on new connections."""
+        self.probes = probes
         self.names = names
         self.limits = limits
         self.patience = patience
@@ -321,6 +325,9 @@ class Front:
             return
         if found.kind == "tls" and not self._secure[visitor.door]:
             self._answer(visitor, ProtocolError(400, "this port speaks HTTP without TLS"))
+            return
+        if found.path and found.path in self._manners.probes:
+            self._turn_away(visitor, ALIVE)
             return
         # Of TLS the path is not known; there it does not matter.
         tenant = self._manners.names.find(found.authority, found.path or "/")

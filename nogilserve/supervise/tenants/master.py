@@ -33,7 +33,7 @@ from nogilserve.supervise.handover import Launch, Succession
 from nogilserve.supervise.holdings import Holdings
 from nogilserve.supervise.inquiries import QUESTIONS, Inquiries
 from nogilserve.supervise.interrupts import wakeful
-from nogilserve.supervise.tenants.bounds import Bounds, Groups
+from nogilserve.supervise.tenants.bounds import Bounds, Groups, raise_files
 from nogilserve.supervise.tenants.front import Front, Manners
 from nogilserve.supervise.tenants.household import Household
 from nogilserve.supervise.words import configure_logging, log
@@ -109,6 +109,7 @@ class TenantMaster:
         """Those that end, by their numbers."""
         self._base = launch.base()
         self._succession = Succession(launch)
+        self._files = raise_files()
         self._inquiries = Inquiries()
         self._groups = Groups.find(wanted=bool(config.tenant_memory or config.tenant_cpu))
         self._front: Front | None = None
@@ -175,6 +176,7 @@ class TenantMaster:
             most=_MOST_VISITORS,
             tls=config.encrypted,
             proxies=proxies_of(config),
+            probes=tuple(filter(None, (config.health_path, config.readiness_path))),
             poller=config.poller,
         )
 
@@ -335,7 +337,7 @@ class TenantMaster:
         self._count += 1
         name = tenant_name(tenant)
         find = partial(find_place, self.config, self.naming, tenant, self._base)
-        bounds = Bounds(self._groups, name, self._count)
+        bounds = Bounds(self._groups, name, self._count, self._files)
         try:
             house = Household(
                 self._count, tenant, find, self.holdings.listeners, self.events, bounds

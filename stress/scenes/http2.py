@@ -7,8 +7,8 @@ import hpack
 
 from nogilserve.engine.http2 import begin
 from nogilserve.engine.settings import Settings
+from stress.scenes.guests import Client, several
 from stress.scenes.scene import Scene
-from stress.scenes.threads import Client, several
 from stress.stage import Gone, Guest, Stage, on_threads, perform, piece
 from stress.world import World
 from tests.support import http2 as h2

@@ -3,8 +3,7 @@
 from functools import partial
 
 from stress.loopstage import Talker, on_loops
-from stress.scenes.scene import Scene
-from stress.scenes.threads import (
+from stress.scenes.guests import (
     Client,
     dawdling,
     idling,
@@ -13,6 +12,7 @@ from stress.scenes.threads import (
     pipelined,
     several,
 )
+from stress.scenes.scene import Scene
 from stress.stage import Gone, Stage, perform
 from stress.world import World
 

@@ -21,6 +21,7 @@ from nogilserve.stress.session import Session, Stage
 
 __all__ = ["learn"]
 
+_BROKEN: Final = 500
 _ENOUGH: Final = 2
 """Answers of both processes without which nothing can be told."""
 _PASSES: Final = 2
@@ -45,6 +46,9 @@ def learn(
         _Learner(session, stage, until, tell).second()
     for lesson in session.lessons:
         lesson.settle()
+        if max(lesson.statuses) >= _BROKEN:
+            about = f"{lesson.ask.label} ({lesson.ask.origin})"
+            session.note(f"{about} is answered with {max(lesson.statuses)} also one at a time")
 
 
 @dataclass

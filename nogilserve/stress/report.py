@@ -202,11 +202,12 @@ def _stacks(finding: Finding) -> Iterator[str]:
     if not finding.stacks:
         return
     yield ""
-    yield "   stacks of all threads that are not idle"
+    yield "   stacks of threads that are not idle, and of tasks"
     for thread, frames in finding.stacks:
         if _is_idle(frames):
             continue
-        yield f"     {thread}"
+        task, _, index = thread.partition("task of request ")
+        yield f"     {thread if task else f'task of {_letter(int(index))}'}"
         lines = [line for frame in frames[-8:] for line in frame.rstrip().splitlines()]
         yield from (f"     {line}" for line in lines)
 

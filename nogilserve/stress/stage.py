@@ -25,6 +25,9 @@ _FIELD: Final = FIELD.encode()
 _NOTHING: Final = b"held\n"
 
 
+type _Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
+
+
 class _Meeting:
     """Where the requests of a burst wait for each other. Any thread: its lock."""
 
@@ -32,12 +35,30 @@ class _Meeting:
         self._lock = threading.Lock()
         self._expected = expected
         self._complete = threading.Event()
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiter] = []
 
-    def _arrive(self) -> bool:
+    def join(self) -> None:
+        """Wait in a thread."""
+        if not self._arrive(None):
+            self._complete.wait(_MEETING)
+
+    async def join_async(self) -> None:
+        """Wait on an event loop. The last one waits, too: on each loop all are woken in the same
+        turn, so that none is ahead."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._arrive((loop, future))
+        try:
+            await asyncio.wait_for(future, _MEETING)
+        except TimeoutError:
+            pass
+
+    def _arrive(self, waiter: _Waiter | None) -> bool:
         """One more is here; whether everybody is."""
         with self._lock:
             self._expected -= 1
+            if waiter is not None:
+                self._waiting.append(waiter)
             if self._expected > 0:
                 return False
             waiting, self._waiting = self._waiting, []
@@ -45,26 +66,6 @@ class _Meeting:
         for loop, future in waiting:
             loop.call_soon_threadsafe(_finish, future)
         return True
-
-    def join(self) -> None:
-        """Wait in a thread."""
-        if not self._arrive():
-            self._complete.wait(_MEETING)
-
-    async def join_async(self) -> None:
-        """Wait on an event loop."""
-        if self._arrive():
-            return
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        with self._lock:
-            if self._complete.is_set():
-                return
-            self._waiting.append((loop, future))
-        try:
-            await asyncio.wait_for(future, _MEETING)
-        except TimeoutError:
-            pass
 
 
 def _finish(future: "asyncio.Future[None]") -> None:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -165,10 +166,17 @@ def _stacks(stage: Stage) -> list[list[Any]]:
             frames = traceback.format_list(
                 [traceback.FrameSummary(file, line, name) for file, line, name in stack]
             )
-            calls = [number for number, text in enumerate(frames) if _STAGE in text]
-            found.append([names.get(ident, str(ident)), frames[calls[-1] + 1 if calls else 0 :]])
-    found += [[f"task of request {index}", [text]] for index, text in stage.waiting()]
+            found.append([names.get(ident, str(ident)), _behind_stage(frames)])
+    for index, text in stage.waiting():
+        frames = re.split(r"^(?=  File )", text, flags=re.MULTILINE)
+        found.append([f"task of request {index}", _behind_stage(frames)])
     return found
+
+
+def _behind_stage(frames: list[str]) -> list[str]:
+    """The application's part of a stack, all of it if it has none."""
+    calls = [number for number, text in enumerate(frames) if _STAGE in text]
+    return frames[calls[-1] + 1 if calls else 0 :]
 
 
 def _say(answers: IO[str], message: dict[str, Any]) -> None:

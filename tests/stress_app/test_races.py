@@ -62,6 +62,22 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"done"]
 """
+WAITING = """
+import asyncio
+from nogilserve import per_loop
+one, other = per_loop(asyncio.Lock), per_loop(asyncio.Lock)
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        raise NotImplementedError
+    first, second = (one, other) if scope["path"] == "/there" else (other, one)
+    async with await first():
+        await asyncio.sleep(0)
+        async with await second():
+            pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
+"""
 COUNTING = """
 count = 0
 
@@ -95,6 +111,10 @@ RUNS: dict[str, tuple[str, ...]] = {
         *("fatal:app", "--requests", "deadlock.http", "--deadline", "1.5"),
         *("--first", "--seconds", "60"),
     ),
+    "tasks": (
+        *("waiting:app", "--requests", "deadlock.http", "--deadline", "1.5", "--loops", "1"),
+        *("--first", "--seconds", "60"),
+    ),
     "crash": ("fatal:app", "--requests", "crash.jsonl", "--first", "--seconds", "60"),
     "counting": (
         *("counting:app", "--requests", "post.http", "--check", "counters.py"),
@@ -108,6 +128,7 @@ RUNS: dict[str, tuple[str, ...]] = {
 FILES = {
     "sound.py": SOUND,
     "fatal.py": FATAL,
+    "waiting.py": WAITING,
     "deadlock.http": "GET /there\n###\nGET /back\n",
     "crash.jsonl": '{"path": "/die"}\n',
     "counting.py": COUNTING,
@@ -224,6 +245,15 @@ def test_deadlock_is_shown_with_its_stacks(runs: Runs) -> None:
     stuck = [frames for _, frames in finding["stacks"] if "with second:" in "".join(frames)]
     assert len(stuck) == 2
     assert finding["report"]["text"].count("with second:") == 2
+
+
+def test_tasks_that_wait_for_each_other_are_shown(runs: Runs) -> None:
+    """The same with tasks of one event loop: no thread is stuck."""
+    finding = finding_of(runs, "tasks")
+    assert (finding["kind"], len(finding["requests"])) == ("hang", 2)
+    stuck = [frames for name, frames in finding["stacks"] if name.startswith("task of")]
+    assert len(stuck) == 2
+    assert finding["report"]["text"].count("async with await second():") == 2
 
 
 def test_crash_is_a_finding(runs: Runs) -> None:

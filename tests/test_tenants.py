@@ -223,6 +223,40 @@ def test_a_crash_costs_one_process(server: Server) -> None:
     assert get(server, "blog").status == 200
 
 
+def has_ipv6() -> bool:
+    """Whether there is a loopback address of version 6."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_what_dies_and_cannot_start_again(tmp_path: Path) -> None:
+    """Is like one that cannot start, until it can; over a unix socket and IPv6, too."""
+    root = tmp_path / "apps"
+    main = tenant(root / "shop", "1.0") / "main.py"
+    tenant(root / "blog", "2.0")
+    path = str(tmp_path / "s")
+    binds = ["--bind", f"unix:{path}"] + (["--bind", "[::1]:0"] if has_ipv6() else [])
+    with serve(root, *binds, addresses=len(binds) // 2) as server:
+        for index in range(len(server.addresses)):
+            with server.connect(index, timeout=20) as client:
+                for name in ("shop", "blog", "shop"):
+                    assert told(ask(client, name))["client"] == ("", "::1")[index]
+        main.write_text("import no_such_thing\n")
+        with server.connect() as client:
+            client.send(b"GET /crash HTTP/1.1\r\nHost: shop.example.com\r\n\r\n")
+            client.receive_rest()
+        response = get(server, "shop")
+        assert response.status == 503
+        assert response.get("Retry-After")
+        assert get(server, "blog").status == 200
+        main.write_text(APP)
+        command(server, "reload")
+        assert get(server, "shop").status == 200
+
+
 def test_those_who_come_first_wait_for_one_start(tmp_path: Path) -> None:
     """Twenty at once, one process; and it ends when it is idle."""
     root = make_tenants(tmp_path / "apps")

@@ -58,7 +58,7 @@ class Handshakes:
     def add(self, handshake: "Handshake", core: Core) -> None:
         """Have it calculated when its turn comes."""
         if not self._queue:
-            core.submit(self.work)
+            core.put_next(self.work)
         self._queue.append(handshake)
 
     def work(self, core: Core) -> bool:
@@ -75,10 +75,10 @@ class Handshakes:
                 kept = True
             if not kept:
                 if queue:
-                    core.submit(self.work)
+                    core.put_next(self.work)
                 return False  # the core was lost to a request that came along
             if queue and monotonic() >= until:
-                core.submit(self.work)
+                core.put_next(self.work)
                 break
         return True
 

@@ -20,6 +20,8 @@ __all__ = ["AsyncTracingGateway", "TracingGateway"]
 _METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
 )
+_VERSIONS: Final = ("1.0", "1.1", "2")
+"""By `Request.minor`."""
 _ERROR: Final = 500
 
 
@@ -46,7 +48,7 @@ def _begin(tracer: trace.Tracer, exchange: Exchange | AsyncExchange) -> trace.Sp
         "http.request.method": method,
         "url.scheme": exchange.scheme,
         "url.path": request.path,
-        "network.protocol.version": f"1.{request.minor}",
+        "network.protocol.version": _VERSIONS[request.minor],
     }
     if method == "_OTHER":
         attributes["http.request.method_original"] = request.method

@@ -139,7 +139,9 @@ def _take_back(exchange: "StreamExchange", core: Core, *, took_long: bool, block
     if took_long:
         _was_long(exchange, core, blocked=blocked)
     else:
-        core.slow.was_short(_kind(exchange))
+        kind = _kind(exchange)
+        core.slow.was_short(kind)
+        exchange.session.slow.discard(kind)
     after(exchange, core)
     return exchange.session.resume_anew(core)
 

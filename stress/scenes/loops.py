@@ -123,8 +123,8 @@ def chatting(words: int) -> Client:
     """A guest who speaks and hears everybody, whatever loop they are on, until sent away."""
 
     def guest(stage: Stage) -> None:
-        client = Talker(stage)
         try:
+            client = Talker(stage)
             if not client.open("chat"):
                 return
             mine = stage.nonce()
@@ -142,9 +142,9 @@ def chatting(words: int) -> Client:
                         stage.world.fail(f"{mine}-{own} came back as {heard}")
                     own += 1
             client.bye()
-        except Gone:
+            client.leave()
+        except (Gone, OSError):
             pass  # where the server stops
-        client.leave()
 
     return guest
 
@@ -170,17 +170,17 @@ def websocket_drain(world: World) -> None:
 
 def hearing_until_sent_away(stage: Stage) -> None:
     """A guest who says nothing."""
-    client = Talker(stage)
     try:
+        client = Talker(stage)
         if client.open("push", 2):
             while not isinstance(code := client.hear(), int):
                 pass
             if code != 1001:
                 stage.world.fail(f"sent away with {code}")
             client.bye()
+        client.leave()
     except (Gone, OSError):
         pass  # not accepted any more
-    client.leave()
 
 
 _LOOP = ("loop", "client", "queue", "dispatcher", "core.give_way")

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.apps.raw_websocket import RawWebSocket
-from tests.support.server import ROOT, Server, children_of
+from tests.support.server import ROOT, WITH_GIL, Server, children_of
 from tests.support.tenants import APP, make_tenants, tenant
 from tests.support.waiting import wait_until
 from tests.support.wire import Client, Response
@@ -181,6 +181,21 @@ def test_a_kept_connection_changes_tenants(server: Server) -> None:
         response = ask(client, "nobody")
         assert response.status == 404
         client.wait_closed()
+
+
+@pytest.mark.parametrize("runtime", ["processes", "subinterpreters"])
+def test_members_give_connections_back(tmp_path: Path, runtime: str) -> None:
+    """A tenant may be several processes or interpreters itself."""
+    if runtime == "subinterpreters" and not WITH_GIL:
+        pytest.skip("subinterpreters are for builds with the GIL")
+    root = make_tenants(tmp_path / "apps")
+    with serve(root, f"--runtime={runtime}", "--workers=1") as server:
+        with server.connect(timeout=30) as client:
+            for name in ("shop", "blog", "shop"):
+                found = told(ask(client, name))
+                assert found["environ"]["NOGILSERVE_TENANT"] == name
+                fields = {"Host": "blog.example.com"}
+                assert client.request("POST", "/echo", fields, b"body").body == b"body"
 
 
 def test_status_and_reload_of_one(server: Server) -> None:

@@ -40,6 +40,7 @@ from nogilserve.runtimes.members import (
 )
 from nogilserve.runtimes.spec import Spec
 from nogilserve.runtimes.sums import merged, settled, tagged
+from nogilserve.runtimes.tenants import WAY_BACK
 
 __all__ = ["Crew"]
 
@@ -360,7 +361,9 @@ class Crew:
         assert post.handle is not None
         watched.senders[post.index].peer = post.handle.pid
         intake = watched.intakes[post.index]
-        self._send(post, "accept", (watched.family, watched.server, watched.role), [intake])
+        back = [] if WAY_BACK.socket is None else [WAY_BACK.socket]
+        what = (watched.family, watched.server, watched.role, WAY_BACK.servers)
+        self._send(post, "accept", what, [intake, *back])
 
     def _keep(self) -> None:
         """The body of the keeper."""

@@ -46,7 +46,8 @@ def feed_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Sender:
-    """The sending end for one member and one listening socket. Owner: the thread that accepts."""
+    """The sending end for one member and one listening socket. Owner: the thread that accepts; of
+    a way back any thread, because a message leaves whole (not on Windows, where there is none)."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

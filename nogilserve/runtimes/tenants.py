@@ -18,18 +18,25 @@ __all__ = ["WAY_BACK", "WayBack", "by_host", "elsewhere_of", "mine_of"]
 class WayBack:
     """To the process that accepts, for connections that are another tenant's.
 
-    Set once by the thread that starts the runtime, before anything is accepted; then any thread.
-    Without it, as in members of a crew, such requests are answered with 421.
+    Set by the thread that starts the runtime, before anything is accepted; then any thread.
     """
 
     def __init__(self) -> None:
         self._sender: Sender | None = None
         self._doors: dict[tuple[str, str], int] = {}
+        self.socket: socket.socket | None = None
+        """The end that leads there, for members of a crew."""
 
     def lead(self, sock: socket.socket, servers: Sequence[tuple[str, str]]) -> None:
         """Use this socket from now on. `servers`: of the listening sockets, in order."""
+        self.socket = sock
         self._sender = Sender(sock)
         self._doors = {server: door for door, server in enumerate(servers)}
+
+    @property
+    def servers(self) -> list[tuple[str, str]]:
+        """Of the listening sockets, in order."""
+        return list(self._doors)
 
     def give(self, sock: socket.socket, unread: bytes, server: tuple[str, str]) -> bool:
         """See `Elsewhere.give`."""

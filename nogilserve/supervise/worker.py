@@ -23,6 +23,7 @@ from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.intake import Intake
 from nogilserve.runtimes.ledger import Ledger
 from nogilserve.runtimes.spec import Spec
+from nogilserve.runtimes.tenants import WAY_BACK
 from nogilserve.runtimes.threads import daemon
 from nogilserve.supervise.interrupts import MASTERS, STOPPING, leave_to_master
 from nogilserve.supervise.observer import Observer
@@ -153,8 +154,12 @@ class _Member:
             elif name == "inquire":
                 daemon(partial(self._answer, observer, data), "observer").start()
             elif name == "accept":
-                family, server, role = data
-                runtime.accept([Intake(sockets[0], family, server, self._row, role)])
+                family, server, role, servers = data
+                if len(sockets) > 1:  # the process of a tenant
+                    WAY_BACK.lead(sockets[1], servers)
+                returning = len(sockets) > 1
+                intake = Intake(sockets[0], family, server, self._row, role, returning=returning)
+                runtime.accept([intake])
             elif name == "drain":
                 draining = True
                 runtime.drain(patient=data)

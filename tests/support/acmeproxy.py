@@ -1,6 +1,7 @@
 """A proxy in front of pebble that answers some requests itself: what a real authority does and
 pebble does not, such as limiting a rate (RFC 8555 §6.6) or telling when to renew (RFC 9773)."""
 
+import contextlib
 import http.client
 import http.server
 import json
@@ -52,6 +53,10 @@ class AcmeProxy:
                 status, fields, content = answer or proxy.ask(
                     self.command, self.path, dict(self.headers), body
                 )
+                with contextlib.suppress(OSError):  # who asked may be gone meanwhile
+                    self._say(status, fields, content)
+
+            def _say(self, status: int, fields: dict[str, str], content: bytes) -> None:
                 self.send_response(status)
                 for name, value in fields.items():
                     if name.lower() not in ("content-length", "transfer-encoding", "connection"):

@@ -28,8 +28,8 @@ SECONDS: Final = 30.0
 LIFE: Final = re.compile(r"\[(INFO|WARNING|CRITICAL)\]|Error: (?!on purpose|Content-Length)")
 """What is worth reading of a log in which applications fail on purpose."""
 NEVER: Final = re.compile(r"internal error|Fatal Python error(?!: init_import_site)")
-"""What must not be in a log. A generation that is given up while its interpreter still starts says the
-one exception: that is how Python ends when SIGINT comes so early."""
+"""What must not be in a log. A generation that is given up while its interpreter still starts says
+the one exception: that is how Python ends when SIGINT comes so early."""
 PATIENCE: Final = 5.0
 """Seconds that no visit takes unless the machine has no time for its thread: then the server, which
 waits five for the next request and ten for a head, may have ended the connection."""

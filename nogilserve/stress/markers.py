@@ -1,11 +1,12 @@
 """Finds where a request can carry a text of its own that comes back in the answer.
 
-Each value in path, query, form or JSON is replaced by a marker once. Where the status stays the
-same and the marker is in the answer, a variant of the request with the marker there is replayed,
-too: what it is answered must never show another one's marker.
+Each value in path, query, header fields, cookies, form or JSON is replaced by a marker once. Where
+the status stays the same and the marker is in the answer, a variant of the request with the marker
+there is replayed, too: what it is answered must never show another one's marker.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -16,6 +17,10 @@ from nogilserve.stress.asks import MARKER, Ask
 
 __all__ = ["with_markers"]
 
+_MEANT: Final = re.compile(
+    "authorization|host|origin|referer|range|accept.*|cache-.*|content-.*|if-.*|sec-.*|x-forwarded-.*"
+)
+"""Fields whose values mean something to the server or a framework."""
 _MOST: Final = 8
 """Places that are tried in one request."""
 
@@ -61,6 +66,12 @@ def _variants(ask: Ask) -> Iterator[Callable[[Ask], Ask]]:
     for number, segment in enumerate(path.split("/")):
         if segment:
             yield lambda each, number=number: _in_path(each, number)  # type: ignore[misc]
+    for number, (name, value) in enumerate(ask.headers):
+        if name.lower() == "cookie":
+            for place in range(value.count(";") + 1):
+                yield lambda each, at=number, place=place: _in_cookie(each, at, place)  # type: ignore[misc]
+        elif not _MEANT.fullmatch(name.lower()):
+            yield lambda each, number=number: _in_field(each, number, MARKER)  # type: ignore[misc]
     kind = next((value for name, value in ask.headers if name.lower() == "content-type"), "")
     if kind.startswith("application/x-www-form-urlencoded"):
         for number in range(len(parse_qsl(ask.body.decode("latin-1"), keep_blank_values=True))):
@@ -94,6 +105,18 @@ def _in_path(ask: Ask, number: int) -> Ask:
     segments = path.split("/")
     segments[number] = MARKER
     return replace(ask, target="/".join(segments) + mark + query)
+
+
+def _in_field(ask: Ask, number: int, value: str) -> Ask:
+    headers = list(ask.headers)
+    headers[number] = (headers[number][0], value)
+    return replace(ask, headers=tuple(headers))
+
+
+def _in_cookie(ask: Ask, number: int, place: int) -> Ask:
+    pairs = ask.headers[number][1].split(";")
+    pairs[place] = f"{pairs[place].partition('=')[0].strip()}={MARKER}"
+    return _in_field(ask, number, "; ".join(pair.strip() for pair in pairs))
 
 
 def _texts(value: Any, steps: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

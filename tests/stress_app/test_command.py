@@ -153,7 +153,7 @@ def _read(descriptor: int) -> bytes:
 
 
 def test_markers_where_they_come_back() -> None:
-    """Query, path, form and JSON; only what keeps the status and is in the answer."""
+    """Query, path, fields, cookies, form and JSON, if the status stays and the answer has it."""
 
     def send(ask: Ask) -> Answer:
         sent = ask.marked("ngs000000000001")
@@ -171,6 +171,17 @@ def test_markers_where_they_come_back() -> None:
     posted = with_markers(Ask("POST", "/", form, b"a=1&b=2"), send(Ask("POST", "/")), send)
     assert posted is not None
     assert posted.body == b"a={marker}&b={marker}"
+    fields = (("Accept", "a"), ("X-User", "b"), ("Cookie", "c=1; d=2"))
+
+    def echo(ask: Ask) -> Answer:
+        sent = ask.marked("ngs000000000001")
+        return Answer(200, (), str(sent.headers[1:]).encode(), marker="ngs000000000001")
+
+    headed = with_markers(Ask("GET", "/", fields), echo(Ask("GET", "/", fields)), echo)
+    assert headed is not None
+    assert headed.headers == (
+        *(("Accept", "a"), ("X-User", "{marker}"), ("Cookie", "c={marker}; d={marker}")),
+    )
     json = (("Content-Type", "application/json"),)
     body = b'{"n": 1, "a": ["x", {"b": "y"}]}'
     posted = with_markers(Ask("POST", "/", json, body), send(Ask("POST", "/")), send)

@@ -483,6 +483,7 @@ class TenantMaster:
             tenants=[
                 {
                     "name": house.name,
+                    "key": house.number << _BITS,
                     "state": str(entry.state),
                     "idle": now - entry.used,
                     "directory": house.directory,

@@ -40,6 +40,8 @@ _SHARE: Final = 0.002
 """Seconds of a core's turn that go to handshakes, or a little more."""
 _STOP_SECONDS: Final = 1.0
 """How long a stopping engine waits for a handshake that has begun."""
+_STOP_CERTIFICATE: Final = 5.0
+"""And for a certificate that is just being obtained."""
 _ACME: Final = "acme-tls/1"
 """Spoken by who wants to see a certificate, and nothing else (RFC 8737 §3)."""
 _PLAIN_HTTP: Final = ProtocolError(
@@ -268,8 +270,8 @@ class Handshake(Successor):
         connection = self.connection
         if connection.handshake is not self:
             return connection.stop(core)  # it is over since
-        if connection.state != CLOSED and not self._asked:
-            connection.wait(core, _STOP_SECONDS)
+        if connection.state != CLOSED:
+            connection.wait(core, _STOP_CERTIFICATE if self._asked else _STOP_SECONDS)
         return True
 
     def close(self, core: Core) -> None:

@@ -16,7 +16,8 @@ ENGINES = ["tests.apps.http2_app:app", "tests.apps.http2_asgi:app"]
 @pytest.fixture(scope="module", params=ENGINES, ids=["wsgi", "asgi"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One for all."""
-    with Server(request.param, "--threads", "16", "--workers", "2") as running:
+    # On the standard library's loop: tests/test_http2.py has the other one, where there is one.
+    with Server(request.param, "--threads", "16", "--workers", "2", "--loop", "asyncio") as running:
         yield running
 
 

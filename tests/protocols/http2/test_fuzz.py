@@ -50,7 +50,7 @@ def check(peer: Peer, pieces: list[bytes]) -> None:
     assert all(stream.send_window <= 0x7FFFFFFF for stream in peer.protocol.streams.values())
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(st.lists(FRAMES, max_size=25), st.booleans())
 def test_frames(frames: list[bytes], hold: bool) -> None:
     """Any frames in any order."""

@@ -39,6 +39,22 @@ def test_reload_follows_the_file(tmp_path: Path) -> None:
         assert not (tmp_path / "here.pid").exists()
 
 
+def test_ready_path_is_asked_at_a_host_that_has_it(tmp_path: Path) -> None:
+    """Where hosts tell sites apart, the readiness check takes one of theirs."""
+    path = tmp_path / "nogilserve.toml"
+    path.write_text(
+        'ready-path = "/up"\n'
+        + APP
+        + '[[site]]\nhosts = ["*.b.test"]\npath = "/up"\nrespond = "b"\n'
+    )
+    with Server(f"--config={path}") as server:
+        assert body(server) == b"one"
+    path.write_text('ready-path = "/down"\n[[site]]\nhosts="b.test"\npath="/up"\nrespond="b"\n')
+    with Server(f"--config={path}", wait_ready=False) as server:
+        assert server.wait() == 3
+        assert "GET /down was answered with 421" in server.log
+
+
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     """`nogilserve reload` ends with the mistakes and status 1."""
     path = tmp_path / "nogilserve.toml"

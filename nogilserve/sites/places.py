@@ -6,7 +6,7 @@ from dataclasses import replace
 from nogilserve.config import Config, Site, all_sites
 from nogilserve.sites.table import Place, Router
 
-__all__ = ["router_of", "settings_of_sites"]
+__all__ = ["host_with", "router_of", "settings_of_sites"]
 
 
 def settings_of_sites(config: Config) -> list[tuple[Site, Config]]:
@@ -28,3 +28,15 @@ def router_of(pairs: Sequence[tuple[Site, Config]]) -> Router:
             path = (config.root_path + site.path).rstrip("/")
             places.append(Place(index, site.hosts, path, site.exact))
     return Router(places)
+
+
+def host_with(config: Config, path: str) -> str:
+    """A host at which something here answers for a path: for requests that nobody has sent."""
+    pairs = settings_of_sites(config)
+    router = router_of(pairs)
+    named = [host.replace("*", "www") for site, _ in pairs for host in site.hosts]
+    for host in ("localhost", *named):
+        index = router.find(host, path.partition("?")[0])
+        if index >= 0 and not pairs[index][0].own_process:
+            return host
+    return "localhost"

@@ -29,6 +29,7 @@ from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_here, load_runtime
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.threads import daemon
+from nogilserve.sites.places import host_with
 from nogilserve.sockets import Listener
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel, Message
@@ -147,9 +148,9 @@ class Body:
             if self._config.ready_path and self._page is None:
                 from nogilserve.supervise.readiness import start_and_ask  # with an HTTP client
 
-                self._asked = start_and_ask(
-                    runtime, self._config.ready_path, self._config.ready_timeout
-                )
+                config = self._config
+                host = host_with(config, config.ready_path)
+                self._asked = start_and_ask(runtime, config.ready_path, config.ready_timeout, host)
             self._channel.send("loaded", served=served)
             self._reader.start()
             listeners = self._wait_for_sockets()

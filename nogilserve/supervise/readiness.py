@@ -23,8 +23,11 @@ _ENDING: Final = 5.0
 """Seconds for a runtime to end that was started in vain."""
 
 
-def start_and_ask(runtime: Runtime, path: str, timeout: float) -> Callable[[], None]:
+def start_and_ask(
+    runtime: Runtime, path: str, timeout: float, host: str = "localhost"
+) -> Callable[[], None]:
     """Start the runtime and have it answer GET `path` within `timeout` seconds (0: for ever).
+    `host`: whose path it is, where there are several sites.
 
     Raises AppImportError for a status of 400 or more, or no answer; then the runtime has ended.
     The result is to be called when the runtime has stopped accepting.
@@ -44,7 +47,7 @@ def start_and_ask(runtime: Runtime, path: str, timeout: float) -> Callable[[], N
     try:
         runtime.start([Listener(sock, "the readiness check", server, role="plain")])
         started = True
-        _ask(sock, path, timeout)
+        _ask(sock, host, path, timeout)
     except BaseException:
         if started:
             runtime.drain()
@@ -57,8 +60,8 @@ def start_and_ask(runtime: Runtime, path: str, timeout: float) -> Callable[[], N
     return sock.close
 
 
-def _ask(listening: socket.socket, path: str, timeout: float) -> None:
-    connection = http.client.HTTPConnection("localhost", timeout=timeout or None)
+def _ask(listening: socket.socket, host: str, path: str, timeout: float) -> None:
+    connection = http.client.HTTPConnection(host, timeout=timeout or None)
     connection.sock = socket.socket(listening.family, socket.SOCK_STREAM)
     with connection.sock:
         connection.sock.settimeout(timeout or None)

@@ -22,6 +22,7 @@ from nogilserve.messages import RequestRecord
 from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_runtime
 from nogilserve.runtimes.contract import Runtime
+from nogilserve.sites.places import host_with
 from nogilserve.sockets import Listener, open_listeners
 from nogilserve.supervise import systemd
 from nogilserve.supervise.admin.alone import Commands, watching
@@ -107,7 +108,8 @@ def run(config: Config, make: Make | None = None) -> int:
         runtime = make(record) if make else load_runtime(config, record)
         asked = None
         if config.ready_path:
-            asked = start_and_ask(runtime, config.ready_path, config.ready_timeout)
+            host = host_with(config, config.ready_path)
+            asked = start_and_ask(runtime, config.ready_path, config.ready_timeout, host)
         if not listeners:
             bind()
         previous = _catch_signals(commands)

@@ -1,5 +1,6 @@
 """`nogilserve certs`: list, import and export; `renew` is tried with a real authority elsewhere."""
 
+import re
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -142,7 +143,7 @@ def test_list_says_what_there_is(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("a.example: valid for 90 days, until ")
     assert lines[0].endswith(", imported")
-    assert ", from https://ca/, to be renewed in 57 days" in lines[1] or "58 days" in lines[1]
+    assert re.search(r", from https://ca/, to be renewed in 5[6-9] days$", lines[1])
     assert lines[2].startswith("c.example: no certificate yet; failed 2 times, next attempt in ")
     assert lines[2].endswith("it is closed today")
     assert lines[3] == "d.example: no certificate yet"

@@ -48,7 +48,9 @@ class Following:
         require_app(resolved)
         written = resolved.config
         if has_tenants(written) != has_tenants(running):
-            raise ConfigError("sites with processes of their own are another kind of server: restart it")
+            raise ConfigError(
+                "sites with processes of their own make another kind of server: restart it"
+            )
         for name in self._given.keys() - resolved.environment.keys():
             if name in self._original:
                 os.environ[name] = self._original[name]

@@ -39,6 +39,7 @@ _ROOT: Final = str(Path(__file__).resolve().parents[2])
 _QUIET: Final = (
     "import signal, sys; "
     "signal.getsignal(2) is signal.SIG_IGN or signal.signal(2, signal.SIG_DFL); "
+    "hasattr(signal, 'pthread_sigmask') and signal.pthread_sigmask(signal.SIG_UNBLOCK, [2]); "
 )
 _PACKAGE: Final = "sys.path.insert(0, sys.argv[1]); import nogilserve; del sys.path[0]; "
 _MAIN: Final = "from nogilserve.supervise.generation import main; sys.exit(main())"
@@ -182,6 +183,8 @@ def _start(
     # What this process inherited may be meant for the application: not close_fds.
     for fd in (end.fileno(), board):
         os.set_inheritable(fd, True)
+    # Until `_QUIET`: Python that is interrupted while it starts calls that a fatal error.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         return subprocess.Popen(
             [*command, str(end.fileno()), str(board), label],
@@ -191,6 +194,7 @@ def _start(
             **identity.for_child(),
         )
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for fd in (end.fileno(), board):
             os.set_inheritable(fd, False)
 

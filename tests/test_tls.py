@@ -1,5 +1,6 @@
 """TLS on both engines, with clients that do everything themselves."""
 
+import asyncio
 import contextlib
 import json
 import select
@@ -265,13 +266,19 @@ def test_websocket(secured: Secured) -> None:
     """WebSockets over TLS, with a client that is used everywhere."""
     if secured.engine == "wsgi":
         pytest.skip("WebSockets are for ASGI")
-    client = pytest.importorskip("websockets.sync.client")
+    # Its other client uses one ssl.SSLSocket in two threads, which now and then blocks both on a
+    # free-threaded build.
+    client = pytest.importorskip("websockets.asyncio.client")
     url = secured.server.url.replace("https", "wss")
-    with client.connect(url, ssl=secured.trust, close_timeout=5) as websocket:
-        assert websocket.recv(timeout=5) == "wss True"
-        for size in (5, 200_000):
-            websocket.send("w" * size)
-            assert websocket.recv(timeout=5) == "w" * size
+
+    async def talk() -> None:
+        async with asyncio.timeout(10), client.connect(url, ssl=secured.trust) as websocket:
+            assert await websocket.recv() == "wss True"
+            for size in (5, 200_000):
+                await websocket.send("w" * size)
+                assert await websocket.recv() == "w" * size
+
+    asyncio.run(talk())
 
 
 @pytest.mark.parametrize("engine", ["wsgi", "asyncio"])

@@ -42,7 +42,7 @@ class Sender:
         """Streams that have something to send and a window for it, in turn."""
         self._reset: dict[int, bool] = {}
         """Streams that were reset lately; True: by us, what still comes for them is no mistake."""
-        self._resets = Budget(100, 20.0)
+        self._resets = Budget(200, 20.0)
         """Streams that end before they are answered (CVE-2023-44487, CVE-2025-8671)."""
         self._updates_due = 0
         """WINDOW_UPDATE frames that our DATA frames give reason for, two each."""

@@ -55,10 +55,11 @@ class Meter:
     dictionary are atomic. Any thread may read the rows, and sees slightly old values.
     """
 
-    __slots__ = ("_ids", "_named", "_routes", "_site", "inside", "rows", "waits")
+    __slots__ = ("_named", "_routes", "_site", "ids", "inside", "rows", "waits")
 
     def __init__(self, observe: Observe) -> None:
-        self._ids = observe.ids
+        self.ids = observe.ids
+        """Whether every request gets an id before the application is called."""
         self._site = observe.sites() if observe.sites is not None else None
         self._routes = tuple(sorted(observe.routes, key=len, reverse=True))
         self._named = bool(self._routes) or self._site is not None
@@ -96,7 +97,7 @@ class Meter:
     def around(self, gateway: _Gateway) -> _Gateway:
         """The gateway of a core whose threads are watched."""
         inside = self.inside
-        ids = self._ids
+        ids = self.ids
 
         def observed(exchange: Any) -> None:
             thread = get_ident()

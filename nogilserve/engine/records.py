@@ -16,12 +16,14 @@ __all__ = ["Recorded", "Recorder", "recorder"]
 class Recorder:
     """What takes note of the finished requests of one core. Owner: as of the core."""
 
-    __slots__ = ("meter", "put")
+    __slots__ = ("ids", "meter", "put")
 
     def __init__(self, put: Callable[[RequestRecord], None] | None, meter: Meter | None) -> None:
         """`put` takes records for the access log; any thread, must not block."""
         self.put = put
         self.meter = meter
+        self.ids = put is not None or (meter is not None and meter.ids)
+        """Whether every request gets an id."""
 
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")

@@ -279,7 +279,8 @@ class HttpConnection(HttpExchange):
         self._in_head = self._fresh = self._continued = self._endless = False
         if core.record is not None:
             self._begin_record()
-            self._id = self.request_id  # the application may outlive its response
+            if core.record.ids:
+                self._id = self.request_id  # the application may outlive its response
         if core.stopping or not core.keep_alive:
             self.protocol.keep_alive = False
         core.active += 1

@@ -115,6 +115,8 @@ class Campaign:
                 facts["how"],
             )
             result.gil, result.places = facts["gil"], session.places
+            if result.gil:
+                session.note(_about_gil(facts["gil_enabled_by"]))
         result.requests = session.asks
         result.loose = [
             lesson.ask.label
@@ -261,6 +263,12 @@ class Campaign:
     def _show(self, text: str) -> None:
         if self._progress is not None:
             self._progress.show(self._share, text)
+
+
+def _about_gil(culprits: Sequence[str]) -> str:
+    """What it means that the GIL is on."""
+    why = f"{', '.join(culprits)} switched the GIL on" if culprits else "The GIL is on"
+    return f"{why}: threads change places often, but free-threaded Python finds more."
 
 
 def _finding(session: Session, episode: Episode, suspicion: Suspicion, ask: Ask | None) -> Finding:

@@ -402,3 +402,14 @@ def test_client_that_goes_away(server: Server) -> None:
         client.receive(lambda: client.answers[1].heads)
         client.sock.shutdown(socket.SHUT_WR)
         client.receive(lambda: client.closed)
+
+
+def test_client_that_says_goaway(server: Server) -> None:
+    """It is answered as long as it stays, and not waited for longer than a moment."""
+    with client_of(server) as client:
+        number = client.ask("/sleep/0.1")
+        client.send(frame(GOAWAY, 0, 0, bytes(8)))
+        assert client.answer(number).status == 200
+        client.send(frame(PING, 0, 0, b"and now?"))
+        client.receive(lambda: any(one.payload == b"and now?" for one in client.frames))
+        assert client.goaway() == NO_ERROR

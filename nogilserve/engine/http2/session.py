@@ -415,9 +415,7 @@ class Session(Pump):
         if not blocked and not pumping:
             if waits:
                 self.post(core)  # it was others' turn
-            elif protocol.failure is not None or (
-                not self.exchanges and (protocol.refusing or protocol.peer_leaves)
-            ):
+            elif protocol.failure is not None or (not self.exchanges and protocol.refusing):
                 self._detach(core)
                 self.connection._begin_linger(core)  # noqa: SLF001
                 return
@@ -433,8 +431,9 @@ class Session(Pump):
             self._head_until = now + core.head_timeout
         if self.exchanges:
             self._idle_until = NEVER
-        elif self._idle_until == NEVER:  # what is no request does not keep the connection
-            self._idle_until = now + core.keep_alive
+        else:  # what is no request does not keep the connection
+            seconds = _LEAVE_SECONDS if self.protocol.peer_leaves else core.keep_alive
+            self._idle_until = min(self._idle_until, now + seconds)
         soonest = min(self._head_until, self._idle_until, self._leave_until)
         if blocked:
             soonest = min(soonest, self._stall_until)

@@ -359,7 +359,7 @@ class Session(asyncio.Protocol):
         if protocol.failure is not None:
             self._end_with_failure()
             return
-        if not self._exchanges and (protocol.refusing or protocol.peer_leaves):
+        if not self._exchanges and protocol.refusing:
             if not protocol.sendable:
                 self._end()
             return
@@ -398,8 +398,9 @@ class Session(asyncio.Protocol):
             self._head_until = now + self.core.head_timeout
         if self._exchanges or self._ending:
             self._idle_until = NEVER
-        elif self._idle_until == NEVER:  # what is no request does not keep the connection
-            self._idle_until = now + self.core.keep_alive
+        else:  # what is no request does not keep the connection
+            seconds = _LEAVE_SECONDS if self.protocol.peer_leaves else self.core.keep_alive
+            self._idle_until = min(self._idle_until, now + seconds)
         soonest = min(self._head_until, self._idle_until, self._leave_until, self._stall_until)
         for exchange in (*self._timed, *self._sending):
             soonest = min(soonest, exchange.until)

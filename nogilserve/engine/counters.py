@@ -31,6 +31,8 @@ class Counters:
     """TLS handshakes completed."""
     tls_resumed: int = 0
     """Of these, those that resumed a session."""
+    tls_failed: int = 0
+    """TLS handshakes that did not succeed, or took too long."""
     turns_waited: float = 0.0
     """Seconds from taking a batch of events to looking at its last one, summed over batches."""
     longest_wait: float = 0.0

@@ -184,6 +184,7 @@ class SecureConnection(Connection):
         """The deadline of the state has passed."""
         if self.tls is None and self.state == HEAD:
             core.counters.refuse("TLS handshake too slow")
+            core.counters.tls_failed += 1
             self.close(core)
         else:
             super().on_deadline(core)
@@ -390,6 +391,7 @@ class Handshake(Successor):
         """End a handshake that cannot succeed; the client is told why (RFC 8446 §6.2)."""
         connection = self.connection
         core.counters.refuse(f"TLS: {reason.replace('_', ' ').lower()}")
+        core.counters.tls_failed += 1
         _log.debug("handshake with %s: %s", connection.client, reason)
         try:
             if alert and not self._unsent:

@@ -81,6 +81,12 @@ def test_source_is_asked_by_name_and_protocols(
     with TlsClient(served.address, trust, "NOW.test") as client:
         assert client.get("/x").body == b"/x"
     assert source.asked == [("now.test", ("http/1.1",))]
+    counters = served.counters()
+    assert (counters["tls_handshakes"], counters["tls_resumed"], counters["tls_failed"]) == (
+        1,
+        0,
+        0,
+    )
 
 
 def test_certificate_that_comes_later(
@@ -116,7 +122,8 @@ def test_certificate_that_never_comes(served: Served, source: Later, comes: bool
             wait_until(lambda: source.waiting, SECONDS)
             source.waiting.pop()()  # and then there is none
         assert client.receive_rest() == UNRECOGNIZED_NAME
-    assert served.counters()["refused"]["TLS: no certificate for the name"] == 1
+    counters = served.counters()
+    assert counters["refused"]["TLS: no certificate for the name"] == counters["tls_failed"] == 1
 
 
 def test_nobody_answers(served: Served, source: Later) -> None:

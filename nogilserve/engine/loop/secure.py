@@ -231,6 +231,7 @@ class SecureTransport(asyncio.Transport):
     def _reject(self, alert: bytes, reason: str) -> None:
         """End a handshake that cannot succeed; the client is told why (RFC 8446 §6.2)."""
         self._core.counters.refuse(f"TLS: {reason.replace('_', ' ').lower()}")
+        self._core.counters.tls_failed += 1
         _log.debug("handshake with %s: %s", self._connection.client, reason)
         self._raw = self._farewell = True
         self._below.resume_reading()

@@ -68,6 +68,7 @@ class SecureHttpConnection(HttpConnection):
         """The deadline of the state has passed."""
         if self.tls is None and self.state == HEAD:
             self.core.counters.refuse("TLS handshake too slow")
+            self.core.counters.tls_failed += 1
             self.transport.abort()
         else:
             super().on_deadline()

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Limits
-from nogilserve.protocols.http1 import Http1Connection
+from nogilserve.protocols.http1 import Http1Connection, Tables
 from nogilserve.protocols.proxy import Preamble
 from nogilserve.protocols.tls.hello import HANDSHAKE, HELLO_MOST, read_hello
 
@@ -18,6 +18,7 @@ __all__ = [
     "MORE",
     "UNRECOGNIZED_NAME",
     "Preamble",
+    "Tables",
     "Verdict",
     "alert",
     "refusal",
@@ -50,8 +51,14 @@ class Verdict:
 MORE: Final = Verdict("more")
 
 
-def verdict(data: bytes, limits: Limits, preamble: Preamble | None = None) -> Verdict:
-    """Judge the bytes that have come so far. `preamble`: what reads a PROXY header in front."""
+def verdict(
+    data: bytes,
+    limits: Limits,
+    preamble: Preamble | None = None,
+    tables: Tables | None = None,
+) -> Verdict:
+    """Judge the bytes that have come so far. `preamble`: what reads a PROXY header in front;
+    `tables`: those of the thread that asks, which take longer to make than a verdict."""
     if not data:
         return MORE
     if preamble is not None:
@@ -66,7 +73,7 @@ def verdict(data: bytes, limits: Limits, preamble: Preamble | None = None) -> Ve
         if hello is None:
             return MORE if len(data) < HELLO_MOST else Verdict("bad")
         return Verdict("tls", hello.name)
-    protocol = Http1Connection(limits)
+    protocol = Http1Connection(limits, tables)
     try:
         request = protocol.receive_request(data)
     except ProtocolError as exc:

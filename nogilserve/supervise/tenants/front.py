@@ -31,6 +31,7 @@ from nogilserve.sites.tenants.peek import (
     INTERNAL_ERROR,
     UNRECOGNIZED_NAME,
     Preamble,
+    Tables,
     Verdict,
     alert,
     refusal,
@@ -110,6 +111,7 @@ class Front:
         self._secure = [manners.tls and listener.role == "tls" for listener in listeners]
         self._manners = manners
         self._told = told
+        self._tables = Tables()
         self._poller = make_poller(manners.poller)
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -292,8 +294,9 @@ class Front:
         if data is None:
             self._drop(visitor)
             return
+        limits = self._manners.limits
         try:
-            found = verdict(data, self._manners.limits, self._preamble(visitor))
+            found = verdict(data, limits, self._preamble(visitor), self._tables)
         except ProtocolError as exc:  # who may not connect
             self._unwatch(visitor)
             self._answer(visitor, exc)

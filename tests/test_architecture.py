@@ -20,6 +20,7 @@ RANKS = {
     "config": 1,
     "messages": 1,
     "perloop": 1,
+    "stacks": 1,
     "lend": 1,
     "protocols": 2,
     "gateways": 2,
@@ -50,11 +51,11 @@ ONLY = {
     "lend": set[str](),
     "config": {"errors", "messages"},
     "protocols": {"errors", "messages"},
-    "gateways": {"errors", "messages"},
+    "gateways": {"errors", "messages", "stacks"},
     "apps": {"errors", "config", "messages"},
     "sockets": {"errors", "config", "messages"},
     "engine.scheduler": {"errors"},
-    "observe": {"errors", "config", "messages"},
+    "observe": {"errors", "config", "messages", "stacks"},
 }
 
 # What these rooms must not know, in the package or in the standard library.

@@ -10,17 +10,16 @@ its response, or the watch, when the time is over.
 
 import logging
 import threading
-import traceback
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any, BinaryIO, Final, Protocol, cast
 
-from nogilserve.apps.interpreter import frame_of
 from nogilserve.engine.body import BodyStore
 from nogilserve.engine.settings import Gateway
 from nogilserve.errors import ClientDisconnected
 from nogilserve.messages import Exchange, Headers, TimeLimits
+from nogilserve.stacks import text_of
 
 __all__ = ["Abandoned", "Turn", "Watch"]
 
@@ -264,8 +263,7 @@ class Watch:
             self._replace(core)
         except RuntimeError as exc:
             _log.error("the stuck thread cannot be replaced: %s", exc)
-        frame = frame_of(turn.thread)
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (not known)"
+        stack = text_of(turn.thread)
         _log.error(
             "request %s: %s %s has not begun its response in %g s; its thread is replaced. It is "
             "at:\n%s",
@@ -273,5 +271,5 @@ class Watch:
             turn.request.method,
             turn.request.target,
             turn.seconds,
-            stack.rstrip(),
+            stack,
         )

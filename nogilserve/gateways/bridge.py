@@ -8,10 +8,8 @@ is one way there and one back.
 import asyncio
 import io
 import logging
-import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, BinaryIO, Final
@@ -27,6 +25,7 @@ from nogilserve.messages import (
     TimeLimits,
     WebSocketExchange,
 )
+from nogilserve.stacks import text_of
 
 __all__ = ["BridgedExchange", "BridgingGateway"]
 
@@ -325,7 +324,7 @@ class BridgingGateway:
             "%s: no response in %g s; answered 504, the thread is replaced. It is at:\n%s",
             _where(bridged),
             seconds,
-            _stack(bridged.thread),
+            text_of(bridged.thread) if bridged.thread else "  (waiting for a thread)",
         )
         self._threads.replace(+1)
         try:
@@ -364,10 +363,3 @@ async def _collected(exchange: AsyncExchange) -> BinaryIO:
             store.seek(0)
             result: BinaryIO = store
             return result
-
-
-def _stack(thread: int) -> str:
-    frame = sys._current_frames().get(thread)  # noqa: SLF001
-    if frame is None:
-        return "  (waiting for a thread)"
-    return "".join(traceback.format_stack(frame)).rstrip()

@@ -5,7 +5,7 @@ from collections import Counter
 from time import monotonic, sleep
 from typing import Any, Final
 
-from nogilserve.observe.stacks import Place, Stack, stacks, unreadable
+from nogilserve.stacks import Place, Stack, stacks, unreadable
 
 __all__ = ["sample"]
 

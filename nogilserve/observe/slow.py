@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-from nogilserve.observe.stacks import Stack, stacks
+from nogilserve.stacks import Stack, stacks
 
 __all__ = ["Slow", "SlowWatch"]
 

@@ -21,7 +21,7 @@ from nogilserve.observe.memory import by_type
 from nogilserve.observe.pauses import Pauses
 from nogilserve.observe.profile import sample
 from nogilserve.observe.slow import Slow, SlowWatch
-from nogilserve.observe.stacks import threads, unreadable
+from nogilserve.stacks import threads, unreadable
 from nogilserve.observe.statsd import Statsd
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.threads import daemon

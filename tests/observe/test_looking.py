@@ -7,7 +7,8 @@ import re
 import threading
 import xml.etree.ElementTree as ET
 
-from nogilserve.observe import flame, memory, profile, stacks, statsd
+from nogilserve import stacks
+from nogilserve.observe import flame, memory, profile, statsd
 from nogilserve.observe.failures import RecentFailures
 from nogilserve.observe.logformat import formatter
 from nogilserve.observe.pauses import Pauses

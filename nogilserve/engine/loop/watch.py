@@ -4,18 +4,20 @@ A loop with something in progress gives a sign of life five times a second (`Loo
 idle one gives none and is not waited for. So looking costs nothing when nothing happens.
 """
 
-import linecache
 import logging
 import threading
-import traceback
 from collections.abc import Sequence
+from typing import Final
 
-from nogilserve.apps.interpreter import IN_SUBINTERPRETER, frame_of
 from nogilserve.engine.loop.core import LoopCore
+from nogilserve.stacks import text_of
 
 __all__ = ["LoopWatch"]
 
 _log = logging.getLogger("nogilserve.engine")
+
+_SHOWN: Final = 12
+"""Frames of a loop's stack that are logged, the innermost."""
 
 
 class LoopWatch:
@@ -61,7 +63,7 @@ class LoopWatch:
             if not core.is_late(self._seconds):
                 self._reported.discard(core.index)
             elif core.index not in self._reported:
-                stack = _stack_of(core.thread)
+                stack = text_of(core.thread, _SHOWN)
                 if core.is_late(self._seconds):  # else it has gone on, and the stack is another
                     self._reported.add(core.index)
                     core.blocked += 1
@@ -77,18 +79,3 @@ def _report(core: LoopCore, silence: float, stack: str) -> None:
         len(core.clients),
         stack,
     )
-
-
-def _stack_of(thread: int) -> str:
-    """The innermost frames of a thread, as a traceback shows them."""
-    if IN_SUBINTERPRETER:
-        return "  (stacks of other threads cannot be read in a subinterpreter)"
-    frame = frame_of(thread)
-    try:
-        if frame is None:
-            return "  (the thread has ended)"
-        linecache.checkcache()
-        stack = traceback.extract_stack(frame)
-        return "".join(traceback.format_list(stack[-12:])).rstrip()
-    finally:
-        del frame

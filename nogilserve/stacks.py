@@ -5,15 +5,17 @@ from 3.14 on; 3.13 crashes. There faulthandler is asked, which stops all threads
 """
 
 import _thread
+import linecache
 import os
 import re
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import Any, Final
 
-__all__ = ["Place", "Stack", "stacks", "threads", "unreadable"]
+__all__ = ["Place", "Stack", "stacks", "text_of", "threads", "unreadable"]
 
 Place = tuple[str, int, str]
 """File, line, function."""
@@ -65,6 +67,21 @@ def _by_faulthandler() -> Iterator[tuple[int, Stack]]:
         if head is not None:
             lines = _LINE.findall(block)
             yield int(head[1], 16), [(file, int(line), name) for file, line, name in lines[::-1]]
+
+
+def text_of(thread: int, innermost: int = _DEEPEST) -> str:
+    """The innermost frames of a thread as a traceback shows them; why not, where that cannot be.
+
+    `thread`: its identifier. Reads source files.
+    """
+    if why := unreadable():
+        return f"  ({why})"
+    stack = stacks().get(thread)
+    if stack is None:
+        return "  (the thread has ended)"
+    linecache.checkcache()
+    frames = [traceback.FrameSummary(file, line, name) for file, line, name in stack[-innermost:]]
+    return "".join(traceback.format_list(frames)).rstrip()
 
 
 def threads() -> list[dict[str, Any]]:

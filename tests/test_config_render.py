@@ -43,6 +43,21 @@ def test_no_spelling_is_used_twice() -> None:
     assert len(OPTIONS) == len({option.field for option in OPTIONS})
 
 
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    """Whoever reads the output over somebody's shoulder learns that they are set."""
+    document = settings_document(
+        resolve(
+            ["m:app", "--admin=127.0.0.1:0", "--admin-token=confidential-words", "--env=A=hush"],
+            {},
+            tmp_path,
+            4,
+        )
+    )
+    assert "# admin-token is set, and not shown" in document
+    assert "confidential" not in document
+    assert "hush" not in document
+
+
 def test_settings_show_their_origin(tmp_path: Path) -> None:
     """--print-config says of each setting where it comes from, and keeps secrets to itself."""
     (tmp_path / "nogilserve.toml").write_text("backlog = 9\n")

@@ -322,7 +322,9 @@ class Stage:
         for close in self.world.closers:
             close()
         for core in self.world.made:
-            for entry in (*core.table.values(), core):
+            entries = [*core.table.values()]
+            entries += [getattr(entry, "connection", None) for entry in entries]
+            for entry in (*entries, core):
                 for name in ("sock", "_outbox", "_body", "_reader", "_writer"):
                     thing = getattr(entry, name, None)
                     if thing is not None:

@@ -15,7 +15,7 @@ from stress.explore import Found, Replay, Roll, attempt, parse, shrink
 from stress.scenes import SCENES
 from tests.support.waiting import Deadline
 
-SECONDS = 30.0
+SECONDS = 80.0
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ IPV6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 
 
 @contextmanager
-def opened(*binds: Bind, **options: int) -> Iterator[list[Listener]]:
+def opened(*binds: Bind, **options: Any) -> Iterator[list[Listener]]:
     """Listeners that are closed at the end."""
     with ExitStack() as stack:
         listeners = open_listeners(binds, **options)

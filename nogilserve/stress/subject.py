@@ -25,10 +25,10 @@ from nogilserve.apps import LoadedApp, gil_is_on, load_app
 from nogilserve.apps.loopbound import application_modules
 from nogilserve.config import Bind, Config
 from nogilserve.errors import AppImportError
-from nogilserve.stacks import stacks
 from nogilserve.runtimes.build import runtime_here
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.sockets import open_listeners
+from nogilserve.stacks import stacks
 from nogilserve.stress.pauses import Pauses
 from nogilserve.stress.stage import Stage, StagedAsgi, StagedWsgi, Witness
 

@@ -21,11 +21,11 @@ from nogilserve.observe.memory import by_type
 from nogilserve.observe.pauses import Pauses
 from nogilserve.observe.profile import sample
 from nogilserve.observe.slow import Slow, SlowWatch
-from nogilserve.stacks import threads, unreadable
 from nogilserve.observe.statsd import Statsd
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.threads import daemon
 from nogilserve.runtimes.watching import READINESS
+from nogilserve.stacks import threads, unreadable
 from nogilserve.supervise.words import log
 
 __all__ = ["LONGEST_PROFILE", "Observer"]

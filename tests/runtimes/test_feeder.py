@@ -24,6 +24,7 @@ class Listening:
 
     socket: Any
     server: tuple[str, str] = ("name", "80")
+    role: str = "plain"
 
 
 class Stage:

@@ -1,4 +1,4 @@
-"""The first message of a TLS client, read without answering it: who is wanted, and what is spoken."""
+"""The first message of a TLS client, read without answering: who is wanted, what is spoken."""
 
 from nogilserve.protocols.tls.hello import HANDSHAKE, HELLO_MOST, Hello, read_hello
 

@@ -7,7 +7,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import compare, http2, idle, micro, runtimes, scaling, targets, tls, wrk
+from benchmarks import (
+    compare,
+    http2,
+    idle,
+    micro,
+    runtimes,
+    scaling,
+    static,
+    targets,
+    tls,
+    wrk,
+)
 from benchmarks.asgi_servers import ASGI_SERVERS
 from benchmarks.report import RESULTS
 from benchmarks.rounds import default_wrk_threads
@@ -176,6 +187,16 @@ def _tls(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _static(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("static", help="files of 1 KiB and 1 MiB, beside nginx, Caddy and others")
+    _add_load(parser, duration=3, rounds=3)
+    parser.add_argument("--threads", type=_positive, default=max(2, os.process_cpu_count() or 1))
+    names: dict[str, object] = {**static.STATIC_SERVERS}
+    parser.add_argument("--servers", type=_names(names), default=list(names))
+    parser.set_defaults(run=static.run)
+    return parser
+
+
 def _micro(add: AddParser) -> argparse.ArgumentParser:
     parser = add("micro", help="the HTTP/1 protocol without sockets, nanoseconds per operation")
     parser.add_argument("--threads", type=_numbers, default=[1, 2])
@@ -196,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         _runtimes,
         _http2,
         _tls,
+        _static,
         _idle,
         _memory,
         _micro,

@@ -416,10 +416,32 @@ def test_sites_with_processes_of_their_own(tmp_path: Path) -> None:
                 assert found["environ"]["GREETING"] == "hello"
                 assert found["environ"]["NOGILSERVE_TENANT"] == "second"
                 assert said("second.example", "/") == "plain"
+            assert "second: starting, in" in server.log
             assert client.request("GET", "/", {"Host": "nobody.apps.example"}).status == 404
         status = command(server, "status").stdout
         for name in ("sites", "second", "*.apps.example/shop", "*.apps.example/blog"):
             assert f"\n{name}, serving" in status
+
+
+def test_a_site_whose_environment_is_missing(tmp_path: Path) -> None:
+    """The check says so beforehand; a request that asks for it finds the reason in the log, and
+    the master has no trouble of its own."""
+    (tmp_path / "nogilserve.toml").write_text(
+        '[[site]]\nhosts = ["a.example"]\napp = "main:app"\nvenv = "gone"\n'
+        '[[site]]\nhosts = ["b.example"]\nrespond = "b"\n'
+    )
+    command = [sys.executable, "-m", "nogilserve", "--check-config"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"a.example: there is no virtual environment {tmp_path}/gone" in done.stderr
+    with Server("--tenant-idle=60", cwd=tmp_path) as server:
+        with server.connect(timeout=20) as client:
+            assert client.request("GET", "/", {"Host": "b.example"}).status == 200
+        with server.connect(timeout=20) as client:
+            assert client.request("GET", "/", {"Host": "a.example"}).status == 404
+        server.wait_log(r"There is no tenant a.example: .*gone")
+        assert "sites: starting, in" in server.log
+        assert "CRITICAL" not in server.log
 
 
 LIVE = """

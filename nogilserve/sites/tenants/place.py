@@ -16,7 +16,7 @@ from nogilserve.errors import NogilserveError
 from nogilserve.sites.places import settings_of_sites
 from nogilserve.sites.tenants.naming import MAIN
 
-__all__ = ["Place", "Unknown", "find_place", "tenant_name"]
+__all__ = ["Place", "Unknown", "called", "find_place", "tenant_name"]
 
 
 class Unknown(NogilserveError):
@@ -39,24 +39,34 @@ def tenant_name(tenant: Tenant) -> str:
     return "/".join(tenant)
 
 
+def called(config: Config, naming: Naming, tenant: Tenant) -> str:
+    """What a tenant is called in the log: by its site, where there are sites."""
+    if not naming.rows:
+        return tenant_name(tenant)
+    if tenant == MAIN:
+        return "sites"
+    site, _ = settings_of_sites(config)[int(tenant[0])]
+    return tenant_name((site.name, *tenant[1:]))
+
+
 def find_place(config: Config, naming: Naming, tenant: Tenant, base: str) -> Place:
     """Where `tenant` lives. `naming`: whose its name is; `base`: where relative names start.
 
     Raises Unknown.
     """
+    name = called(config, naming, tenant)
     if not naming.rows:
-        identity = Identity(tenant_name(tenant), tenant, naming)
+        identity = Identity(name, tenant, naming)
         return _find(config, naming.names, tenant, base, identity)
     pairs = settings_of_sites(config)
     if tenant == MAIN:
         kept = replace(
             config,
             env_files=tuple(os.path.join(base, name) for name in config.env_files),
-            tenant=Identity("sites", tenant, naming),
+            tenant=Identity(name, tenant, naming),
         )
-        return Place("sites", kept, os.path.realpath(base))
+        return Place(name, kept, os.path.realpath(base))
     site, own = pairs[int(tenant[0])]
-    name = tenant_name((site.name, *tenant[1:]))
     found = _find(
         replace(own, sites=(), mounts=()),
         naming.rows[int(tenant[0])].names,

@@ -24,7 +24,7 @@ from nogilserve.runtimes.contract import quantity
 from nogilserve.runtimes.proxies import proxies_of
 from nogilserve.sites.tenants import table as rules
 from nogilserve.sites.tenants.naming import MAIN, Names, naming_of
-from nogilserve.sites.tenants.place import Unknown, find_place, tenant_name
+from nogilserve.sites.tenants.place import Unknown, called, find_place, tenant_name
 from nogilserve.sites.tenants.table import Do, Table
 from nogilserve.supervise import systemd
 from nogilserve.supervise.child import Event
@@ -72,7 +72,15 @@ def check(config: Config, directory: str) -> str:
         path = os.path.join(directory, fixed)
         if os.path.isabs(text) and not os.path.isdir(path):
             raise ConfigError(f"there is no directory {path}, in which tenants are looked for")
-    return f"The configuration is valid: {served(config, naming_of(config))}."
+    naming = naming_of(config)
+    for index, row in enumerate(naming.rows):
+        if row.own and not row.names:
+            tenant = (str(index),)
+            try:
+                find_place(config, naming, tenant, directory)
+            except Unknown as error:
+                raise ConfigError(f"{called(config, naming, tenant)}: {error}") from None
+    return f"The configuration is valid: {served(config, naming)}."
 
 
 def served(config: Config, naming: Naming) -> str:
@@ -141,7 +149,8 @@ class TenantMaster:
             now = monotonic()
             due = min(self._moments(next_ping), default=None)
             try:
-                self._handle(self.events.get(timeout=wakeful(None if due is None else due - now)))
+                wait = None if due is None else max(due - now, 0.0)
+                self._handle(self.events.get(timeout=wakeful(wait)))
             except queue.Empty:
                 pass
             except Exception:  # an error of ours must not end the service
@@ -335,9 +344,9 @@ class TenantMaster:
             self._carry_out(self.table.failed(tenant, "the server is stopping", now), now)
             return
         self._count += 1
-        name = tenant_name(tenant)
+        name = called(self.config, self.naming, tenant)
         find = partial(find_place, self.config, self.naming, tenant, self._base)
-        bounds = Bounds(self._groups, name, self._count, self._files)
+        bounds = Bounds(self._groups, tenant_name(tenant), self._count, self._files)
         try:
             house = Household(
                 self._count, tenant, find, self.holdings.listeners, self.events, bounds

@@ -22,7 +22,11 @@ def main(argv: Sequence[str], directory: Path, environ: Mapping[str, str]) -> in
     source = directory / arguments.caddyfile
     if source.is_dir():
         source /= "Caddyfile"
-    result = translate(read(source, environ))
+    try:
+        result = translate(read(source, environ))
+    except ConfigError as error:
+        where = f"{source.name} " if str(error).startswith("line ") else ""
+        raise ConfigError(f"{where}{error}") from None
     document = result.document(source.name)
     target = arguments.output
     if target == "-":

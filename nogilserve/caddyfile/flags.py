@@ -57,11 +57,11 @@ def translate_flags(
                 result.append(f"{_SAME[flag]}={value}")
             elif flag in _TEMPLATES:
                 result.append(f"{_TEMPLATES[flag]}={plain_placeholders(value)}")
-    kind = values.get("--server-type", ["wsgi"])[-1]
-    if kind not in ("wsgi", "asgi"):
+    kind = values.get("--server-type", ["auto"])[-1]
+    if kind not in ("wsgi", "asgi", "auto"):
         raise ConfigError(f"--server-type {kind}: wsgi and asgi are served here")
     result.append(f"--interface={kind}")
-    if kind == "asgi":
+    if kind != "wsgi":
         result.append(f"--lifespan={values.get('--lifespan', ['off'])[-1]}")
         loop = {"native": "asyncio", "libuv": "asyncio"}.get(values.get("--runtime", [""])[-1])
         result += [f"--loop={loop}"] * bool(loop)

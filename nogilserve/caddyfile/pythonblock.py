@@ -23,6 +23,8 @@ class PythonBlock:
     app: str = ""
     interface: str = ""
     lifespan: str = "off"
+    body: str = ""
+    """How large a request's body may be."""
     process: Table = field(default_factory=dict)
     """What a process has once, by our option: working-dir, venv, python, env-file, env."""
 
@@ -38,6 +40,8 @@ class PythonBlock:
         table: Table = {"app": self.app, "interface": self.interface}
         if self.interface == "asgi":
             table["lifespan"] = self.lifespan
+        if self.body:
+            table["limit-request-body"] = self.body
         return table
 
 
@@ -92,10 +96,10 @@ def _read(item: Directive, block: PythonBlock, result: Translation) -> None:
         case "autoreload":
             result.set(item, "reload", True)
         case _:
-            _read_rare(item, value, result)
+            _read_rare(item, value, block, result)
 
 
-def _read_rare(item: Directive, value: str, result: Translation) -> None:
+def _read_rare(item: Directive, value: str, block: PythonBlock, result: Translation) -> None:
     match item.name:
         case "start_timeout":
             seconds = duration(value)
@@ -110,10 +114,8 @@ def _read_rare(item: Directive, value: str, result: Translation) -> None:
         case "max_dynamic_apps":
             result.set(item, "max-tenants", int(value) if value.isdecimal() else value)
         case "request_body":
-            size = body_size(item)
-            if size:
-                result.set(item, "limit-request-body", size)
-            else:
+            block.body = body_size(item)
+            if not block.body:
                 result.lost(item, "write limit-request-body")
         case "isolation":
             result.lost(item, "run the server in a container, or give tenants a user (tenant-user)")

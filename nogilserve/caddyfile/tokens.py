@@ -34,11 +34,15 @@ class Token:
     @property
     def place(self) -> str:
         """For messages."""
-        return f"{self.file} line {self.line}" if self.file else f"line {self.line}"
+        return _place(self.file, self.line)
 
     def with_text(self, text: str) -> "Token":
         """The same with another text."""
         return replace(self, text=text)
+
+
+def _place(file: str, line: int) -> str:
+    return f"{file} line {line}" if file else f"line {line}"
 
 
 def tokenize(source: str, environ: Mapping[str, str], file: str = "") -> list[Token]:
@@ -119,7 +123,7 @@ class _Lexer:
                 self.line += 1
             taken.append(char)
             self.at += 1
-        raise ConfigError(f"line {begin}: the {quote} is not closed")
+        raise ConfigError(f"{_place(self.file, begin)}: the {quote} is not closed")
 
     def _heredoc(self, match: re.Match[str]) -> Token:
         begin, marker = self.line, match[1]
@@ -130,15 +134,14 @@ class _Lexer:
                 break
             count += 1
         else:
-            raise ConfigError(f"line {begin}: the heredoc <<{marker} is not closed")
+            raise ConfigError(f"{_place(self.file, begin)}: the heredoc <<{marker} is not closed")
         # What the closing marker is indented by is taken off every line.
         indent = line[: len(line) - len(line.lstrip())]
         body = []
         for offset, content in enumerate(lines[:count]):
             if content and not content.startswith(indent):
-                raise ConfigError(
-                    f"line {begin + 1 + offset}: the heredoc's line is indented less than its end"
-                )
+                place = _place(self.file, begin + 1 + offset)
+                raise ConfigError(f"{place}: the heredoc's line is indented less than its end")
             body.append(content[len(indent) :])
         self.at = match.end() + sum(len(part) + 1 for part in lines[:count])
         self.at += len(indent) + len(marker)

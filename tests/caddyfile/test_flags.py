@@ -34,6 +34,10 @@ BASE = {"--compress=auto", "--keep-alive=30"}
             },
         ),
         (
+            "-a m:a -l :1",
+            {"--interface=auto", "--app=m:a", "--lifespan=off", "--bind=:1"},
+        ),
+        (
             "-t wsgi -a m:a --domain a.test --access-logs=true --debug=false",
             {
                 *("--interface=wsgi", "--app=m:a", "--domain=a.test"),

@@ -83,6 +83,10 @@ ASGI = {"app": "m:a", "interface": "asgi", "lifespan": "off"}
         ("encode gzip\npython m:a", {"compress": "gzip", **WSGI}),
         ("encode\npython m:a", {"compress": "auto", **WSGI}),
         ("python m:a\nrequest_body {\n max_size 1MB\n}", WSGI | {"limit-request-body": "1MB"}),
+        (
+            "python {\n module_wsgi m:a\n request_body 1KiB\n}",
+            WSGI | {"limit-request-body": "1KiB"},
+        ),
         ("respond hello", {"respond": "hello"}),
         ("respond 404", {"respond": "", "respond-status": 404}),
         ("respond hello 201", {"respond": "hello", "respond-status": 201}),
@@ -427,8 +431,23 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["-f"], tmp_path, {}) == 0
     assert command.main([str(tmp_path), "-o", "-"], tmp_path, {}) == 0
     assert 'bind = [":81"]' in capsys.readouterr().out
+    (tmp_path / "Caddyfile").write_text(":81 {\n")
+    with pytest.raises(ConfigError, match=r"^Caddyfile line 1: the block is not closed"):
+        command.main(["-f"], tmp_path, {})
     with pytest.raises(ConfigError, match="cannot read"):
         command.main(["none"], tmp_path, {})
+
+
+def test_the_size_of_bodies_counts_for_its_application_alone(tmp_path: Path) -> None:
+    """Not for the ones beside it."""
+    document = table(
+        tmp_path,
+        "http://a.test {\n python /a/* {\n module_wsgi m:a\n request_body 1KiB\n }\n"
+        "python /b/* m:b\n}",
+    )
+    assert "limit-request-body" not in document
+    routes = document["site"][0]["route"]
+    assert [route.get("limit-request-body") for route in routes] == ["1KiB", None]
 
 
 def test_values_of_every_kind_survive(tmp_path: Path) -> None:

@@ -63,6 +63,13 @@ def test_mistakes_name_their_line(tmp_path: Path, text: str, wanted: str) -> Non
         parsed(tmp_path, text)
 
 
+def test_mistakes_of_an_imported_file_name_it(tmp_path: Path) -> None:
+    """Their lines are not those of the Caddyfile."""
+    (tmp_path / "more.caddy").write_text('x\ny "z')
+    with pytest.raises(ConfigError, match=r"^more\.caddy line 2: the "):
+        parsed(tmp_path, "a {\nimport more.caddy\n}")
+
+
 def parsed(folder: Path, text: str) -> Caddyfile:
     """A Caddyfile with that text."""
     path = folder / "Caddyfile"

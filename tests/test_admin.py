@@ -197,6 +197,12 @@ def test_commands(admin: Server) -> None:
 
     assert order("threads", {"change": 2})["answers"]["1"] == {"now": 6}
     assert order("threads", {"to": 4})["answers"]["1"] == {"now": 4}
+    for far in ({"to": 99999}, {"change": 5000}, {"to": 0}):
+        assert "from 1 to 4096" in order("threads", far)["text"]
+    junk: list[dict[str, Any]] = [{"to": "x"}, {"to": 1.5}, {"change": None}, {}]
+    for wrong in junk:
+        assert "whole number" in order("threads", wrong)["text"]
+    assert order("threads", {"change": 0})["answers"]["1"] == {"now": 4}
     assert order("gc")["answers"]["1"]["longest_seconds"] > 0
     assert "str" in order("memory")["answers"]["1"]["types"]
     assert order("log-level", {"level": "debug"})["ok"]

@@ -44,6 +44,8 @@ _THREADS_END: Final = 1.0
 """Seconds beyond the deadline for threads to end that have no connection left."""
 _IMPATIENT: Final = 1.0
 """Seconds before the deadline at which patience with idle connections ends."""
+_MOST_THREADS: Final = 4096
+"""As many as --threads takes. Starting far more takes so long that the process is thought dead."""
 
 
 def open_access_log(config: Config, generation: int = 0) -> AccessLog | None:
@@ -130,9 +132,14 @@ def set_threads(runtime: Runtime, arguments: Mapping[str, Any]) -> dict[str, Any
     """Have that many threads, "to", or that many more, "change"; {"now": how many there are}."""
     if not isinstance(runtime, Adjustable):
         return {"error": f"the number of threads cannot be changed here: {runtime.served.how}"}
+    now = runtime.change_threads(0)
+    wanted = arguments.get("to", arguments.get("change"))
+    if type(wanted) is not int:
+        return {"error": '"to" or "change" has to be a whole number'}
+    change = wanted - now if "to" in arguments else wanted
+    if now + change > _MOST_THREADS or ("to" in arguments and wanted < 1):
+        return {"error": f"{now + change} threads are not possible: from 1 to {_MOST_THREADS}"}
     try:
-        now = runtime.change_threads(0)
-        change = int(arguments["to"]) - now if "to" in arguments else int(arguments["change"])
         now = runtime.change_threads(change)
     except RuntimeError as error:  # the system gives no more
         return {"error": f"no thread more: {error}"}

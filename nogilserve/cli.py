@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error.detail, end="", file=sys.stderr)
         _complain(str(error))
         return NO_APP
+    except BrokenPipeError:  # `nogilserve memory | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left goes nowhere, at the end too
+        return FAILED
     except KeyboardInterrupt:  # while the application was imported; later a signal is a command
         _complain("interrupted")
         return INTERRUPTED

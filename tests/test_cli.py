@@ -221,6 +221,40 @@ def test_wrong_application_ends_with_3(run: Run, project: Path) -> None:
     assert not (project / "app.sock").exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("statu", "did you mean the command 'status'?"),
+        ("doctr", "did you mean the command 'doctor'?"),
+        ("help", "did you mean --help?"),
+        ("version", "did you mean --version?"),
+        ("mian", "did you mean 'main'?"),
+    ],
+)
+def test_misspelt_commands_are_guessed(run: Run, word: str, meant: str) -> None:
+    """A word that is no module may have been meant as a command."""
+    ended = run(word, "--uds=app.sock")
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert meant in ended.stderr
+
+
+def test_output_that_nobody_reads_is_no_failure_of_ours(project: Path) -> None:
+    """`nogilserve --help | head -1` shows no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:
+        ended = subprocess.run(
+            [sys.executable, "-u", "-m", "nogilserve", "--help"],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
 def test_port_in_use_ends_with_1(run: Run) -> None:
     """The holder of the port is named, here this very test."""
     with socket.create_server(("127.0.0.1", 0)) as sock:

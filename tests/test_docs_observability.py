@@ -101,8 +101,9 @@ def test_commands_run(server: Server, tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (("threads",), "needs a value"),
         (("threads", "many"), "no number of threads"),
+        (("threads", "+-5"), "no number of threads"),
         (("profile", "--seconds", "0"), "no number of seconds"),
-        (("stacks", "--control-socket", "/nowhere"), "No such file"),
+        (("stacks", "--control-socket", "/nowhere"), "no server runs"),
     ],
 )
 def test_mistakes_are_explained(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nogilserve.tls.trust import instructions
+from nogilserve.tls.trust import instructions, main
 from tests.support.certificates import TlsClient
 from tests.support.server import ROOT, Server
 
@@ -57,6 +57,13 @@ def test_trust_makes_the_authority(tmp_path: Path) -> None:
     root = tmp_path / "nogilserve" / "local-ca" / "root.pem"
     assert root.is_file()
     assert f'curl --cacert "{root}"' in printed
+
+
+def test_help_makes_no_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nogilserve trust --help` says what it is for."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert main(["--help"]) == 0
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from nogilserve.apps.interface import by_names, detect_interface, positional
+from nogilserve.config import COMMANDS
 
 __all__ = ["candidates", "no_attribute", "no_module"]
 
@@ -21,6 +22,10 @@ _FACTORIES: Final = ("create_app", "make_app", "get_app", "create_application")
 _SUBMODULES: Final = ("wsgi", "app", "main", "web")
 """Where a package usually keeps its application, the most usual first."""
 _SHOWN: Final = 10
+_FLAGS: Final = {"help": "--help", "version": "--version"}
+"""What other programs have as commands."""
+_MORE_COMMANDS: Final = ("init", "doctor", "stress", "trust", "certs")
+"""Besides those to a running server."""
 
 
 def no_module(name: str, missing: str, directory: str, expression: str) -> str:
@@ -39,9 +44,18 @@ def no_module(name: str, missing: str, directory: str, expression: str) -> str:
     message += f" in {folder} nor elsewhere on sys.path"
     found = _modules(folder)
     near = difflib.get_close_matches(last, found, n=1)
+    if not near and not expression and name in _FLAGS:
+        message += f"; did you mean {_FLAGS[name]}?"
+    elif not near and not expression and (command := _command(name)):
+        message += f"; did you mean the command {command!r}?"
     if near:
         message += f"; did you mean {'.'.join(filter(None, (parent, near[0])))!r}?"
     return _joined(message, _listed("modules there", [name for name in found if name not in near]))
+
+
+def _command(name: str) -> str:
+    """The command that may have been meant."""
+    return "".join(difflib.get_close_matches(name, [*COMMANDS, *_MORE_COMMANDS], n=1))
 
 
 def _modules(folder: str) -> list[str]:

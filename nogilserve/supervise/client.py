@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -131,7 +132,7 @@ def _seconds(text: str) -> float:
 
 def _arguments(name: str, value: str) -> dict[str, Any]:
     if name == "threads":
-        if not value.lstrip("+-").isdecimal():
+        if not re.fullmatch(r"[+-]?[0-9]{1,9}", value):
             raise ConfigError(f"{value!r} is no number of threads; write 24, +2 or -2")
         return {"change" if value[0] in "+-" else "to": int(value)}
     if name == "log-level":

@@ -311,6 +311,8 @@ def ask(
     """Give a command to the server at `path`, and return what it answers. Raises ControlError."""
     try:
         sock, token = _connect(path, _PATIENCE)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise ControlError(f"no server runs with the control socket {path}") from None
     except OSError as error:
         raise ControlError(f"{path}: {error.strerror or error}") from None
     with sock:

@@ -9,6 +9,9 @@ from nogilserve.tls.local import ensure_authority
 
 __all__ = ["instructions", "main"]
 
+_HELP = """usage: nogilserve trust
+
+Say how to have this system trust the authority of --tls-internal."""
 _DEBIAN = Path("/usr/local/share/ca-certificates")
 _FEDORA = Path("/etc/pki/ca-trust/source/anchors")
 _ARCH = Path("/etc/ca-certificates/trust-source/anchors")
@@ -17,6 +20,9 @@ _SUSE = Path("/etc/pki/trust/anchors")
 
 def main(argv: Sequence[str]) -> int:
     """Print it; the authority is made if it is not there yet. Raises ConfigError."""
+    if argv and argv[0] in ("-h", "--help"):
+        print(_HELP)
+        return 0
     if argv:
         raise ConfigError(f"unexpected argument {argv[0]!r}: `nogilserve trust` takes none")
     print(instructions(ensure_authority(), sys.platform), end="")

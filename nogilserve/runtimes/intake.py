@@ -7,6 +7,7 @@ accepting process too: what a dead member has not taken is taken by its successo
 
 import array
 import errno
+import os
 import socket
 import struct
 import threading
@@ -117,6 +118,8 @@ class Intake:
         self.server = server
         self.role = role
         self._most = _MOST + MOST_UNREAD if returning else _MOST
+        self.ended = False
+        """The other end sends nothing any more."""
         self._reading = threading.Lock()
         self._rest = b""
         """Part of a frame (Windows); under `_reading`."""
@@ -144,20 +147,30 @@ class Intake:
                 self._row.close()
             raise OSError(errno.EMFILE, "too many open files: an accepted connection is lost")
         name, read, unread = text.partition(b"\0")
-        host, _, port = name.decode().partition(" ")
-        if read:
-            return connection, (host, int(port), unread)
-        return connection, (host, int(port)) if port else ""
+        try:
+            host, _, port = name.decode().partition(" ")
+            if read:
+                return connection, (host, int(port), unread)
+            return connection, (host, int(port)) if port else ""
+        except ValueError:
+            connection.close()
+            raise OSError(errno.EBADMSG, "a connection came without an address") from None
 
     def _take_rights(self) -> tuple[Socket | None, bytes]:
         text, rights, _, _ = self._sock.recvmsg(self._most, _SPACE, CLOEXEC)
-        if not text:
-            raise BlockingIOError  # the accepting process is gone
+        numbers = array.array("i")
         for level, kind, data in rights:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                number = array.array("i", data)[0]
-                return Socket(self.family, self.type, 0, fileno=number), text
-        return None, text
+                numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+        # One belongs to a message; who sends otherwise leaves no descriptors here.
+        for number in numbers[1:] if text else numbers:
+            os.close(number)
+        if not text:
+            self.ended = True
+            raise BlockingIOError  # the accepting process is gone
+        if not numbers:
+            return None, text
+        return Socket(self.family, self.type, 0, fileno=numbers[0]), text
 
     def _take_shared(self) -> tuple[Socket | None, bytes]:
         with self._reading:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["merged", "settled", "tagged"]
+__all__ = ["are_totals", "merged", "settled", "tagged"]
 
 _PRESENT: Final = ("active", "connections", "idle")
 """What is counted now, and gone with the member that had it."""
+_MOST: Final = 2**63
 
 
 def merged(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -42,3 +43,33 @@ def tagged(answer: Mapping[str, Any], **marks: Any) -> dict[str, Any]:
         else value
         for name, value in answer.items()
     }
+
+
+def are_totals(data: Any) -> bool:
+    """Whether this is what `looking.totals_of` makes, and can be added up with what others have
+    counted: a process that belongs to one of many applications may say anything."""
+    if not isinstance(data, dict) or not data.keys() <= {"counters", "requests", "waits"}:
+        return False
+    counters, requests = data.get("counters", {}), data.get("requests", {})
+    if not isinstance(counters, dict) or not isinstance(requests, dict):
+        return False
+    numbers = {name: value for name, value in counters.items() if name != "refused"}
+    return (
+        _are_numbers(numbers)
+        and _are_numbers(counters.get("refused", {}))
+        and all(key.count(" ") >= 2 and _is_row(row) for key, row in requests.items())
+        and _is_row(data.get("waits", {}))
+    )
+
+
+def _is_row(row: Any) -> bool:
+    """Buckets by number, and their sum."""
+    return _are_numbers(row) and all(
+        key == "sum" or (key.isascii() and key.isdecimal() and len(key) < 4) for key in row
+    )
+
+
+def _are_numbers(data: Any) -> bool:
+    return isinstance(data, dict) and all(
+        isinstance(value, int | float) and -_MOST < value < _MOST for value in data.values()
+    )

@@ -5,6 +5,7 @@ Nothing is written per request: the generation's main thread looks around about 
 """
 
 import json
+import math
 import mmap
 import os
 import struct
@@ -14,6 +15,8 @@ from typing import Any, Final, Self
 __all__ = ["Board"]
 
 _HALF: Final = 32768
+_MOST: Final = 2**63
+"""No number is greater."""
 _TURN: Final = struct.Struct("=I")
 _LENGTH: Final = struct.Struct("=I")
 
@@ -74,9 +77,9 @@ class Board:
         length = _LENGTH.unpack_from(self._memory, start)[0]
         try:
             found = json.loads(self._memory[start + _LENGTH.size : start + _LENGTH.size + length])
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return _checked(found) if isinstance(found, dict) else {}
 
     def close(self) -> None:
         """Give the memory back."""
@@ -84,6 +87,28 @@ class Board:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+def _checked(found: dict[str, Any]) -> dict[str, Any]:
+    """What a generation writes, and nothing else: the application could write there, too."""
+    known: dict[str, Any] = {}
+    beat, running, counters = (found.get(name) for name in ("beat", "running", "counters"))
+    if isinstance(beat, float) and math.isfinite(beat):
+        known["beat"] = beat
+    if isinstance(running, list):
+        known["running"] = [str(item) for item in running]
+    if isinstance(counters, dict):
+        known["counters"] = _numbers(counters)
+    return known
+
+
+def _numbers(counters: dict[str, Any]) -> dict[str, Any]:
+    """Numbers by name, and such tables by theirs."""
+    return {
+        name: _numbers(value) if isinstance(value, dict) else value
+        for name, value in counters.items()
+        if isinstance(value, dict) or (isinstance(value, int | float) and -_MOST < value < _MOST)
+    }
 
 
 def _sealed(size: int) -> int:

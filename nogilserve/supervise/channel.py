@@ -5,8 +5,11 @@ Sockets travel as descriptors (SCM_RIGHTS), on Windows by `socket.share`.
 """
 
 import base64
+import contextlib
 import json
+import os
 import socket
+import struct
 import threading
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,17 +22,28 @@ Message = dict[str, Any]
 _RIGHTS: Final = hasattr(socket, "send_fds")
 _MOST_FDS: Final = 250
 _PIECE: Final = 65536
+_LONGEST: Final = 1 << 26
+"""Bytes of a message from a process that runs an application."""
+_PATIENCE: Final = 5
+"""Seconds for which such a process may leave no room for a message."""
 
 
 class Channel:
     """One end. `send` is for any thread, `receive` and `sockets` for one, `close` for the owner.
 
     The lock keeps lines whole. Under it the system call can block while the other end does not
-    read; both ends always do, or are gone.
+    read; both ends always do, or are gone, except where the other end is `wary`.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, wary: bool = False) -> None:
+        """`wary`: an application has got hold of the other end, perhaps: it may send neither
+        sockets nor messages without end, and who sends to it waits for some seconds at most."""
         self._sock = sock
+        self._wary = wary
+        self.deaf = False
+        """It has left no room for so long; part of a message may have been sent."""
+        if wary and os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
         self._sending = threading.Lock()
         self._received = bytearray()
         self.sockets: list[socket.socket] = []
@@ -50,21 +64,36 @@ class Channel:
                     sent = socket.send_fds(self._sock, [line], [sock.fileno() for sock in sockets])
                     line = line[sent:]
                 self._sock.sendall(line)
+        except BlockingIOError:
+            self.deaf = True
+            return False
         except OSError:
             return False
         return True
 
     def receive(self) -> Message | None:
-        """The next message; blocks. None when the other end is gone."""
-        while b"\n" not in self._received:
+        """The next message; blocks. None when the other end is gone. ValueError: that was none."""
+        end = self._received.find(b"\n")
+        while end < 0:
             piece = self._piece()
             if not piece:
                 return None
+            before = len(self._received)
             self._received += piece
-        line, _, rest = self._received.partition(b"\n")
-        self._received = rest
-        message: Message = json.loads(line)
-        self.sockets += [_unshare(text) for text in message.pop("shared", ())]
+            end = self._received.find(b"\n", before)
+            if end < 0 and self._wary and len(self._received) > _LONGEST:
+                raise ValueError("a message has no end")
+        line, self._received = self._received[:end], self._received[end + 1 :]
+        try:
+            found: Any = json.loads(line)
+        except RecursionError:
+            raise ValueError("a message is too deep") from None
+        if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+            raise ValueError("that is no message")
+        message: Message = found
+        shared = message.pop("shared", ())
+        if not self._wary:
+            self.sockets += [_unshare(text) for text in shared]
         return message
 
     def _piece(self) -> bytes:
@@ -75,6 +104,10 @@ class Channel:
         except OSError:
             return b""
         for fd in fds:
+            if self._wary:  # it has none to give
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+                continue
             sock = socket.socket(fileno=fd)
             sock.set_inheritable(False)
             self.sockets.append(sock)

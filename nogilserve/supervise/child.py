@@ -77,7 +77,7 @@ class Child:
         self._events = events
         name = f"nogilserve-{os.getpid()}-{number}"
         ours, theirs = socket.socketpair()
-        self.channel = Channel(ours)
+        self.channel = Channel(ours, wary=True)
         try:
             self.board = Board.create(name)
         except BaseException:
@@ -108,8 +108,10 @@ class Child:
         self._waiter.start()
 
     def send(self, name: str, **data: Any) -> None:
-        """Send a message; a process that is gone is noticed otherwise."""
-        self.channel.send(name, **data)
+        """Send a message; a process that is gone is noticed otherwise. One that reads no more,
+        stopped or stuck, is killed: nobody else is to wait for it."""
+        if not self.channel.send(name, **data) and self.channel.deaf:
+            self._process.kill()
 
     def give(self, listeners: Sequence[Listener]) -> None:
         """Send it the listening sockets."""

@@ -44,11 +44,11 @@ def report(machine: Machine, children: dict[int, Child], now: float) -> list[dic
     """How every generation is, as plain data."""
     return [
         {
+            **children[generation.number].board.read(),
             "number": generation.number,
             "state": str(generation.state),
             "seconds": now - generation.since,
             "pid": children[generation.number].pid,
-            **children[generation.number].board.read(),
         }
         for generation in machine.generations.values()
         if generation.number in children

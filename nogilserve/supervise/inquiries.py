@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nogilserve.runtimes.sums import merged, settled
+from nogilserve.runtimes.sums import are_totals, merged, settled
 from nogilserve.supervise.child import Child
 from nogilserve.supervise.control import Request
 
@@ -111,20 +111,28 @@ class Inquiries:
         inquiry = self._open.get(number)
         if inquiry is None or generation not in inquiry.awaited:
             return
+        answer = message["answer"]
+        if not isinstance(answer, dict):  # an application may have got hold of the channel
+            answer = {"error": "the generation has given no answer"}
         inquiry.awaited.discard(generation)
-        inquiry.answers[generation] = message["answer"]
-        if inquiry.question == "look" and "totals" in message["answer"]:
-            self.counted(generation, message["answer"]["totals"])
+        inquiry.answers[generation] = answer
+        if inquiry.question == "look" and "totals" in answer:
+            if not are_totals(answer["totals"]):
+                answer = {**answer, "totals": {}}
+                inquiry.answers[generation] = answer
+            self.counted(generation, answer["totals"])
         self._settle(number)
 
     def counted(self, generation: int, totals: dict[str, Any]) -> None:
         """What a generation has counted so far."""
-        self._last[generation] = totals
+        if totals and are_totals(totals):
+            self._last[generation] = totals
 
     def lost(self, generation: int) -> None:
         """A generation is gone."""
         if last := self._last.pop(generation, None):
-            self._past = merged([self._past, last | {"counters": settled(last["counters"])}])
+            counters = settled(last.get("counters", {}))
+            self._past = merged([self._past, last | {"counters": counters}])
         for number, inquiry in list(self._open.items()):
             inquiry.awaited.discard(generation)
             self._settle(number)

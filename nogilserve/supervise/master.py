@@ -10,7 +10,7 @@ import queue
 import signal
 import sys
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ _SIGNALS: Final = (
 )
 _STALLED: Final = 30.0
 """Seconds without a sign of life after which a generation counts as stalled."""
+_AGAIN: Final = 0.5
+"""Seconds after an error of ours until it may come again."""
 _LOOK: Final = 5.0
 """Seconds between looks at the signs of life."""
 
@@ -124,7 +126,11 @@ class Master:
                 pass
             except Exception:  # an error of ours must not end the service
                 log.critical("internal error in the master", exc_info=True)
-            self._tick(monotonic())
+            try:
+                self._tick(monotonic())
+            except Exception:  # as above; not again at once
+                log.critical("internal error in the master", exc_info=True)
+                sleep(_AGAIN)
             if next_ping is not None and watchdog and monotonic() >= next_ping:
                 next_ping = monotonic() + watchdog
                 if self.machine.begun:

@@ -1,5 +1,6 @@
 """The front: whose connection it is, who waits, who is turned away; nothing accepted is lost."""
 
+import array
 import contextlib
 import os
 import queue
@@ -263,3 +264,25 @@ def test_connections_come_back(scene: Scene, way: Way) -> None:
     assert forgotten.wait(10)
     for end in back:
         end.close()
+
+
+def test_a_hostile_way_back(scene: Scene) -> None:
+    """Whatever a tenant sends back, or that it shuts the way: the front goes on."""
+    back, receiving = feed_pair()
+    scene.front.watch(receiving, BLOG)
+    shop = Way()
+    scene.front.open(SHOP, shop.senders)
+    with back, receiving, socket.socket() as other:
+        rights = array.array("i", [other.fileno()])
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+        for text in (b"-5 0\0GET", b"99 0\0", b"x", b"\xff \xff\0", b"1 1", b"\0"):
+            back.sendmsg([text], beside)
+            back.send(text)
+        back.shutdown(socket.SHUT_WR)
+        wait_until(lambda: not scene.front._backs, timeout=5)
+        with scene.client() as client:
+            sock, head = shop.take()
+            sock.close()
+            assert head.startswith(b"GET / ")
+            client.close()
+    shop.close()

@@ -51,6 +51,8 @@ _FULL: Final = 0.005
 _LINGER: Final = 2.0
 _TELL: Final = 1.0
 """Seconds between two words that a tenant is used."""
+_MOST_BACK: Final = 1024
+"""Connections taken from one way back before the others get their turn."""
 _PARKED: Final = 1024
 """Connections that may wait for one tenant."""
 
@@ -393,16 +395,23 @@ class Front:
         visitor.close()
 
     def _come_back(self, intake: Intake, tenant: Tenant) -> None:
-        """Take connections that a tenant gives back."""
-        while True:
+        """Take connections that a tenant gives back: more at once do not fit on the way."""
+        for _ in range(_MOST_BACK):
             try:
-                sock, (door, _, unread) = intake.accept()
+                sock, back = intake.accept()
             except BlockingIOError:
+                if intake.ended:  # it has shut it: that would be reported for ever
+                    self._poller.unregister(intake.fileno())
+                    self._backs.pop(intake.fileno(), None)
                 return
             except OSError as exc:
                 report_refusal(exc)
                 return
-            index = int(door) if int(door) < len(self._doors) else 0
+            if len(back) != 3:  # what a tenant sends may be anything
+                sock.close()
+                continue
+            door, _, unread = back
+            index = int(door) if door.isdecimal() and int(door) < len(self._doors) else 0
             family = self._doors[index].family
             if sock.family != family:  # the way does not say which it is
                 sock = socket.socket(family, socket.SOCK_STREAM, fileno=sock.detach())

@@ -7,7 +7,7 @@ come in, processes and messages go out, and what others must know is handed back
 import contextlib
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final, Literal
@@ -139,9 +139,9 @@ class Household:
         for number, child in list(self.children.items()):
             board = child.board.read()
             counters = board.get("counters", {})
-            inside = inside or counters.get("active", 0) > 0
-            connected = connected or counters.get("connections", 0) > 0
-            requests += counters.get("requests", 0)
+            inside = inside or _count(counters, "active") > 0
+            connected = connected or _count(counters, "connections") > 0
+            requests += _count(counters, "requests")
             beat = board.get("beat")
             if isinstance(beat, float) and now - beat > _STALLED:
                 reason = f"gives no sign of life for {_STALLED:g} s"
@@ -353,3 +353,9 @@ class Household:
             served["how"],
         )
         self._look_for_others()
+
+
+def _count(counters: Mapping[str, Any], name: str) -> int:
+    """Written by a process that an application has, so it may be anything."""
+    value = counters.get(name, 0)
+    return value if isinstance(value, int) else 0

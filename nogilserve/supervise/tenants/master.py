@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ __all__ = ["TenantMaster", "check", "run"]
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 _LOOK: Final = 1.0
 """Seconds between looks at tenants."""
+_AGAIN: Final = 0.5
+"""Seconds after an error of ours until it may come again."""
 _PARTING: Final = 0.5
 """Seconds for connections that are at the front when the server is told to stop."""
 _PATIENT: Final = 5.0
@@ -155,7 +157,11 @@ class TenantMaster:
                 pass
             except Exception:  # an error of ours must not end the service
                 log.critical("internal error in the master", exc_info=True)
-            self._tick(monotonic())
+            try:
+                self._tick(monotonic())
+            except Exception:  # as above; not again at once
+                log.critical("internal error in the master", exc_info=True)
+                sleep(_AGAIN)
             if next_ping is not None and watchdog and monotonic() >= next_ping:
                 next_ping = monotonic() + watchdog
                 systemd.sd_notify("WATCHDOG=1")

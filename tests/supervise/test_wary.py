@@ -1,0 +1,183 @@
+"""What an application does that has got hold of its process's ways to the master: the master and
+the others are none the worse for it."""
+
+import array
+import os
+import queue
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nogilserve.runtimes.intake import Intake, feed_pair
+from nogilserve.runtimes.sums import are_totals
+from nogilserve.supervise import channel as channel_module
+from nogilserve.supervise.board import Board
+from nogilserve.supervise.channel import Channel
+from nogilserve.supervise.child import Child
+from nogilserve.supervise.control import Request
+from nogilserve.supervise.identity import Identity
+from nogilserve.supervise.inquiries import Inquiries
+from tests.supervise.test_inquiries import Told, answered, family, totals
+from tests.support.leaks import descriptors
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="as processes talk on POSIX")
+
+
+def with_sockets(way: socket.socket, text: bytes, *sockets: socket.socket) -> None:
+    """Send a message with descriptors."""
+    rights = array.array("i", [sock.fileno() for sock in sockets])
+    way.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, socket.socket]]:
+    """A channel whose other end an application has, and that end."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours, wary=True)
+    yield channel, theirs
+    channel.close()
+    theirs.close()
+
+
+def test_descriptors_that_nobody_wants_are_closed(ends: tuple[Channel, socket.socket]) -> None:
+    """Those beside a message to the master."""
+    channel, theirs = ends
+    before = descriptors()
+    with socket.socket() as one, socket.socket() as two:
+        with_sockets(theirs, b'{"name": "x"}\n', one, two)
+        assert channel.receive() == {"name": "x"}
+    assert channel.sockets == []
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("text", [b"0 0\0GET / HTTP/1.1\r\n", b"", b"\xff\xff", b"no number"])
+def test_connections_come_back_one_by_one(text: bytes) -> None:
+    """Several in one message of the way back, or one without a word, leave nothing open."""
+    sending, receiving = feed_pair()
+    intake = Intake(receiving, socket.AF_INET, ("", ""), None, returning=True)
+    before = descriptors()
+    with socket.socket() as one, socket.socket() as two, sending, receiving:
+        with_sockets(sending, text, one, two)
+        try:
+            connection, _ = intake.accept()
+            connection.close()
+        except OSError:
+            assert not text.startswith(b"0 0")
+        inside = descriptors()
+        mine = {sock.fileno() for sock in (one, two)}
+        assert {found for found in inside - before if found[0] not in mine} == set()
+
+
+@pytest.mark.parametrize(
+    "line", [b"5\n", b"[]\n", b"{}\n", b'{"name": 5}\n', b"x\n", b"[" * 50_000 + b"\n"]
+)
+def test_nonsense_is_no_message(ends: tuple[Channel, socket.socket], line: bytes) -> None:
+    """Whoever reads learns it as ValueError, and ends the process."""
+    channel, theirs = ends
+    theirs.settimeout(5)
+    theirs.sendall(line)
+    with pytest.raises(ValueError, match=r".*"):
+        channel.receive()
+
+
+def test_messages_have_an_end(
+    ends: tuple[Channel, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory of the master is not filled with what never ends."""
+    monkeypatch.setattr(channel_module, "_LONGEST", 100_000)
+    channel, theirs = ends
+    theirs.sendall(b"x" * 100_000)
+    theirs.sendall(b"x")
+    with pytest.raises(ValueError, match="no end"):
+        channel.receive()
+
+
+def test_who_reads_no_more_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped does not stop the master, which sends it questions."""
+    monkeypatch.setattr(channel_module, "_PATIENCE", 1)
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    child = Child(1, "test", Identity(), events)
+    try:
+        os.kill(child.pid, signal.SIGSTOP)
+        for number in range(100):
+            child.send("ask", id=number, question="x" * 10_000)
+            if child.channel.deaf:
+                break
+        assert child.channel.deaf
+        assert events.get(timeout=10)[0] == "exited"
+    finally:
+        child.kill()
+        child.close()
+
+
+def scribble(board: Board, text: bytes) -> None:
+    """Write onto a board without its rules."""
+    memory: Any = board._memory
+    memory[4:8] = struct.pack("=I", len(text))
+    memory[8 : 8 + len(text)] = text
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (b'{"beat": "x", "running": 5, "counters": [1], "pid": 1}', {}),
+        (b'{"beat": Infinity, "counters": {"a": 1e999, "b": "x", "c": {"d": []}}}', None),
+        (b'{"counters": {"requests": 1' + b"0" * 400 + b"}}", {"counters": {}}),
+        (b"[" * 30_000, {}),
+        (b'{"beat": 1.5, "counters": {"requests": 2, "refused": {"x": 1}}}', None),
+    ],
+)
+def test_boards_say_nothing_else(text: bytes, wanted: dict[str, Any] | None) -> None:
+    """What the master reads of a process are numbers where it expects numbers."""
+    board = Board.create("test")
+    try:
+        scribble(board, text)
+        found = board.read()
+        if wanted is not None:
+            assert found == wanted
+        elif b"Infinity" in text:
+            assert found == {"counters": {"c": {}}}
+        else:
+            counters = {"requests": 2, "refused": {"x": 1}}
+            assert found == {"beat": 1.5, "counters": counters}
+    finally:
+        board.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        5,
+        {"counters": 5},
+        {"counters": {"requests": "x"}},
+        {"counters": {"refused": 5}},
+        {"requests": {"GET": {}}},
+        {"requests": {"GET 200 /": {"x": 1}}},
+        {"requests": {"GET 200 /": 1}},
+        {"waits": []},
+        {"more": {}},
+        {"counters": {"requests": float("nan")}},
+    ],
+)
+def test_sums_of_all_stay_sums(data: Any) -> None:
+    """Counters of one that make no sense are left out; those of others go on."""
+    assert not are_totals(data)
+    inquiries, bad, good = Inquiries(), Told(), Told()
+    request = Request("look")
+    inquiries.pass_on(request, family(n1=bad, n2=good), 2, 0.0)
+    number = bad.messages[0]["id"]
+    inquiries.counted(1, data)
+    inquiries.heard(1, {"id": number, "answer": {"totals": data}})
+    inquiries.heard(2, {"id": number, "answer": totals(3)})
+    assert answered(request)["ok"]
+    inquiries.lost(1)
+    inquiries.lost(2)
+    again = Request("look")
+    inquiries.pass_on(again, family(n3=good), 3, 1.0)
+    inquiries.heard(3, {"id": good.messages[1]["id"], "answer": 5})
+    assert not answered(again)["ok"]
+    assert inquiries._past["counters"]["requests"] == 3

@@ -314,8 +314,10 @@ class Http2Connection(Control):
         if stream.credit < _CREDIT or stream.ended or stream.gone:
             return
         more = stream.credit
-        if stream.receive_window + more < _GROWN_WINDOW:
-            more = _GROWN_WINDOW - stream.receive_window  # a long body: let it flow
+        if not stream.grown:
+            # A long body: let it flow. Once only: what is not taken must not be given back.
+            stream.grown = True
+            more += _GROWN_WINDOW - codes.DEFAULT_WINDOW
         stream.credit = 0
         stream.receive_window += more
         self.put(codes.window_update(stream.id, more))
@@ -431,7 +433,8 @@ class Http2Connection(Control):
             return
         self.streams[number] = stream
         stream.request = request
-        stream.most = most_of(request.authority, request.path, self._limits)
+        if not request.upgrade:  # a WebSocket has no body; its messages have their own limit
+            stream.most = most_of(request.authority, request.path, self._limits)
         if not ends and not request.upgrade and request.body >= 0:
             stream.expected = request.body
         events.append((REQUEST, stream, b"" if ends else None))
@@ -465,6 +468,10 @@ class Http2Connection(Control):
             stream.trailers = check_trailers(fields, self._limits)
         except Malformed as exc:
             raise StreamFault(stream.id, codes.PROTOCOL_ERROR, f"{exc}") from None
+        if stream.unwanted:  # nor was what is missing counted
+            stream.ended = True
+            self.end_if_done(stream)
+            return
         self._on_body(stream, b"", True, events)
 
 

@@ -26,6 +26,7 @@ class Stream:
         "ended",
         "expected",
         "gone",
+        "grown",
         "id",
         "most",
         "owner",
@@ -60,6 +61,8 @@ class Stream:
         self.receive_window = DEFAULT_WINDOW
         self.credit = 0
         """Bytes taken and not given back to the peer's window."""
+        self.grown = False
+        """That was made larger than it was in the beginning."""
         self.send_window = send_window
         self.pending: deque[memoryview | Piece] = deque()
         """What is still to be sent, …"""

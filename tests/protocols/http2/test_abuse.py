@@ -4,8 +4,8 @@ that do a little of the same are served."""
 import pytest
 
 from nogilserve.messages import Limits
-from nogilserve.protocols.http2 import codes
-from tests.protocols.http2.peer import Peer
+from nogilserve.protocols.http2 import Http2Connection, codes
+from tests.protocols.http2.peer import BODY_SENT, Peer
 from tests.support.http2 import (
     ACK,
     CONTINUATION,
@@ -16,6 +16,7 @@ from tests.support.http2 import (
     HEADERS,
     PING,
     POST,
+    PREFACE,
     PRIORITY,
     RST_STREAM,
     SETTINGS,
@@ -158,6 +159,46 @@ def test_body_above_the_limit() -> None:
     assert resets(frames) == [(3, codes.NO_ERROR)]
     assert not goaways(peer.send(frame(DATA, END_STREAM, 3, bytes(5))))
     assert peer.alive()
+
+
+def test_body_that_is_taken_slowly() -> None:
+    """However long it is: what was sent and not taken stays within the window of a stream."""
+    protocol = Http2Connection(Limits())
+    opening = PREFACE + settings() + headers(1, POST, END_HEADERS)
+    stream = protocol.receive(opening, 0.0)[0][1]
+    untaken = most = 0
+    for _ in range(50):
+        while stream.receive_window:
+            size = min(stream.receive_window, 16384)
+            protocol.receive(frame(DATA, 0, 1, bytes(size)), 0.0)
+            untaken += size
+        most = max(most, untaken)
+        protocol.credit(stream, 40000)
+        untaken -= 40000
+    assert most == 1 << 18
+
+
+def test_trailers_of_a_body_that_is_not_wanted() -> None:
+    """A response that waits for a window is not lost because nobody counted the body."""
+    peer = Peer(hold=True)
+    fields = [*POST, ("content-length", "5")]
+    peer.send(settings((4, 0)) + headers(1, fields, END_HEADERS))
+    peer.answer(peer.requests[0])
+    peer.protocol.stop_receiving(peer.requests[0])
+    frames = peer.send(frame(DATA, 0, 1, b"12345") + headers(1, [("x-sum", "1")]))
+    assert resets(frames) == []
+    frames = peer.send(window_update(1, 100))
+    assert [(f.kind, f.flags, f.payload) for f in frames] == [(DATA, END_STREAM, BODY_SENT)]
+
+
+def test_websocket_is_no_body() -> None:
+    """The limit of request bodies is not one of all that a WebSocket carries."""
+    peer = Peer(limits=Limits(body=10), websockets=True, hold=True)
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), *GET[1:]]
+    peer.send(headers(1, fields, END_HEADERS))
+    for _ in range(3):
+        assert resets(peer.send(frame(DATA, 0, 1, bytes(8)))) == []
+    assert peer.bodies[1] == bytes(24)
 
 
 def test_window_of_no_bytes_holds_no_frames() -> None:

@@ -120,12 +120,15 @@ class Pump(Successor):
                 parts.append(part)
             else:
                 assert isinstance(part, FilePiece)
-                parts.append(self._read(part))
+                data = self._read(part)
+                if not data:
+                    break  # what follows would be taken for what the frame has announced
+                parts.append(data)
         return memoryview(b"".join(parts))
 
     def _read(self, piece: FilePiece) -> bytes:
-        """What a frame has announced. A file that has become shorter ends the connection: there is
-        no other way to tell the client."""
+        """What a frame has announced, b"" if that is not there. A file that has become shorter ends
+        the connection: there is no other way to tell the client."""
         try:
             return piece.read()
         except OSError as exc:

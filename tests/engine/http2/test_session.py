@@ -295,6 +295,29 @@ def test_file_that_becomes_shorter() -> None:
         assert rig.core.connections == 0
 
 
+def test_file_that_becomes_shorter_beside_another_stream() -> None:
+    """What another stream sends is not taken for what the file should have had."""
+
+    def send(exchange: Exchange) -> None:
+        with tempfile.TemporaryFile() as file:
+            exchange.prepare("200 OK", [])
+            exchange.send_head(2000)
+            exchange.send_file(file, 0, 2000)
+            exchange.send_end()
+
+    site = {"/": send, "/secret": lambda exchange: reply(exchange, b"secret" * 2000)}
+    with Rig(site) as rig, connected(rig, (4, 0)) as (peer, _, _):
+        peer.send(get(1) + get(3, "/secret"))
+        rig.drive()
+        rig.drive()
+        peer.taken()
+        peer.send(window_update(1, 60000) + window_update(3, 60000))
+        rig.drive()
+        rig.drive()
+        assert rig.core.connections == 0
+        assert b"secret" not in peer.taken()
+
+
 def test_system_that_takes_nothing_for_now() -> None:
     """The rest waits for the socket, in order, and the application is not called in vain."""
     with Rig({"/": lambda exchange: reply(exchange, b"r" * 300_000)}) as rig:

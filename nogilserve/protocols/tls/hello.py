@@ -14,6 +14,9 @@ HANDSHAKE: Final = 0x16
 HELLO_MOST: Final = 65536
 """Bytes of a ClientHello, records included; more is not waited for."""
 
+_MOST_RECORDS: Final = 128
+"""Records it may be cut into: all of them are looked at whenever something has come."""
+
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
 _ALPN: Final = 16
@@ -83,15 +86,19 @@ def _message(data: bytes) -> bytes | None:
     """The body of the first handshake message; None where it is no ClientHello. Raises _Short."""
     records = _Reader(data)
     message = b""
-    while True:
+    for _ in range(_MOST_RECORDS):
         if records.number(1) != HANDSHAKE:
             return None
         records.take(2)
-        message += records.vector(2)
-        if message and message[0] != _CLIENT_HELLO:
+        piece = records.vector(2)
+        if not piece:
+            return None  # not allowed (RFC 8446 §5.1)
+        message += piece
+        if message[0] != _CLIENT_HELLO:
             return None
         if len(message) >= 4 and len(message) - 4 >= int.from_bytes(message[1:4]):
             return message[4 : 4 + int.from_bytes(message[1:4])]
+    return None
 
 
 def _read(hello: _Reader) -> Hello:

@@ -39,9 +39,18 @@ def test_incomplete() -> None:
 @pytest.mark.parametrize("size", [1, 4, 5, 100])
 def test_several_records(size: int) -> None:
     """The message may be cut anywhere into records."""
-    data = in_records(client_hello("example.com")[5:], size)
+    message = client_hello("example.com")[5:]
+    data = in_records(message[:20], size) + in_records(message[20:], 100)
     assert read_hello(data) == Hello("example.com")
     assert read_hello(data[:-1]) is None
+
+
+def test_more_records_than_anybody_sends() -> None:
+    """They are not read anew for each byte that comes: OpenSSL is given them."""
+    assert read_hello(b"\x16\x03\x01\x00\x00") == Hello()
+    message = b"\x01\x00\xff\xff" + bytes(200)
+    assert read_hello(in_records(message[:128], 1)) == Hello()
+    assert read_hello(in_records(message[:127], 1)) is None
 
 
 @pytest.mark.parametrize(

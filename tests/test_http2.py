@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -413,3 +414,21 @@ def test_client_that_says_goaway(server: Server) -> None:
         client.send(frame(PING, 0, 0, b"and now?"))
         client.receive(lambda: any(one.payload == b"and now?" for one in client.frames))
         assert client.goaway() == NO_ERROR
+
+
+def test_stream_to_a_client_that_gives_no_window(server: Server) -> None:
+    """An application that waits for a client is not left waiting: the stream is reset."""
+    with client_of(server, (4, 0)) as client:
+        number = client.ask("/stream/1000000")
+        assert client.answer(number, 8).reset in {CANCEL, INTERNAL_ERROR}
+
+
+def test_frames_behind_the_end(server: Server) -> None:
+    """A client that has not read the end yet may go on sending; nobody answers, or minds."""
+    with client_of(server) as client:
+        client.get("/")
+        client.receive(lambda: client.closed)
+        for _ in range(3):
+            client.send(frame(PING, 0, 0, b"too late"))
+            time.sleep(0.1)
+    assert "write_eof" not in server.errors.text

@@ -142,3 +142,19 @@ def test_server_that_stops() -> None:
             client.receive(lambda: b"\x88\x02\x03\xe9" in answer.body)
             client.send(frame(DATA, END_STREAM, 1, masked(8, (1001).to_bytes(2))))
             assert client.goaway() == 0
+
+
+def test_messages_before_the_answer(client: Http2Client) -> None:
+    """They are not lost, nor is the end."""
+    client.answers[1] = answer = Answer()
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http")]
+    fields += [(":path", "/"), (":authority", "h"), ("sec-websocket-version", "13")]
+    both = masked(1, b"hi"), masked(1, b"there")
+    early = b"".join(frame(DATA, 0, 1, message) for message in both)
+    client.send(headers(1, fields, END_HEADERS) + early)
+    client.receive(lambda: len(answer.body) >= 11)
+    assert answer.status == 200
+    assert answer.body == b"\x81\x02hi\x81\x05there"
+    client.answers[3] = answer = Answer()
+    client.send(headers(3, fields, END_HEADERS | END_STREAM))
+    client.receive(lambda: answer.over)

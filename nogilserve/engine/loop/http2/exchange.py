@@ -50,6 +50,7 @@ class StreamExchange(Recorded):
         "own",
         "peer",
         "redirects",
+        "room_until",
         "scheme",
         "sent_before",
         "server",
@@ -84,6 +85,8 @@ class StreamExchange(Recorded):
         """The application has it, and has not answered yet."""
         self.until = NEVER
         """When the client must have sent, or taken, something; monotonic."""
+        self.room_until = NEVER
+        """When the client must have taken something, as the application waits for that."""
         self.sent_before = 0
         self.transport: StreamTransport | None = None
         """Once the stream carries a WebSocket."""
@@ -106,9 +109,9 @@ class StreamExchange(Recorded):
     def add(self, piece: bytes) -> None:
         """A piece of the body has come."""
         self.until = NEVER  # of the body, until the application waits for more
-        if self.transport is not None:
+        if self.transport is not None and self._response.started:
             self.transport.receive(piece)
-        else:
+        else:  # a WebSocket that is not accepted yet takes it up then
             self._pieces.append(piece)
             self._readers.wake()
 
@@ -221,8 +224,13 @@ class StreamExchange(Recorded):
 
     async def drain(self) -> None:
         """Wait until the client has taken most of what was sent. Raises ClientDisconnected."""
-        while self.live and (self.stream.queued > LOW or self.session.congested):
-            await self._drainers.wait()
+        session = self.session
+        try:
+            while self.live and (self.stream.queued > LOW or session.congested):
+                session.await_room(self)
+                await self._drainers.wait()
+        finally:
+            session.stop_awaiting(self)
         if not self.live:
             raise ClientDisconnected("the client is gone")
 

@@ -93,6 +93,8 @@ class Session(asyncio.Protocol):
         each response may be large, and there may be a hundred."""
         self._timed: set[StreamExchange] = set()
         """Those whose application waits for the client's body."""
+        self._draining: set[StreamExchange] = set()
+        """Those whose application waits until the client has taken more."""
         self._corked = False
         self._flushing = False
         """A flush is on its way."""
@@ -124,7 +126,8 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the client (asyncio.Protocol)."""
         self.core.counters.received += len(data)
-        self._take(data)
+        if not self._ending:  # what still comes, in TLS not even decrypted, is nobody's
+            self._take(data)
 
     def _take(self, data: bytes) -> None:
         self._corked = True
@@ -153,6 +156,7 @@ class Session(asyncio.Protocol):
                 assert stream.request is not None
                 exchange = self._make(stream, stream.request)
                 exchange.note_refused(stream.request)
+            if not exchange.active:  # it was not begun
                 self._activate(exchange)
                 self.core.counters.requests -= 1  # it counts when it ends, but was not run
             self._refuse(exchange, payload)
@@ -259,6 +263,8 @@ class Session(asyncio.Protocol):
             self._refuse(exchange, exc)
             return
         exchange.transport = StreamTransport(exchange)
+        if exchange.complete:
+            exchange.transport.receive_end()
         http = cast("HttpConnection", exchange)  # as far as a WebSocket needs one
         session = StreamWebSocket(http, handshake)
         self.core.spawn(self.core.gateway.websocket(session))
@@ -270,6 +276,18 @@ class Session(asyncio.Protocol):
         """Look after `exchange.until`."""
         self._timed.add(exchange)
         self._look_after()
+
+    def await_room(self, exchange: StreamExchange) -> None:
+        """The application waits until the client has taken more of its response."""
+        if exchange not in self._draining and exchange in self._exchanges:
+            exchange.room_until = monotonic() + self.core.write_timeout
+            exchange.sent_before = exchange.stream.sent
+            self._draining.add(exchange)
+            self._look_after()
+
+    def stop_awaiting(self, exchange: StreamExchange) -> None:
+        """It does not wait any more."""
+        self._draining.discard(exchange)
 
     def took(self, stream: Stream, count: int) -> None:
         """The application has taken so much of a body."""
@@ -298,7 +316,8 @@ class Session(asyncio.Protocol):
 
     def over(self, exchange: StreamExchange, *, complete: bool) -> None:
         """The request is over before its response was complete, or its WebSocket has ended."""
-        if exchange.transport is not None and not exchange.active:
+        left = exchange in self._exchanges and exchange not in self._sending
+        if left and exchange.transport is not None and not exchange.active:
             self.core.counters.requests += 1
         self._inactive(exchange)
         self._forget(exchange, complete=complete)
@@ -315,6 +334,7 @@ class Session(asyncio.Protocol):
             self._exchanges.discard(exchange)
             self._sending.discard(exchange)
             self._timed.discard(exchange)
+            self._draining.discard(exchange)
             if self.core.record is not None:
                 exchange.log(self.core.record, complete=complete)
             exchange.stream.owner = None
@@ -335,7 +355,7 @@ class Session(asyncio.Protocol):
         if self._corked:
             return
         protocol, transport, core = self.protocol, self.transport, self.core
-        while not self.congested and not transport.is_closing():
+        while not self.congested and not self._ending and not transport.is_closing():
             out = protocol.take(_ROUND)
             if not out:
                 break
@@ -404,6 +424,8 @@ class Session(asyncio.Protocol):
         soonest = min(self._head_until, self._idle_until, self._leave_until, self._stall_until)
         for exchange in (*self._timed, *self._sending):
             soonest = min(soonest, exchange.until)
+        for exchange in self._draining:
+            soonest = min(soonest, exchange.room_until)
         self.deadline = soonest
         if soonest < self.due - 1:
             self.core.enter(self)
@@ -432,7 +454,10 @@ class Session(asyncio.Protocol):
                 self._refuse(exchange, ProtocolError(408, "the request body stalled"))
         for exchange in [*self._sending]:
             if exchange.until <= now:
-                self._expire_sending(exchange, now)
+                exchange.until = self._expire_sending(exchange, now)
+        for exchange in [*self._draining]:
+            if exchange.room_until <= now:
+                exchange.room_until = self._expire_sending(exchange, now)
         if self._leave_until <= now:
             self._leave_until = NEVER
             self.protocol.last_call()
@@ -440,15 +465,17 @@ class Session(asyncio.Protocol):
             self.leave()
         self._flush()
 
-    def _expire_sending(self, exchange: StreamExchange, now: float) -> None:
-        """The write timeout has passed: did the client take anything?"""
-        if exchange.stream.sent != exchange.sent_before:
-            exchange.sent_before = exchange.stream.sent
-            exchange.until = now + self.core.write_timeout
-            return
-        self.core.counters.refuse("response not read")
-        self.protocol.reset(exchange.stream, CANCEL)
-        self._forget(exchange, complete=False)
+    def _expire_sending(self, exchange: StreamExchange, now: float) -> float:
+        """The write timeout has passed: did the client take anything? When to look again."""
+        stream = exchange.stream
+        if stream.sent == exchange.sent_before and not self.congested:  # that has its own deadline
+            self.core.counters.refuse("response not read")
+            self.protocol.reset(stream, CANCEL)
+            exchange.lost()
+            self.over(exchange, complete=False)
+            return NEVER
+        exchange.sent_before = stream.sent
+        return now + self.core.write_timeout
 
     def leave(self) -> None:
         """Say that we go; requests that are on their way are still served."""

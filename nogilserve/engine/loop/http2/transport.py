@@ -45,9 +45,9 @@ class StreamTransport(asyncio.Transport):
 
     def receive_end(self) -> None:
         """The client has said all."""
-        if not self._reading:
+        if not self._reading or self._protocol is None:
             self._end_waits = True
-        elif self._protocol is not None and not self._closing:
+        elif not self._closing:
             self._protocol.eof_received()
 
     def lose(self, exc: Exception | None) -> None:
@@ -75,6 +75,12 @@ class StreamTransport(asyncio.Transport):
         """Who takes what comes."""
         assert isinstance(protocol, asyncio.Protocol)
         self._protocol = protocol
+        if self._end_waits:  # it came before there was anybody to be told
+            self._exchange.core.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._reading:
+            self.resume_reading()
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Who takes what comes."""

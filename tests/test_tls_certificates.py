@@ -357,6 +357,7 @@ def test_what_cannot_be_used(authority: Authority, tmp_path: Path) -> None:
     certificate, key = map(str, authority.issue("localhost", label="good"))
     _, foreign = map(str, authority.issue("other.test", label="foreign"))
     _, hidden = map(str, authority.issue("localhost", label="hidden", password="secret"))
+    _, other = map(str, authority.issue("other.test", label="of another kind", key="rsa"))
     empty = tmp_path / "empty.pem"
     empty.write_text("")
     cases = [
@@ -364,6 +365,11 @@ def test_what_cannot_be_used(authority: Authority, tmp_path: Path) -> None:
         (["--certfile", str(empty)], "holds no certificate"),
         (["--certfile", certificate], "holds no private key in PEM form; write --keyfile"),
         (["--certfile", certificate, "--keyfile", foreign], "does not belong to the certificate"),
+        (["--certfile", certificate, "--keyfile", other], "does not belong to the certificate"),
+        (
+            ["--certfile", certificate, "--keyfile", key, "--cert-reqs=required", "--ca-certs", key],
+            "holds no certificate",
+        ),
         (["--certfile", certificate, "--keyfile", hidden], "is encrypted; set NOGILSERVE_SSL"),
         (
             ["--certfile", certificate, "--keyfile", key, "--ssl-ciphers", "NOSUCH"],

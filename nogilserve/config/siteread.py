@@ -24,6 +24,7 @@ _MOUNT: Final = next(option for option in SETTINGS if option.name == "mount")
 _KNOWN: Final = {
     name: option for option in (*SITE_ONLY, *SITE_TOO, _MOUNT) for name in option.names
 }
+_OF_SERVER: Final = frozenset(name for option in SETTINGS for name in option.names) - set(_KNOWN)
 _OF_TABLE: Final = frozenset(option.field for option in SITE_ONLY) | {"mounts"}
 _ANSWERS: Final = ("app", "redirect", "respond")
 
@@ -68,6 +69,12 @@ class _Reader:
             return
         routes = table.get("route", [])
         own = {key: value for key, value in table.items() if key != "route"}
+        for key in [key for key in own if key.replace("_", "-") in _OF_SERVER]:
+            del own[key]
+            self.mistakes.append(
+                f"{self.file.where(*place, key)} is a setting of the whole server; write it above "
+                f"the first [[site]]"
+            )
         layer, mistakes = read_table(own, _KNOWN, self.file, place)
         self.mistakes += mistakes
         values: dict[str, Any] = {}

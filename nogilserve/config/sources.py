@@ -359,7 +359,7 @@ def read_table(
         option = known.get(key.replace("_", "-"))
         try:
             if option is None:
-                names = {name: name for name in known}
+                names = {name: name for name in known} | ({} if place else {"site": "[[site]]"})
                 at = where.removesuffix(f", key {key}")
                 raise unknown("key", f"{key!r} in {at}", key.replace("_", "-"), names)
             if option.name in layer:

@@ -122,8 +122,14 @@ def _load_pair(context: Context, certfile: str, keyfile: str, password: str) -> 
         context.certificate = begin + text.split(begin, 1)[1].split(end, 1)[0] + end + "\n"
 
 
+_FOREIGN_KEY: Final = frozenset(
+    {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+)
+"""The last two: where one is of RSA and the other of an elliptic curve."""
+
+
 def _reason(exc: ssl.SSLError, certfile: str, keyfile: str, *, encrypted: bool) -> str:
-    if exc.reason == "KEY_VALUES_MISMATCH":
+    if exc.reason in _FOREIGN_KEY:
         return (
             f"option --keyfile: the key in {keyfile!r} does not belong to the certificate in "
             f"{certfile!r}"
@@ -138,7 +144,7 @@ def _reason(exc: ssl.SSLError, certfile: str, keyfile: str, *, encrypted: bool) 
 
 def _believe(context: Context, terms: TlsTerms) -> None:
     """Ask clients for certificates of the authorities given."""
-    if "-----BEGIN" not in _read(terms.ca_certs, "--ca-certs"):
+    if "CERTIFICATE-----" not in _read(terms.ca_certs, "--ca-certs"):
         raise ConfigError(f"option --ca-certs: {terms.ca_certs!r} holds no certificate in PEM form")
     try:
         context.load_verify_locations(terms.ca_certs)

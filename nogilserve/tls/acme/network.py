@@ -193,7 +193,10 @@ def _innermost(error: BaseException) -> str:
             inner = inner.args[0]
         else:
             break
-    return str(inner).partition(": ")[2] or str(inner) or type(inner).__name__
+    text = str(inner)
+    if text.startswith("["):  # the library and the name of what it found
+        return text.partition("] ")[2] or text
+    return text.partition(": ")[2] or text or type(inner).__name__
 
 
 def _short(error: BaseException) -> str:

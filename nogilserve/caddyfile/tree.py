@@ -14,6 +14,10 @@ __all__ = ["Caddyfile", "Directive", "SiteBlock", "read"]
 _ARGUMENT: Final = re.compile(r"\{args(?:\.(\d+)|\[(-?\d*)(:?)(-?\d*)\])\}")
 _DEEPEST: Final = 50
 """Imports inside imports: more is a circle."""
+_IMPORTS: Final = 2000
+"""Imports in all, those of a snippet counted whenever it is used."""
+_NESTED: Final = 100
+"""Blocks inside blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,9 @@ class _Parser:
         self.environ = environ
         self.snippets: dict[str, list[Token]] = {}
         self.result = Caddyfile()
+        self.imports = 0
+        self.nested = 0
+        """Blocks that are being read."""
 
     def run(self, tokens: list[Token]) -> Caddyfile:
         """The whole file."""
@@ -126,9 +133,17 @@ class _Parser:
             if head[0].text == "import" and not head[0].quoted:
                 found += self._directives(self._imported(head, body, depth), depth + 1)
                 continue
-            inside = None if body is None else tuple(self._directives(body, depth))
+            inside = None if body is None else self._inside(head[0], body, depth)
             args = tuple(token.text for token in head[1:])
             found.append(Directive(head[0].text, args, head[0].line, head[0].place, inside))
+        return found
+
+    def _inside(self, head: Token, body: list[Token], depth: int) -> tuple[Directive, ...]:
+        self.nested += 1
+        if self.nested > _NESTED:
+            raise ConfigError(f"{head.place}: blocks are nested more than {_NESTED} deep")
+        found = tuple(self._directives(body, depth))
+        self.nested -= 1
         return found
 
     def _imported(self, head: list[Token], body: list[Token] | None, depth: int) -> list[Token]:
@@ -138,6 +153,9 @@ class _Parser:
             raise ConfigError(f"{place}: import needs a snippet or a file")
         if depth > _DEEPEST:
             raise ConfigError(f"{place}: imports go round in a circle")
+        self.imports += 1
+        if self.imports > _IMPORTS:
+            raise ConfigError(f"{place}: more than {_IMPORTS} imports, perhaps in a circle")
         name, args = head[1].text, [token.text for token in head[2:]]
         if name in self.snippets:
             tokens = self.snippets[name]

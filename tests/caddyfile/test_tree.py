@@ -42,6 +42,11 @@ def test_lines_of_words() -> None:
     ]
 
 
+LAUGHS = "".join(f"(s{n}) {{\nimport s{n + 1}\nimport s{n + 1}\n}}\n" for n in range(30))
+LAUGHS += "(s30) {\nb\n}\na {\nimport s0\n}\n"
+"""Snippets that would be a thousand million words."""
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -54,6 +59,9 @@ def test_lines_of_words() -> None:
         ("a {\nimport nothing\n}", "line 2: there is neither a snippet nor a file 'nothing'"),
         ("a {\nimport\n}", "line 2: import needs"),
         ("(s) {\nimport s\n}\na {\nimport s\n}", "imports go round in a circle"),
+        ("import Caddyfile\na {\n}", "line 1: more than 2000 imports"),
+        (LAUGHS, "more than 2000 imports"),
+        ("a {\n" + "b {\n" * 5000 + "}\n" * 5001, "line 102: blocks are nested more than"),
         ("a {\n}\nb", "line 3: 'b' has no block"),
     ],
 )

@@ -23,6 +23,9 @@ BOUNDS: Final = (
 _SUM: Final = len(BOUNDS) + 1
 """Where a row has the sum, behind its buckets."""
 _SWITCHED: Final = 101
+_OK: Final = 200
+"""What says the same over HTTP/2 (RFC 8441 §5)."""
+_HTTP2: Final = 2
 
 METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY")
@@ -72,7 +75,7 @@ class Meter:
 
     def count(self, request: Request, status: int, seconds: float, waited: float) -> None:
         """A request is finished. `status`: 0 where nothing was sent; `waited`: seconds."""
-        if status == _SWITCHED:
+        if status == _SWITCHED or (status == _OK and request.upgrade and request.minor == _HTTP2):
             return  # it lasted as long as somebody kept the WebSocket open
         method = request.method
         if method not in METHODS:

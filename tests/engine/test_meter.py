@@ -67,6 +67,8 @@ def test_clients_cannot_make_up_rows() -> None:
     for number in range(50):
         meter.count(request(f"M{number}"), 200, 0.1, 0.0)
     meter.count(request(), 101, 3600.0, 0.0)
+    over_http2 = Request("CONNECT", "/", "/", "", 2, [], "x", 0, True, False, "websocket")
+    meter.count(over_http2, 200, 3600.0, 0.0)
     assert list(sums([meter])["requests"]) == ["OTHER 200 "]
 
 

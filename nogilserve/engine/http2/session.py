@@ -398,6 +398,8 @@ class Session(Pump):
             blocked, pumping, broken = self._blocked, self._pumping, self._broken
             waits = self._rest is not None or protocol.sendable
             stuck = blocked and protocol.out_size > _MOST_OUT
+            if protocol.failure is not None and not (blocked or pumping or waits):
+                self._closed = True  # else a request could begin to send while this ends
             files: list[SharedFile] = []
             if not pumping:
                 files, self._unclosed = self._unclosed, files
@@ -473,7 +475,7 @@ class Session(Pump):
     def _expire_sending(self, core: Core, exchange: StreamExchange, now: float) -> None:
         """The write timeout has passed: did the client take anything?"""
         stream = exchange.stream
-        if stream.sent != exchange.sent_before:
+        if stream.sent != exchange.sent_before or self._blocked:  # that has its own deadline
             exchange.sent_before = stream.sent
             exchange.until = now + core.write_timeout
             return
@@ -513,6 +515,7 @@ class Session(Pump):
             self._broken = True
             if self._pumping:
                 return  # it has the driver come here again
+            self._closed = True
         if not self._detached:
             self._detach(core)
             self.connection.close(core)

@@ -65,6 +65,23 @@ class Hooked:
         return getattr(self._sock, name)
 
 
+class Noticed:
+    """A lock, and something that is done as soon as it was released."""
+
+    def __init__(self, lock: Any, then: Callable[[], None]) -> None:
+        self._lock = lock
+        self._then: Callable[[], None] | None = then
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+
+
 @contextmanager
 def connected(
     rig: Rig, *pairs: tuple[int, int], receive_buffer: int = 0
@@ -236,6 +253,27 @@ def test_mistake_while_a_request_runs() -> None:
         assert rig.drive()
         assert len(rig.disconnected) == 1
         assert not session.exchanges
+
+
+@pytest.mark.parametrize("end", ["settle", "close"])
+def test_request_that_would_send_just_as_the_connection_ends(end: str) -> None:
+    """Once that is decided nobody begins to send: the descriptor may soon be another's."""
+
+    def late() -> None:
+        with session.mutex:
+            session.protocol.put(frame(6, 1, 0, b"too late"))
+        left.append(session.flush())
+
+    left: list[bool] = []
+    with Rig() as rig, connected(rig) as (peer, session, _):
+        with session.mutex:
+            session.protocol.fail(1, "a mistake")
+        session.flush()
+        assert goaways(got(peer)) == [1]
+        session.mutex = Noticed(session.mutex, late)  # type: ignore[assignment]
+        getattr(session, end)(rig.core)
+        assert left == [False]
+        assert got(peer) == []
 
 
 def test_response_that_nobody_takes_goes_to_a_file() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -41,8 +42,13 @@ def serve(app: str | Application, **settings: Any) -> int:
 
     `settings` are the options of the command line, with underscores: `bind="0.0.0.0:8000"`,
     `threads=16`, `static_path=["/static=assets"]`. The environment and files have no say. Raises
-    ConfigError, BindError, AppImportError.
+    ConfigError, BindError, AppImportError; RuntimeError in another thread.
     """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "nogilserve.serve takes signals, so it belongs into the main thread; "
+            "nogilserve.Server serves from any"
+        )
     if not isinstance(app, str):
         config, loaded = _adopt(app, settings)
         return single.run(config, lambda record: runtime_here(config, loaded, record))

@@ -225,6 +225,23 @@ if __name__ == "__main__":
 """
 
 
+def test_serve_in_another_thread_names_the_way_out() -> None:
+    """Signals are for the main thread; `Server` needs none."""
+    raised: list[str] = []
+
+    def start() -> None:
+        try:
+            nogilserve.serve(hello, bind="127.0.0.1:0")
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join(SECONDS)
+    assert len(raised) == 1
+    assert "nogilserve.Server" in raised[0]
+
+
 @pytest.mark.parametrize("app", ["app", "'main:app'"])
 def test_serve(tmp_path: Path, app: str) -> None:
     """It serves until SIGTERM, with a master where the application has a name."""

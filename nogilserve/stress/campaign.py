@@ -32,6 +32,11 @@ _LESS: Final = 3
 _NATURAL: Final = 3
 """After so many differences of a sort that turned out to be natural, it is not looked at again."""
 
+_NOTHING_OF_YOURS: Final = (
+    "In your own modules these requests touched nothing that threads share. If that is a surprise, "
+    "name more requests (--requests, --openapi), or packages to make pauses in, too (--watch)."
+)
+
 
 @dataclass
 class Result:
@@ -123,12 +128,14 @@ class Campaign:
             for lesson in session.lessons
             if any(lesson.is_loose(status) for status in lesson.statuses)
         ]
+        if result.bursts and not result.places and not result.findings:
+            session.note(_NOTHING_OF_YOURS)
         result.notes = session.notes
         result.seconds = monotonic() - began
         return result
 
     def _learn(self, asks: Sequence[Ask]) -> None:
-        self._phase(f"Learning what {len(asks)} requests are answered one at a time")
+        self._phase(f"Learning what is answered to {_requests(asks)}, one at a time")
         session = self._session
         try:
             learn(session, asks, self._own.learn_seconds, self._show)
@@ -139,7 +146,7 @@ class Campaign:
 
     def _hunt(self) -> None:
         own, result = self._own, self.result
-        self._phase(f"Sending {len(self._session.lessons)} requests at the same time")
+        self._phase(f"Sending {_requests(self._session.lessons)} at the same time")
         began = monotonic()
         until = began + own.seconds
         most = 1 if own.first else own.findings
@@ -263,6 +270,10 @@ class Campaign:
     def _show(self, text: str) -> None:
         if self._progress is not None:
             self._progress.show(self._share, text)
+
+
+def _requests(those: Sequence[object]) -> str:
+    return f"{len(those)} request{'s' * (len(those) != 1)}"
 
 
 def _about_gil(culprits: Sequence[str]) -> str:

@@ -45,9 +45,13 @@ def gather(own: argparse.Namespace, given: Given, session: Session) -> list[Ask]
         asks += _from_document(document, own.openapi, session)
     if fetch or guess or own.crawl:
         with session.fresh() as stage:
-            found = _ask_for(stage, fetch or _USUAL) if fetch or guess else None
+            status, found = _ask_for(stage, fetch or _USUAL) if fetch or guess else (0, None)
             if fetch and found is None:
-                raise ConfigError(f"--openapi {fetch}: the application answers no JSON there")
+                answer = f"{status}, " if status else ""
+                raise ConfigError(
+                    f"--openapi {fetch}: the application answers no JSON there ({answer}"
+                    "--openapi FILE takes a document of your own)"
+                )
             if found is not None:
                 asks += _from_document(found, fetch or _USUAL, session)
             if own.crawl or (guess and not asks):
@@ -68,12 +72,12 @@ def _from_document(document: Any, place: str, session: Session) -> list[Ask]:
     return asks
 
 
-def _ask_for(stage: Stage, path: str) -> Any:
-    """A JSON document of the application, None if there is none."""
+def _ask_for(stage: Stage, path: str) -> tuple[int, Any]:
+    """The status, and a JSON document of the application, None if there is none."""
     answer = stage.client.one(stage.client.prepare(Ask("GET", path), None))
     if answer.status != 200 or "json" not in answer.header("content-type"):
-        return None
-    return load_json(answer.text, path)
+        return answer.status, None
+    return answer.status, load_json(answer.text, path)
 
 
 def _crawled(stage: Stage, own: argparse.Namespace, session: Session) -> list[Ask]:

@@ -6,6 +6,7 @@ must not lose anything, `masks` regular expressions of what is to be ignored in 
 """
 
 import json
+import linecache
 import re
 import runpy
 from collections import Counter
@@ -141,25 +142,36 @@ class Hook:
         try:
             self.check(HookClient(client, dict(client.headers), sent))
         except AssertionError as error:
-            return str(error) or f"assertion failed, {_place(self.file, error)}"
+            return f"check() failed, {_place(self.file, error)}: {_said(self.file, error)}"
         except Exception as error:
             raise ConfigError(_failed(self.file, "check", error)) from error
         return ""
 
 
 def _failed(file: str, function: str, error: Exception) -> str:
-    where = _place(file, error)
-    return f"--check: {function}() failed, {where}: {type(error).__name__}: {error}"
+    what = _said(file, error)
+    if not isinstance(error, AssertionError):
+        what = f"{type(error).__name__}: {what}"
+    return f"--check: {function}() failed, {_place(file, error)}: {what}"
+
+
+def _said(file: str, error: Exception) -> str:
+    """Its text; of an assertion without one its line."""
+    return str(error) or linecache.getline(file, _line(file, error)).strip()
 
 
 def _place(file: str, error: Exception) -> str:
+    return f"{file}:{_line(file, error)}"
+
+
+def _line(file: str, error: Exception) -> int:
     line = 0
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == file:
             line = trace.tb_lineno
         trace = trace.tb_next
-    return f"{file}:{line}"
+    return line
 
 
 _KNOWN = ("setup", "check", "counters", "masks")

@@ -148,7 +148,7 @@ class _Learner:
         session = self.session
         for number, ask in enumerate(session.counters):
             if read_counter(session, self.stage, number) is None:
-                raise ConfigError(f"{ask.origin}: {ask.label}: its answer has no number")
+                raise ConfigError(f"{ask.origin}: {ask.label}: its answer is no number")
             steps = {}
             for which, lesson in enumerate(session.lessons):
                 seen = {self._step(number, which) for _ in range(2)}

@@ -71,10 +71,23 @@ def test_functions_that_fail_are_told_apart(tmp_path: Path) -> None:
         "def setup(client):\n    assert 0, 'no'\ndef check(client):\n    {}['x']\n"
     )
     hook = read_hook(str(tmp_path / "hook.py"))
-    with pytest.raises(ConfigError, match=r"setup\(\) failed, .*hook.py:2: AssertionError: no"):
+    with pytest.raises(ConfigError, match=r"setup\(\) failed, .*hook.py:2: no$"):
         hook.prepare(nobody())
     with pytest.raises(ConfigError, match=r"check\(\) failed, .*hook.py:4: KeyError"):
         hook.complaint(nobody(), {})
+
+
+def test_assertions_without_words_show_their_line(tmp_path: Path) -> None:
+    """What did not hold is to be read in the report; with words, these."""
+    path = tmp_path / "wordless.py"
+    path.write_text(
+        "def setup(client):\n    assert client.sent == 1\n"
+        "def check(client):\n    assert client.sent is None, 'tea is lost'\n"
+    )
+    hook = read_hook(str(path))
+    with pytest.raises(ConfigError, match=r"wordless.py:2: assert client.sent == 1$"):
+        hook.prepare(nobody())
+    assert hook.complaint(nobody(), {}) == f"check() failed, {path}:4: tea is lost"
 
 
 def test_client_starts_with_what_setup_left() -> None:

@@ -148,6 +148,24 @@ def test_address_that_nobody_has(
     assert ask(server.addresses[0])[0] == "one"
 
 
+def test_a_mistake_in_the_file_keeps_nobody_from_stopping(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """Where the server is named it is found without the file."""
+    server = serve("main:app", cwd=project, env=places)
+    (project / "nogilserve.toml").write_text("thread = 3\n")
+    ended = command("stop")
+    assert ended.returncode == 2
+    assert "unknown key 'thread'" in ended.stderr
+    assert "found all the same by --bind" in ended.stderr
+    named = f"--bind=127.0.0.1:{server.port}"
+    ended = command("reload", named)
+    assert ended.returncode == 1
+    assert "unknown key 'thread'" in ended.stderr
+    assert command("stop", named).returncode == 0
+    assert server.wait() == 0
+
+
 @pytest.mark.parametrize("name", ["status", "reload", "upgrade", "stop"])
 def test_help_of_a_command(
     serve: Start, project: Path, command: Command, places: dict[str, str], name: str

@@ -367,7 +367,10 @@ def test_what_cannot_be_used(authority: Authority, tmp_path: Path) -> None:
         (["--certfile", certificate, "--keyfile", foreign], "does not belong to the certificate"),
         (["--certfile", certificate, "--keyfile", other], "does not belong to the certificate"),
         (
-            ["--certfile", certificate, "--keyfile", key, "--cert-reqs=required", "--ca-certs", key],
+            [
+                *(f"--certfile={certificate}", f"--keyfile={key}", f"--ca-certs={key}"),
+                "--cert-reqs=required",
+            ],
             "holds no certificate",
         ),
         (["--certfile", certificate, "--keyfile", hidden], "is encrypted; set NOGILSERVE_SSL"),

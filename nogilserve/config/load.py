@@ -21,6 +21,7 @@ from nogilserve.config.site import all_sites
 from nogilserve.config.siteread import read_sites, served_twice
 from nogilserve.config.sources import (
     CONVENTIONAL,
+    NO_FILE,
     PREFIX,
     Layer,
     Written,
@@ -75,11 +76,17 @@ def load(
 
 
 def resolve(
-    argv: Sequence[str], environ: Mapping[str, str], cwd: Path, cores: int | None = None
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    cwd: Path,
+    cores: int | None = None,
+    *,
+    files: bool = True,
 ) -> Resolved:
     """Like `load`, with what is to be done and all origins; an application may be missing.
 
-    With --help or --version nothing but the command line is looked at.
+    Without `files` the configuration file has no say. With --help or --version nothing but the
+    command line is looked at.
     """
     command = from_argv(argv)
     invocation = Invocation(
@@ -94,7 +101,8 @@ def resolve(
     variables = from_environment(environ)
     directory = _directory((command, variables), cwd)
     given = _first((command, variables), "config")
-    source = from_file(parse(_BY_NAME["config"], given) if given else "", cwd, directory)
+    name = parse(_BY_NAME["config"], given) if given else ""
+    source = from_file(name, cwd, directory) if files else NO_FILE
     file = source.layer
     if "chdir" in file and not given:
         # It would have to be known to find the file that says it.

@@ -23,6 +23,7 @@ from nogilserve.errors import ConfigError
 __all__ = [
     "COMMANDS",
     "CONVENTIONAL",
+    "NO_FILE",
     "PREFIX",
     "TABLES",
     "FileLayer",
@@ -293,7 +294,8 @@ class FileLayer:
         return f"{self.path}{at}, key {key}" if isinstance(key, str) else f"{self.path}{at}"
 
 
-_NOTHING: Final = FileLayer({}, (), Path(), {}, ())
+NO_FILE: Final = FileLayer({}, (), Path(), {}, ())
+"""Where there is none."""
 
 
 def from_file(given: str, cwd: Path, directory: Path) -> FileLayer:
@@ -313,7 +315,7 @@ def from_file(given: str, cwd: Path, directory: Path) -> FileLayer:
             table, text = _read_toml(path, "")
             if name == "nogilserve.toml" or table:
                 return _layer(table, text, path)
-    return _NOTHING
+    return NO_FILE
 
 
 def _read_toml(path: Path, prefix: str) -> tuple[dict[str, Any], str]:

@@ -59,7 +59,7 @@ def command(name: str, argv: Sequence[str], environ: Mapping[str, str], director
         own, rest = _parser(name).parse_known_args(rest)
     except argparse.ArgumentError as error:
         raise ConfigError(f"nogilserve {name}: {error}") from None
-    resolved = resolve(rest, environ, directory)
+    resolved = _resolve(rest, environ, directory)
     if resolved.invocation.help:
         usage, more = _USAGES.get(name, ""), _MORE.get(name, "")
         print(_HELP.format(name=name, usage=usage, what=COMMANDS[name], more=more), end="")
@@ -72,6 +72,24 @@ def command(name: str, argv: Sequence[str], environ: Mapping[str, str], director
     if name in _VALUE and not value:
         raise ConfigError(f"nogilserve {name} needs a value:{_USAGES[name]}")
     return _TOLD[name](server, own, _arguments(name, value))
+
+
+def _resolve(argv: Sequence[str], environ: Mapping[str, str], directory: Path) -> Resolved:
+    """The configuration. A mistake in the file must not keep anybody from stopping a server, if it
+    can be found without."""
+    try:
+        return resolve(argv, environ, directory)
+    except ConfigError as error:
+        try:
+            resolved = resolve(argv, environ, directory, files=False)
+        except ConfigError:
+            raise error from None
+        if not {"binds", "control_socket"} & resolved.origins.keys():
+            raise ConfigError(
+                f"{error}\nA running server is found all the same by --bind ADDRESS or "
+                "--control-socket PATH"
+            ) from None
+        return resolved
 
 
 class _Server:

@@ -162,6 +162,7 @@ def test_probes(admin: Server) -> None:
         ("/metrics", "POST", 405),
         ("/nothing", "GET", 404),
         ("/api/stacks?thread=x", "GET", 400),
+        ("/api/stacks?thread=" + "9" * 5000, "GET", 400),
     ],
 )
 def test_what_is_refused(admin: Server, path: str, method: str, status: int) -> None:

@@ -17,6 +17,8 @@ __all__ = ["QUESTIONS", "Answers", "Inquiries"]
 
 _SECONDS: Final = 10.0
 """For an answer, beyond what the question itself takes."""
+_LONGEST: Final = 86400
+"""Seconds that a question may take."""
 _LOOK: Final = 3.0
 """For a look, which is repeated."""
 QUESTIONS: Final = frozenset({"look", "stacks", "profile", "memory", "gc"})
@@ -80,7 +82,16 @@ class Inquiries:
     ) -> None:
         """Have a request answered by the generations it is for; `then` gets their answers, too."""
         question, arguments = request.command, request.arguments
-        wanted = int(arguments.get("generation", 0)) or current
+        wanted = current
+        try:
+            wanted = int(arguments.get("generation", 0)) or current
+            possible = 0 <= float(arguments.get("seconds", 0)) <= _LONGEST
+        except (TypeError, ValueError, OverflowError):
+            possible = False
+        if not possible:
+            why = f"generation is a number, seconds one from 0 to {_LONGEST}"
+            request.answer(why, ok=False)
+            return
         asked = {
             number: child
             for number, child in children.items()

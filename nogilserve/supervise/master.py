@@ -160,7 +160,11 @@ class Master:
         elif kind == "signal":
             self._obey(number, now)
         elif kind == "control":
-            self._answer(more, now)
+            try:
+                self._answer(more, now)
+            except Exception:
+                more.answer("an error of the server's own: see its log", ok=False)
+                raise
         elif kind == "changed":
             self._reload(more, now)
         elif kind == "admin" and self.holdings.admin is not None:

@@ -106,6 +106,28 @@ def test_errors_are_passed_on() -> None:
     assert seen == [{1: {"error": "not here"}}]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"seconds": "x"},
+        {"seconds": None},
+        {"seconds": 1e308},
+        {"seconds": -1},
+        {"seconds": float("nan")},
+        {"generation": [1]},
+        {"generation": float("inf")},
+    ],
+)
+def test_arguments_that_are_no_numbers(arguments: dict[str, Any]) -> None:
+    """They are refused at once, and nobody is asked."""
+    inquiries, only = Inquiries(), Told()
+    request = Request("profile", arguments)
+    inquiries.pass_on(request, family(n1=only), 1, 0.0)
+    assert not answered(request)["ok"]
+    assert only.messages == []
+    assert due(inquiries) is None
+
+
 @pytest.mark.parametrize("seconds", [0, 30])
 def test_the_time_a_question_takes_is_waited_for(seconds: float) -> None:
     """A profile of half a minute is given half a minute more."""

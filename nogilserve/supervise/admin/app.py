@@ -26,6 +26,8 @@ _COMMANDS: Final = frozenset(
     {"reload", "upgrade", "drain", "stop", "threads", "gc", "log-level", "profile", "memory"}
 )
 """What needs the token: it changes something, or costs much."""
+_DIGITS: Final = 20
+"""Of a number in a query."""
 _SLOW: Final = 150.0
 """Seconds for what takes as long as the application does: a reload, a profile."""
 
@@ -129,7 +131,8 @@ class AdminApp:
     def _stacks(self, environ: dict[str, Any], start: _Start) -> Iterable[bytes]:
         arguments = {}
         for name, values in parse_qs(environ.get("QUERY_STRING", "")).items():
-            if name not in ("generation", "thread", "task", "member") or not values[0].isdecimal():
+            known = name in ("generation", "thread", "task", "member")
+            if not known or not values[0].isdecimal() or len(values[0]) > _DIGITS:
                 raise _Refused(400, "generation, thread, task and member are numbers.")
             arguments[name] = int(values[0])
         return self._tell(environ, start, self._backend.ask("stacks", arguments))
@@ -167,7 +170,7 @@ def _arguments(environ: Mapping[str, Any]) -> dict[str, Any]:
         raise _Refused(413, "That is too long.")
     try:
         found = json.loads(environ["wsgi.input"].read(int(length)) or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _Refused(400, "The body is no JSON.") from None
     if not isinstance(found, dict):
         raise _Refused(400, "The body has to be a JSON object.")

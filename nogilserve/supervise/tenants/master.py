@@ -233,7 +233,11 @@ class TenantMaster:
         elif kind == "signal":
             self._obey(number, now)
         elif kind == "control":
-            self._answer(more, now)
+            try:
+                self._answer(more, now)
+            except Exception:
+                more.answer("an error of the server's own: see its log", ok=False)
+                raise
         elif kind == "successor":
             self._succeeded(ready=bool(number), now=now)
         elif kind == "admin" and self.holdings.admin is not None:

@@ -128,7 +128,7 @@ class Session(Pump):
                 self._begin_request(core, stream)
         if core.stopping:
             self.stop(core)
-        return self.advance(core, data)
+        return self._detached or self.advance(core, data)
 
     def on_event(self, core: Core, mask: int) -> bool:
         """The socket is ready. False: the core was lost."""

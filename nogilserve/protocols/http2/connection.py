@@ -70,6 +70,7 @@ class Http2Connection(Control):
     """
 
     __slots__ = (
+        "_announced",
         "_block",
         "_block_ends",
         "_block_frames",
@@ -91,6 +92,8 @@ class Http2Connection(Control):
         Control.__init__(self)
         self._limits = limits
         self.websockets = websockets
+        self._announced = False
+        """Our side of the preface was sent."""
         self._buffer = b""
         self._first = 2
         """What has to come before anything else: 2 the preface, 1 the first SETTINGS."""
@@ -109,7 +112,11 @@ class Http2Connection(Control):
         self._receive_window = codes.DEFAULT_WINDOW
 
     def _announce(self) -> None:
-        """Our side of the preface (§3.4), once it is clear that the client speaks HTTP/2."""
+        """Our side of the preface (§3.4), once it is clear that the client speaks HTTP/2, or that
+        we have something to say."""
+        if self._announced:
+            return
+        self._announced = True
         pairs = [
             (codes.MAX_CONCURRENT_STREAMS, _MOST_STREAMS),
             (codes.MAX_HEADER_LIST_SIZE, self._limits.head),
@@ -139,6 +146,16 @@ class Http2Connection(Control):
         stream.ended = True
         self.streams[1] = stream
         return stream
+
+    def ask_to_leave(self) -> None:
+        """As of Control; nothing may come before our SETTINGS (§3.4)."""
+        self._announce()
+        Control.ask_to_leave(self)
+
+    def fail(self, code: int, reason: str) -> None:
+        """As of Control."""
+        self._announce()
+        Control.fail(self, code, reason)
 
     # ---- receiving
 
@@ -198,13 +215,11 @@ class Http2Connection(Control):
                 return -1
         elif buffer.startswith(preface):
             self._first = 1
-            if not self.last_stream:
-                self._announce()
+            self._announce()
             return len(preface)
         if b" HTTP/1." in buffer[:_HTTP1_LINE]:
             self.put(_ONLY_HTTP2)  # in words that such a client can read
             raise Fatal(codes.HTTP_1_1_REQUIRED, "")
-        self._announce()
         raise Fatal(codes.PROTOCOL_ERROR, "not the connection preface of HTTP/2")
 
     @property

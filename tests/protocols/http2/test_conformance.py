@@ -463,6 +463,20 @@ def test_server_preface_comes_first() -> None:
     assert [(f.kind, f.flags) for f in others] == [(WINDOW_UPDATE, 0), (SETTINGS, ACK)]
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_settings_come_before_a_farewell(asked: bool) -> None:
+    """Also where there is a reason for that before the client has said anything (§3.4)."""
+    peer = Peer(greet=False)
+    if asked:
+        peer.protocol.ask_to_leave()
+    else:
+        peer.protocol.fail(codes.PROTOCOL_ERROR, "too late")
+    assert [f.kind for f in peer.read()][:3] == [SETTINGS, WINDOW_UPDATE, GOAWAY]
+    frames = peer.send(PREFACE + settings() + headers(1))
+    assert [f for f in frames if f.kind == SETTINGS and not f.flags] == []
+    assert [f.kind for f in frames] == ([SETTINGS, HEADERS, DATA] if asked else [])
+
+
 def test_ping_is_echoed() -> None:
     """With the same payload and ACK (§6.7); an acknowledgement is not answered."""
     peer = Peer()

@@ -111,12 +111,12 @@ class Session(asyncio.Protocol):
         core.clients.discard(connection)
         core.opened(self)
         self.transport.set_protocol(self)
-        if core.stopping:
-            self.stop()
         upgraded = connection.protocol.upgraded
         stream = None if upgraded is None else self.protocol.upgrade(upgraded)
         if stream is not None:
             self._begin_request(stream, complete=True)
+        if core.stopping:
+            self.stop()
         self._take(data)
         if connection.gone:
             self.eof_received()

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from nogilserve.config import (
     settings_document,
 )
 from nogilserve.config.options import OPTIONS
+from nogilserve.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 NOWHERE = ROOT / "no such directory"
@@ -56,6 +58,14 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     assert "# admin-token is set, and not shown" in document
     assert "confidential" not in document
     assert "hush" not in document
+
+
+def test_mistyped_secrets_are_not_shown(tmp_path: Path) -> None:
+    """What is wrong is said without what was written: it is in logs, and nearly the secret."""
+    with pytest.raises(ConfigError) as caught:
+        resolve(["m:app"], {"NOGILSERVE_ADMIN_TOKEN": "hush hush and so on"}, tmp_path, 4)
+    assert "NOGILSERVE_ADMIN_TOKEN" in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
 def test_settings_show_their_origin(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from nogilserve.config.options import OPTIONS, SECTIONS, SETTINGS
 from nogilserve.config.site import Site
 from nogilserve.config.siteread import SITE_ONLY, SITE_TOO
 from nogilserve.config.sources import PREFIX, make_parser
+from nogilserve.config.values import SECRET
 
 __all__ = ["help_text", "options_document", "settings_document"]
 
@@ -122,10 +123,6 @@ def _elsewhere(option: Option) -> str:
     return f"Environment: {variable} · File: `{option.name}`"
 
 
-_SECRET: Final = {"acme_eab_hmac_key", "admin_token", "ssl_keyfile_password", "storage"}
-"""Settings that nobody is to read over somebody's shoulder; a storage's URL may have a password."""
-
-
 def settings_document(resolved: Resolved) -> str:
     """The settings in force as a nogilserve.toml, each with where it comes from."""
     lines = []
@@ -135,7 +132,7 @@ def settings_document(resolved: Resolved) -> str:
         if option.field == "env":
             names = ", ".join(name for name, _ in value)
             lines.append(f"# env: {names or 'none'} (values are not shown)  # {origin}")
-        elif option.field in _SECRET and value:
+        elif option.field in SECRET and value:
             lines.append(f"# {option.name} is set, and not shown  # {origin}")
         elif value is None or (value == "" and not option.bare):
             lines.append(f"# {option.name} is not set")

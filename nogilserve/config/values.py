@@ -1,13 +1,16 @@
 """From what was written to a value, or to one sentence about what is wrong with it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from nogilserve.config.declare import Option
 from nogilserve.config.sources import Written
 from nogilserve.errors import ConfigError
 
-__all__ = ["all_mistakes", "parse"]
+__all__ = ["SECRET", "all_mistakes", "parse"]
+
+SECRET: Final = frozenset({"acme_eab_hmac_key", "admin_token", "ssl_keyfile_password", "storage"})
+"""Settings that nobody is to read over somebody's shoulder; a storage's URL may have a password."""
 
 
 def parse(option: Option, written: Written) -> Any:
@@ -35,7 +38,9 @@ def _parse_one(option: Option, text: str, origin: str) -> Any:
         return option.kind.parse(text)
     except ValueError as error:
         more = f"{error}; " if str(error) else ""
-        if option.field != "env":
+        if option.field in SECRET:  # a slip of the pen is no reason to have it in the log
+            shown, more = "what was given", ""
+        elif option.field != "env":
             shown = repr(text)
         else:
             name, equals, _ = text.partition("=")

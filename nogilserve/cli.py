@@ -15,6 +15,7 @@ from nogilserve.config import (
     COMMANDS,
     Config,
     Resolved,
+    all_sites,
     help_text,
     require_app,
     resolve,
@@ -215,8 +216,11 @@ def _check(config: Config) -> int:
 
         check_keeper(config)
     served = load_runtime(config, None).served  # refuses what is not served
-    kind = "an ASGI" if served.interface == "asgi" else "a WSGI"
-    print(f"The configuration is valid; {served.name} is {kind} application.")
+    if all_sites(config):
+        print(f"The configuration is valid: {served.name}.")
+    else:
+        kind = "an ASGI" if served.interface == "asgi" else "a WSGI"
+        print(f"The configuration is valid; {served.name} is {kind} application.")
     if served.gil_enabled_by:
         print(f"Importing it switched the GIL on: {', '.join(served.gil_enabled_by)}.")
     return 0

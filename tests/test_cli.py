@@ -162,6 +162,16 @@ def unclear(*arguments): pass
     assert words in ended.stdout
 
 
+def test_check_config_of_sites(run: Run, project: Path) -> None:
+    """Each application, or that there is none."""
+    (project / "nogilserve.toml").write_text('[[site]]\nrespond = "x"\n')
+    assert run("--check-config").stdout == (
+        "The configuration is valid: sites without an application.\n"
+    )
+    (project / "nogilserve.toml").write_text('[[site]]\napp = "main:app"\n')
+    assert run("--check-config").stdout == "The configuration is valid: main:app.\n"
+
+
 @pytest.mark.parametrize("path", ["missing/access.log", ".", "main.py/access.log", "x" * 300])
 def test_checking_refuses_an_access_log_that_cannot_be_written(run: Run, path: str) -> None:
     """The access log is tried too, with the words and the status of serving."""

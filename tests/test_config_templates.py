@@ -1,10 +1,12 @@
 """Templates: placeholders, and what a host or path may put into them."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nogilserve.config import Config
+from nogilserve.config import Config, resolve
 from nogilserve.config.options.tenants import Tenants
 from nogilserve.config.templates import (
     Template,
@@ -143,3 +145,10 @@ def test_what_makes_tenants() -> None:
 def test_there_are_tenants_only_in_their_processes() -> None:
     """The field that says which tenant this is is no option."""
     assert Tenants().tenant is None
+
+
+def test_a_mistyped_placeholder_is_no_missing_directory(tmp_path: Path) -> None:
+    """It is named before the directory is looked for."""
+    argv = ["main:app", "--working-dir", "apps/{host.label.1}"]
+    with pytest.raises(ConfigError, match=r"there is no placeholder \{host\.label\.1\}"):
+        resolve(argv, {}, tmp_path)

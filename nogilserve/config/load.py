@@ -31,7 +31,7 @@ from nogilserve.config.sources import (
     from_file,
     from_systemd,
 )
-from nogilserve.config.templates import Template, check_templates, is_templated
+from nogilserve.config.templates import Template, check_template, check_templates, is_templated
 from nogilserve.config.tlscheck import check_tls, named
 from nogilserve.config.values import all_mistakes, parse
 from nogilserve.errors import ConfigError
@@ -196,6 +196,7 @@ def _directory(layers: Sequence[Layer], cwd: Path) -> Path:
     name: str = parse(_BY_NAME["chdir"], written)
     if Template.of(name).names:
         return cwd  # each tenant has its own
+    check_template("--working-dir", name)
     if not (cwd / name).is_dir():
         raise ConfigError(f"option --chdir: {name!r} from {written.origin} is not a directory")
     return cwd / name

@@ -23,6 +23,7 @@ __all__ = [
     "Naming",
     "Template",
     "Tenant",
+    "check_template",
     "check_templates",
     "has_tenants",
     "host_matches",
@@ -145,7 +146,7 @@ def check_templates(config: "Config") -> None:
             (f"{name} of {site.origin}", found.get(name, "")) for name in ("app", "chdir", "venv")
         ]
     for flag, text in texts:
-        _check_template(flag, text)
+        check_template(flag, text)
     if tenants and not config.master:
         raise ConfigError(
             "option --no-master: an application with placeholders, or a site with a process of its "
@@ -166,7 +167,8 @@ def check_templates(config: "Config") -> None:
         )
 
 
-def _check_template(flag: str, text: str) -> None:
+def check_template(flag: str, text: str) -> None:
+    """Raise ConfigError for a placeholder that there is not."""
     rest = Template.of(text).pieces[::2]
     found = re.search(r"\{[a-z.]*[0-9]*\}", "\0".join(rest))
     if found:

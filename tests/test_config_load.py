@@ -620,6 +620,8 @@ def test_distant_spellings_are_not(option: str) -> None:
     "variable",
     [
         "NOGILSERVE_PYTHON",
+        "NOGILSERVE_PYTHON_SOURCE",
+        "NOGILSERVE_BUNDLES",
         "NOGILSERVER",
         "OTHER",
         "NOGILSERVE_SERVICE_HOST",

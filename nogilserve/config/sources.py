@@ -46,7 +46,9 @@ CONVENTIONAL: Final = {
     "FORWARDED_ALLOW_IPS": "forwarded-allow-ips",
 }
 
-_NOT_OPTIONS: Final = frozenset({"NOGILSERVE_PYTHON", "NOGILSERVE_TENANT"})
+_NOT_OPTIONS: Final = frozenset(
+    {"NOGILSERVE_PYTHON", "NOGILSERVE_PYTHON_SOURCE", "NOGILSERVE_BUNDLES", "NOGILSERVE_TENANT"}
+)
 """Read by the project's own tooling, or told to applications; not read by the server."""
 
 _SERVICE: Final = re.compile(r"NOGILSERVE_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\w+)")

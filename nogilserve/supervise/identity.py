@@ -19,8 +19,9 @@ class Identity:
     """The other groups of the user."""
 
     @classmethod
-    def of(cls, user: str, group: str) -> Self:
-        """Look names or numbers up ("": no change). Raises ConfigError."""
+    def of(cls, user: str, group: str, otherwise: int = 0) -> Self:
+        """Look names or numbers up ("": no change). A number that has no entry in /etc/passwd gets
+        the group `otherwise`, or that of its own number: never root's. Raises ConfigError."""
         if not user and not group:
             return cls()
         if os.name != "posix":
@@ -45,7 +46,10 @@ class Identity:
                 gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
             except KeyError:
                 raise ConfigError(f"option --group: there is no group {group!r}") from None
-        made = cls(uid, gid, groups or (() if gid is None else (gid,)))
+        others = groups or (() if gid is None else (gid,))
+        if gid is None and os.geteuid() == 0:
+            gid = otherwise or uid
+        made = cls(uid, gid, others)
         made._require_right(user, group)
         return made
 

@@ -7,6 +7,7 @@ import pytest
 
 from nogilserve.config import Config
 from nogilserve.errors import ConfigError
+from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.tenants.bounds import Bounds, Groups, near, processors
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
@@ -76,3 +77,12 @@ def test_whose_it_is(tmp_path: Path) -> None:
     assert found == {"user": 54321, "group": 4321, "extra_groups": []}
     found = bounds.identity(Config(tenant_user="12345"), str(tmp_path)).for_child()
     assert found["group"] == 12345
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="for root")
+def test_users_that_are_numbers() -> None:
+    """--user with a number that nobody has written down: never with root's group."""
+    found = Identity.of("54321", "").for_child()
+    assert found == {"user": 54321, "group": 54321, "extra_groups": []}
+    found = Identity.of("54321", "4321").for_child()
+    assert found == {"user": 54321, "group": 4321, "extra_groups": [4321]}

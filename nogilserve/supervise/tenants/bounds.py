@@ -8,7 +8,6 @@ for single processes stand in: RLIMIT_DATA for memory, and a set of processors t
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,11 +110,7 @@ class Bounds:
             if found.st_uid == 0:
                 raise ConfigError(f"{directory} belongs to root: give it to a user of its own")
             user, group = str(found.st_uid), found.st_gid
-        identity = Identity.of(user, "")
-        if identity.gid is None and identity.uid is not None:
-            # A number that has no entry in /etc/passwd: never the group of root.
-            return replace(identity, gid=group or identity.uid)
-        return identity
+        return Identity.of(user, "", group)
 
     def enter(self, pid: int, config: Config) -> dict[str, Any]:
         """Put a process, which waits, under the limits; what it has to do itself, see `apply`."""

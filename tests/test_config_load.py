@@ -756,3 +756,12 @@ def test_any_command_line_gives_a_config_or_a_config_error(argv: list[str]) -> N
     except ConfigError:
         return
     assert config.app or {"-h", "--help", "-v", "--version"} & set(argv)
+
+
+def test_no_public_authority_certifies_localhost(tmp_path: Path) -> None:
+    """It is said at once, not after the first attempt; an authority of one's own may do so."""
+    for name in ("localhost", "app.localhost"):
+        with pytest.raises(ConfigError, match="--tls-internal"):
+            resolve(["m:a", "--domain", name], {}, tmp_path)
+        own = ["--domain", name, "--acme-directory=https://ca.example/dir"]
+        assert resolve(["m:a", *own], {}, tmp_path).config.domains == (name,)

@@ -32,6 +32,12 @@ def check_https(config: Config, origins: Mapping[str, str]) -> None:
         raise ConfigError("options --acme-eab-kid and --acme-eab-hmac-key belong together")
     if not config.automatic_https:
         return
+    local = [name for name in config.domains if name.rpartition(".")[2] == "localhost"]
+    if local and "acme_directory" not in origins:
+        raise ConfigError(
+            f"option --domain: no public authority gives a certificate for {local[0]}; use "
+            "--tls-internal, with --tls-name for further names"
+        )
     if config.acme_challenges == ("http-01",) and not config.redirect_http:
         raise ConfigError(
             "option --acme-challenge: http-01 is answered on the port for plain HTTP; add "

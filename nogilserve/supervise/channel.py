@@ -24,7 +24,7 @@ _MOST_FDS: Final = 250
 _PIECE: Final = 65536
 _LONGEST: Final = 1 << 26
 """Bytes of a message from a process that runs an application."""
-_PATIENCE: Final = 5
+_PATIENCE: Final = 10
 """Seconds for which such a process may leave no room for a message."""
 
 

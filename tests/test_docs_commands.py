@@ -32,7 +32,7 @@ def commands(page: Path) -> list[str]:
         words = re.sub(r"^\S*/dev run ", "", words)
         words = re.sub(r"^(?:\S*/)?python3\S* -m nogilserve", "nogilserve", words)
         words = re.sub(r"\s+(?:#|&&|\||>|&$|;).*$", "", words)
-        if re.match(r"(?:\S*/)?nogilserve(?: |$)|(?:\S*/)?dev ", words):
+        if re.match(r"(?:\S*/)?nogilserve(?: (?!\d)|$)|(?:\S*/)?dev ", words):
             found.append(words)
     return found
 

@@ -109,7 +109,11 @@ class _Parser:
             more, body = _take(lines)
             head += more
         if not head:
-            raise ConfigError("a block stands where the addresses of a site are expected")
+            where = f"{body[0].place}: " if body else ""
+            raise ConfigError(
+                f"{where}a block stands where the addresses of a site are expected; global options "
+                "are one block, at the top"
+            )
         if body is None:
             # A file of a single site may do without braces.
             rest = [token for line in lines for token in line]
@@ -129,7 +133,8 @@ class _Parser:
         while lines:
             head, body = _take(lines)
             if not head:
-                raise ConfigError("a block has no directive in front of it")
+                where = f"{body[0].place}: " if body else ""
+                raise ConfigError(f"{where}a block has no directive in front of it")
             if head[0].text == "import" and not head[0].quoted:
                 found += self._directives(self._imported(head, body, depth), depth + 1)
                 continue

@@ -63,6 +63,8 @@ LAUGHS += "(s30) {\nb\n}\na {\nimport s0\n}\n"
         (LAUGHS, "more than 2000 imports"),
         ("a {\n" + "b {\n" * 5000 + "}\n" * 5001, "line 102: blocks are nested more than"),
         ("a {\n}\nb", "line 3: 'b' has no block"),
+        ("{\ndebug\n}\n{\nadmin off\n}\na {\n}", "line 5: a block stands where the addresses"),
+        ("a {\n{\nb\n}\n}", "line 3: a block has no directive"),
     ],
 )
 def test_mistakes_name_their_line(tmp_path: Path, text: str, wanted: str) -> None:

@@ -70,7 +70,7 @@ def command(name: str, argv: Sequence[str], environ: Mapping[str, str], director
     if name == "status" and own.watch:
         return _watch(server)
     if name in _VALUE and not value:
-        raise ConfigError(f"nogilserve {name} needs a value:{_USAGES[name]}")
+        raise ConfigError(f"`nogilserve {name}` needs a value, behind that word:{_USAGES[name]}")
     return _TOLD[name](server, own, _arguments(name, value))
 
 

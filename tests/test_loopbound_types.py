@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from nogilserve.apps.loopbound import application_modules
 from nogilserve.apps.loopbound_types import EXEMPT, LOOP_BOUND, OPAQUE, TRANSPARENT, UNBOUND_IF
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -278,3 +280,17 @@ def test_socketio_server_is_found(tmp_path: Path) -> None:
     )
     (found,) = child(DRIVE, cwd=tmp_path).splitlines()
     assert found == "main:app.engineio_server (socketio.async_server.AsyncServer)"
+
+
+def test_modules_that_only_say_they_are() -> None:
+    """cffi puts objects into sys.modules whose `__class__` lies; they are left alone."""
+
+    class Lib:
+        __class__ = ModuleType  # type: ignore[assignment]
+
+    sys.modules["tests.no_module"] = Lib()  # type: ignore[assignment]
+    try:
+        assert isinstance(Lib(), ModuleType)
+        assert "Lib" not in {type(module).__name__ for module in application_modules("main")}
+    finally:
+        del sys.modules["tests.no_module"]

@@ -56,7 +56,7 @@ def application_modules(app_module_name: str) -> list[ModuleType]:
     found = []
     imported: list[tuple[str, Any]] = list(sys.modules.items())
     for name, module in imported:
-        if not isinstance(module, ModuleType):  # libraries put all kinds of things there
+        if not issubclass(type(module), ModuleType):  # cffi's libraries only say they are
             continue
         first = name.partition(".")[0]
         if first == top or (

@@ -125,7 +125,7 @@ def _prepare(
 
 
 def _within(name: str, module: object, packages: list[str]) -> bool:
-    return isinstance(module, ModuleType) and any(
+    return issubclass(type(module), ModuleType) and any(
         name == package or name.startswith(f"{package}.") for package in packages
     )
 

@@ -129,7 +129,8 @@ def test_example_serves_every_request_on_two_loops(
             assert [*clients.map(ask, range(16))] == [[200] * 5] * 16, server.log
         loops = event_loops(server)
         server.stop()
-    assert "[WARNING]" not in server.log
+    # On a busy machine imports may hold a loop up; that is no mistake of the example.
+    assert not re.search(r"\[WARNING\](?!.* is blocked)", server.log)
     assert "Traceback" not in server.log
     assert loops in ({"loop-0", "loop-1"}, set())
 

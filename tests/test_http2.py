@@ -387,7 +387,7 @@ def test_client_that_asks_for_much_and_takes_nothing(server: Server) -> None:
         numbers = [client.ask("/bytes/3000000") for _ in range(20)]
         client.receive(lambda: len([n for n in numbers if client.answers[n].heads]) >= 2)
         begun = [n for n in numbers if client.answers[n].heads]
-        assert len(begun) == 2
+        assert 2 <= len(begun) <= 4  # threads may begin one each before the other's answer is there
         client.send(window_update(0, 1 << 30))
         for number in numbers:
             client.send(window_update(number, 1 << 23))

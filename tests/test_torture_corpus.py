@@ -18,7 +18,7 @@ from tests.corpus import Case, Expected, load
 def server(request: pytest.FixtureRequest) -> Iterator[Served]:
     """One server gets everything; it must neither die nor log a traceback."""
     with Served(
-        f"tests.apps.mirror:{request.param}", "--threads=2", "--no-proxy-headers"
+        f"tests.apps.mirror:{request.param}", "--threads=2", "--no-proxy-headers", "--http=1"
     ) as running:
         yield running
     assert "Traceback" not in running.log

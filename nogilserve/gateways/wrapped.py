@@ -4,20 +4,22 @@ Each belongs to whoever runs the request, like the exchange inside.
 """
 
 from collections.abc import Awaitable
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from nogilserve.messages import AsyncExchange, Exchange, Headers, Request, TlsFacts
 
-__all__ = ["AsyncWrapped", "Wrapped"]
+__all__ = ["AsyncWrapped", "Both", "Wrapped"]
 
 
-class _Both:
+class Both:
     """What both exchanges have alike. Owner: whoever runs the request."""
 
-    __slots__ = ("_sink",)
+    __slots__ = ("_inner", "_sink")
 
     def __init__(self, exchange: Exchange | AsyncExchange) -> None:
         self._sink = exchange
+        self._inner: Any = exchange
+        """The same, as the exchange of one engine."""
 
     @property
     def request(self) -> Request:
@@ -70,14 +72,11 @@ class _Both:
         self._sink.abort()
 
 
-class Wrapped(_Both):
+class Wrapped(Both):
     """Implements `messages.Exchange`. Owner: the thread that runs the request."""
 
-    __slots__ = ("_inner",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        super().__init__(exchange)
-        self._inner = exchange
+    __slots__ = ()
+    _inner: Exchange
 
     @property
     def client(self) -> tuple[str, str] | None:
@@ -117,14 +116,11 @@ class Wrapped(_Both):
         self._inner.send_end()
 
 
-class AsyncWrapped(_Both):
+class AsyncWrapped(Both):
     """Implements `messages.AsyncExchange`. Owner: the event loop of the connection."""
 
-    __slots__ = ("_inner",)
-
-    def __init__(self, exchange: AsyncExchange) -> None:
-        super().__init__(exchange)
-        self._inner = exchange
+    __slots__ = ()
+    _inner: AsyncExchange
 
     @property
     def peer(self) -> tuple[str, int] | None:

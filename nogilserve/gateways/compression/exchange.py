@@ -7,14 +7,15 @@ its length was declared: then nobody waits for a piece.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import BinaryIO, Final
 
 from nogilserve.errors import ResponseError
 from nogilserve.gateways.compression.codecs import Compressor
 from nogilserve.gateways.compression.decision import SMALLEST, Head, read_head
 from nogilserve.gateways.negotiation import field, preferred
-from nogilserve.messages import AsyncExchange, Exchange, Headers, Request, TlsFacts
+from nogilserve.gateways.wrapped import AsyncWrapped, Both, Wrapped
+from nogilserve.messages import AsyncExchange, Exchange, Headers
 
 __all__ = ["AsyncCompressingExchange", "CompressingExchange", "Makers"]
 
@@ -25,7 +26,7 @@ _PIECE: Final = 1 << 17
 """Bytes of a file that are compressed at once."""
 
 
-class _Compressing:
+class _Compressing(Both):
     """What both exchanges do alike. Owner: whoever runs the request."""
 
     __slots__ = (
@@ -35,12 +36,10 @@ class _Compressing:
         "_head",
         "_left",
         "_makers",
-        "_offered",
-        "_sink",
     )
 
     def __init__(self, exchange: Exchange | AsyncExchange, makers: Makers) -> None:
-        self._sink = exchange
+        super().__init__(exchange)
         self._makers = makers
         accepted = field(exchange.request.headers, "accept-encoding")
         chosen = preferred(accepted, tuple(makers))
@@ -51,41 +50,6 @@ class _Compressing:
         """The head of a compressed response is on its way."""
         self._left: int | None = None
         """Bytes that the application has still to send by its own Content-Length."""
-
-    @property
-    def request(self) -> Request:
-        return self._sink.request
-
-    @request.setter
-    def request(self, request: Request) -> None:
-        self._sink.request = request
-
-    @property
-    def scheme(self) -> str:
-        return self._sink.scheme
-
-    @scheme.setter
-    def scheme(self, scheme: str) -> None:
-        self._sink.scheme = scheme
-
-    @property
-    def tls(self) -> TlsFacts | None:
-        return self._sink.tls
-
-    @property
-    def redirects(self) -> bool:
-        return self._sink.redirects
-
-    @property
-    def head_sent(self) -> bool:
-        return self._sink.head_sent
-
-    @property
-    def request_id(self) -> str:
-        return self._sink.request_id
-
-    def send_early_hints(self, headers: Headers) -> None:
-        self._sink.send_early_hints(headers)
 
     def abort(self) -> None:
         self._compressor = None
@@ -183,45 +147,10 @@ class _Compressing:
         return len(data), self._compressed(compressor, data)
 
 
-class CompressingExchange(_Compressing):
+class CompressingExchange(_Compressing, Wrapped):
     """Implements `messages.Exchange`. Owner: the thread that runs the request."""
 
-    __slots__ = ("_inner",)
-
-    def __init__(self, exchange: Exchange, makers: Makers) -> None:
-        super().__init__(exchange, makers)
-        self._inner = exchange
-
-    @property
-    def client(self) -> tuple[str, str] | None:
-        return self._inner.client
-
-    @client.setter
-    def client(self, client: tuple[str, str] | None) -> None:
-        self._inner.client = client
-
-    @property
-    def server(self) -> tuple[str, str]:
-        return self._inner.server
-
-    @server.setter
-    def server(self, server: tuple[str, str]) -> None:
-        self._inner.server = server
-
-    @property
-    def received(self) -> int:
-        return self._inner.received
-
-    @received.setter
-    def received(self, received: int) -> None:
-        self._inner.received = received
-
-    @property
-    def declared_length(self) -> int | None:
-        return self._inner.declared_length
-
-    def open_body(self) -> BinaryIO:
-        return self._inner.open_body()
+    __slots__ = ()
 
     def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
         """A range of a file: read here where it is compressed."""
@@ -241,62 +170,10 @@ class CompressingExchange(_Compressing):
         self._inner.send_end()
 
 
-class AsyncCompressingExchange(_Compressing):
+class AsyncCompressingExchange(_Compressing, AsyncWrapped):
     """Implements `messages.AsyncExchange`. Owner: the event loop of the connection."""
 
-    __slots__ = ("_inner",)
-
-    def __init__(self, exchange: AsyncExchange, makers: Makers) -> None:
-        super().__init__(exchange, makers)
-        self._inner = exchange
-
-    @property
-    def peer(self) -> tuple[str, int] | None:
-        return self._inner.peer
-
-    @peer.setter
-    def peer(self, peer: tuple[str, int] | None) -> None:
-        self._inner.peer = peer
-
-    @property
-    def local(self) -> tuple[str, int | None]:
-        return self._inner.local
-
-    @local.setter
-    def local(self, local: tuple[str, int | None]) -> None:
-        self._inner.local = local
-
-    @property
-    def gone(self) -> bool:
-        return self._inner.gone
-
-    @gone.setter
-    def gone(self, gone: bool) -> None:
-        self._inner.gone = gone
-
-    @property
-    def body_complete(self) -> bool:
-        return self._inner.body_complete
-
-    @property
-    def crowded(self) -> bool:
-        return self._inner.crowded
-
-    @property
-    def known_id(self) -> str:
-        return self._inner.known_id
-
-    def read_body(self) -> bytes | None:
-        return self._inner.read_body()
-
-    def news(self) -> Awaitable[None]:
-        return self._inner.news()
-
-    def drain(self) -> Awaitable[None]:
-        return self._inner.drain()
-
-    def end_after(self) -> None:
-        self._inner.end_after()
+    __slots__ = ()
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
         """A range of a file: where it is compressed, a thread reads and compresses it."""

@@ -46,7 +46,7 @@ __all__ = ["Crew"]
 
 _log = logging.getLogger("nogilserve")
 
-_LAST: Final = 2.0
+_LAST: Final = 10.0
 """Seconds for members to end that were only told to import the application."""
 _ANSWER: Final = 0.5
 """Seconds a member may take to answer before its last answer is used."""

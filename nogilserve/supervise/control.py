@@ -198,7 +198,7 @@ def _listen(path: str) -> socket.socket:
     before = os.umask(0o177)
     try:
         sock.bind(beside)
-        sock.listen(8)
+        sock.listen(128)
         os.rename(beside, path)
     except BaseException:
         sock.close()

@@ -181,7 +181,7 @@ def test_a_full_way_holds_them_back(scene: Scene, way: Way) -> None:
     scene.front.open(SHOP, way.senders)
     clients = [scene.client(path=f"/{number}") for number in range(60)]
     taken = []
-    for client in clients:
+    for _ in clients:
         sock, head = way.take()
         taken.append(int(head.split()[1].removeprefix(b"/")))
         sock.close()

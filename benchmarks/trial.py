@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import procs, wrk, wsload
+from benchmarks import pinning, procs, wrk, wsload
 from benchmarks.servers import Contestant
 from benchmarks.workloads import PLAIN, Workload
 
@@ -91,6 +91,8 @@ class Measurement:
     valid: bool
     round: int = 0
     """Trials of the same round were made next to each other."""
+    mean_us: float = 0.0
+    p999_us: float = 0.0
 
 
 def get(port: int, path: str, method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
@@ -158,7 +160,7 @@ def serve(
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environ or {})}
     with tempfile.TemporaryDirectory(prefix="nogilserve-bench-") as folder:
         log = Path(folder) / "server.log"
-        with log.open("wb") as output:
+        with log.open("wb") as output, pinning.for_servers():
             process = subprocess.Popen(
                 argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
@@ -253,6 +255,8 @@ def measure(
         bad_status=result.bad_status,
         gil=bool(running.about["gil"]),
         valid=result.valid,
+        mean_us=result.mean,
+        p999_us=result.p999,
     )
 
 

@@ -28,6 +28,7 @@ RANKS = {
     "sockets": 2,
     "engine": 3,
     "tls": 4,
+    "prepare": 3,
     "sites": 3,
     "sites.tenants": 4,
     "observe": 4,

@@ -237,6 +237,11 @@ class Shares:
             self._open[target] += 1
         return target
 
+    def take(self, core: int) -> None:
+        """A connection for that core, whatever the others have."""
+        with self._lock:
+            self._open[core] += 1
+
     def release(self, core: int) -> None:
         """A connection of that core is closed."""
         with self._lock:

@@ -25,6 +25,7 @@ from nogilserve.runtimes.front import async_in_front
 from nogilserve.runtimes.ledger import Row
 from nogilserve.runtimes.looking import observe_of
 from nogilserve.runtimes.loops import LoopApp, LoopOptions, LoopRuntime, Mode, Scope
+from nogilserve.runtimes.preparing import plan_of
 from nogilserve.runtimes.proxies import admission_of, proxies_of
 from nogilserve.runtimes.tenants import elsewhere_of
 from nogilserve.runtimes.watching import async_watched
@@ -176,4 +177,5 @@ def _options(config: Config, settings: LoopSettings) -> LoopOptions:
         poller=config.poller,
         late=config.blocked_loop_timeout,
         graceful=config.graceful_timeout,
+        plan=plan_of(config),
     )

@@ -14,6 +14,7 @@ from nogilserve.runtimes.encrypting import encrypting, encryption_of
 from nogilserve.runtimes.front import in_front
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.looking import observe_of
+from nogilserve.runtimes.preparing import plan_of
 from nogilserve.runtimes.processes import load_processes
 from nogilserve.runtimes.proxies import admission_of, proxies_of
 from nogilserve.runtimes.spec import specify
@@ -87,7 +88,7 @@ def runtime_here(
     make = in_front(config, lambda: _wsgi_gateway(config, loaded, alone=alone))
     limits = TimeLimits(config.timeout, config.timeout_routes)
     settings = _settings(config, make, limits_of(config), limits, record)
-    return _threads(settings, loaded.name, loaded.gil_enabled_by, row, reason)
+    return _threads(config, settings, loaded.name, loaded.gil_enabled_by, row, reason)
 
 
 def _several(config: Config, record: Record | None, row: Row | None, reason: str) -> Runtime:
@@ -103,7 +104,7 @@ def _several(config: Config, record: Record | None, row: Row | None, reason: str
     make = sites.threads_gateway(alone=row is None)
     limits = sites.limits(limits_of(config))
     settings = _settings(config, make, limits, sites.time_limits(), record)
-    return _threads(settings, sites.name, sites.gil_enabled_by, row, reason)
+    return _threads(config, settings, sites.name, sites.gil_enabled_by, row, reason)
 
 
 def _settings(
@@ -140,13 +141,18 @@ def _settings(
 
 
 def _threads(
-    settings: Settings, name: str, culprits: tuple[str, ...], row: Row | None, reason: str
+    config: Config,
+    settings: Settings,
+    name: str,
+    culprits: tuple[str, ...],
+    row: Row | None,
+    reason: str,
 ) -> ThreadRuntime:
     threads, cores = quantity(settings.threads, "thread"), quantity(settings.cores, "core")
     how = because(f"runtime threads, {threads} on {cores}", reason)
     served = Served(name, "wsgi", how, culprits)
     shares = None if row is None else RowShares(settings.cores, row)
-    return ThreadRuntime(settings, served, shares)
+    return ThreadRuntime(settings, served, shares, plan_of(config))
 
 
 def _wsgi_gateway(config: Config, loaded: LoadedApp, *, alone: bool) -> Gateway:

@@ -101,6 +101,11 @@ class RowShares(Shares):
         super().__init__(cores)
         self._row = row
 
+    def take(self, core: int) -> None:
+        """A connection that did not come through the intake, which counts those that do."""
+        super().take(core)
+        self._row.take()
+
     def release(self, core: int) -> None:
         """A connection of that core is closed."""
         super().release(core)

@@ -3,9 +3,9 @@ loop per core, each in a thread of its own."""
 
 import asyncio
 import contextlib
-import gc
 import logging
 import queue
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +17,13 @@ from typing import Any, Final, Literal
 from nogilserve.apps.loopbound import explain_loop_error
 from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.counters import total
-from nogilserve.engine.loop.core import AsyncGateway, LoopCore, LoopSettings
+from nogilserve.engine.loop.core import Accepted, AsyncGateway, LoopCore, LoopSettings
 from nogilserve.engine.loop.direct import DirectSelector
 from nogilserve.engine.loop.dispatch import Dispatcher
 from nogilserve.engine.loop.kinds import make_client
 from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.meter import Inside
+from nogilserve.engine.roles import PLAIN
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
 from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed, leave_home
@@ -30,6 +31,7 @@ from nogilserve.gateways.asgi.calls import waiting_in
 from nogilserve.gateways.asgi.scope import ScopeMaker
 from nogilserve.messages import TimeLimits
 from nogilserve.perloop import close_all
+from nogilserve.prepare import NOTHING, Plan, Preparation
 from nogilserve.runtimes.contract import Served, quantity
 from nogilserve.runtimes.eventloops import Made
 from nogilserve.runtimes.httpsport import learn
@@ -115,6 +117,8 @@ class LoopOptions:
     """Threads that are still inside applications which were given up. Any thread."""
     ended: Callable[[], None] = lambda: None
     """Called when no loop is left."""
+    plan: Plan = NOTHING
+    """What is done before anything is accepted."""
 
 
 class LoopRuntime:
@@ -128,6 +132,7 @@ class LoopRuntime:
         """`served`: what is known beforehand; `how` is completed by `start`. `row`: where a
         member of a crew counts its connections."""
         self._row = row
+        self._preparation = Preparation(options.plan)
         self.served = served
         self._options = options
         self._apps = options.apps or (self._alone(app),)
@@ -192,8 +197,8 @@ class LoopRuntime:
             core.shares = self._shares
             core.crowd = tuple(self._cores)
         self._describe(count, note)
-        gc.collect()
-        gc.freeze()
+        dials = [partial(self._dial, core) for core in self._cores]
+        self._preparation.run(dials, self._active, daemon)
         dispatcher = Dispatcher(self._cores, self._shares, poller=options.poller, late=options.late)
         self._dispatcher = dispatcher
         self._accepting = daemon(dispatcher.run, "acceptor")
@@ -210,6 +215,17 @@ class LoopRuntime:
         assert self._dispatcher is not None
         if listeners:
             self._dispatcher.watch(listeners)
+
+    def _dial(self, core: LoopCore) -> socket.socket:
+        """A connection to that loop, from inside; the client's end."""
+        client, server = socket.socketpair()
+        address = client.getsockname()
+        peer = (address[0], str(address[1])) if isinstance(address, tuple) else None
+        family = server.family
+        accepted = Accepted(server.detach(), family, peer, ("localhost", "80"), PLAIN)
+        self._shares.take(core.index)
+        core.adopt_soon([accepted])
+        return client
 
     def _start_loops(self, indexes: Sequence[int]) -> None:
         """Start these loops with their lifespans, and wait until they are ready."""
@@ -367,7 +383,7 @@ class LoopRuntime:
             self._watch.stop()
             if not _joined(self._watching, deadline):
                 return False
-        gc.unfreeze()
+        self._preparation.undo()
         return True
 
     # ---- looking
@@ -386,12 +402,16 @@ class LoopRuntime:
         if self._dispatcher is not None:
             for reason, count in self._dispatcher.refused.copy().items():
                 now["refused"][reason] = now["refused"].get(reason, 0) + count
-        now["active"] = sum(core.active for core in self._cores)
+        now["active"] = self._active()
         now["connections"] = sum(self._shares.counts())
         now["idle"] = max(now["connections"] - now["active"], 0)
         now["blocked_loops"] = sum(core.blocked for core in self._cores)
         now["stuck"] = self._options.stuck()
         return now
+
+    def _active(self) -> int:
+        """Requests that the application has not answered yet. Any thread."""
+        return sum(core.active for core in self._cores)
 
     def look(self) -> Look:
         """What it does now, in detail. Any thread, one at a time."""

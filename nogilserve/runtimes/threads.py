@@ -1,14 +1,14 @@
 """The thread runtime: one process, one copy of the application, all cores in it."""
 
 import contextvars
-import gc
 import itertools
 import logging
 import queue
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -20,10 +20,12 @@ from nogilserve.engine.core import Core
 from nogilserve.engine.counters import total
 from nogilserve.engine.meter import Inside
 from nogilserve.engine.preamble import Beginning
+from nogilserve.engine.roles import PLAIN
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.engine.takeover import Successor
 from nogilserve.engine.timeouts import Home, Watch
+from nogilserve.prepare import NOTHING, Plan, Preparation
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.httpsport import learn
 from nogilserve.runtimes.looking import Look, inside_of, look_at_cores
@@ -45,15 +47,33 @@ def daemon(target: Callable[[], None], name: str) -> threading.Thread:
     return threading.Thread(target=target, name=name, daemon=not IN_SUBINTERPRETER, **extra)
 
 
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """Stands for the listening socket of connections from inside. Immutable."""
+
+    socket: socket.socket
+    """One of the same kind as the connection's."""
+    server: tuple[str, str] = ("localhost", "80")
+    role: str = PLAIN
+
+
 class ThreadRuntime:
     """Cores, their home threads, the spare threads and the monitor.
 
     Owner: the thread that made it; `snapshot` is for any thread.
     """
 
-    def __init__(self, settings: Settings, served: Served, shares: Shares | None = None) -> None:
-        """`shares`: where connections are counted, where somebody else wants to know."""
+    def __init__(
+        self,
+        settings: Settings,
+        served: Served,
+        shares: Shares | None = None,
+        plan: Plan = NOTHING,
+    ) -> None:
+        """`shares`: where connections are counted, where somebody else wants to know; `plan`: what
+        is done before anything is accepted."""
         self.served = served
+        self._preparation = Preparation(plan)
         self._spares = Spares()
         self._shares = shares or Shares(settings.cores)
         # A client that sends its body while the application waits for it holds a thread; half of
@@ -96,12 +116,10 @@ class ThreadRuntime:
         self._draining = self._patient = False
 
     def start(self, listeners: Sequence[ListeningSocket]) -> None:
-        """Begin to serve. What was imported until now is left alone by the garbage collector.
+        """Begin to serve.
 
         Raises what making a core raises: ConfigError for a poller that this system lacks, OSError.
         """
-        gc.collect()
-        gc.freeze()
         for thread in self._homes:
             thread.start()
         made = [self._made.get() for _ in self._homes]
@@ -115,13 +133,15 @@ class ThreadRuntime:
         self._cores.extend(sorted(cores, key=lambda core: core.index))
         for core in cores:
             core.crowd = tuple(self._cores)
-        self.accept(listeners)
         self._complete.set()
         for thread in (*self._others, *self._doorkeepers, self._watcher):
             thread.start()
         if self._watch is not None:
             self._time_keeper = daemon(self._watch.run, "timeouts")
             self._time_keeper.start()
+        dials = [partial(self._dial, core) for core in self._cores]
+        self._preparation.run(dials, self._active, daemon)
+        self.accept(listeners)
 
     def accept(self, listeners: Sequence[ListeningSocket]) -> None:
         """After `start`: watch these listening sockets too."""
@@ -131,6 +151,15 @@ class ThreadRuntime:
                 acceptor = Acceptor(listener, self._cores)
                 self._acceptors.append((core, acceptor))
                 core.submit(acceptor.start)
+
+    def _dial(self, core: Core) -> socket.socket:
+        """A connection to that core, from inside; the client's end."""
+        client, server = socket.socketpair()
+        address = client.getsockname()
+        acceptor = Acceptor(_Within(client), self._cores)
+        self._shares.take(core.index)
+        core.submit(partial(acceptor.adopt_moved, server.detach(), address))
+        return client
 
     def drain(
         self, on_stopped: Callable[[], None] = lambda: None, *, patient: bool = False
@@ -180,7 +209,7 @@ class ThreadRuntime:
                 return False
         for core in self._cores:
             core.close()
-        gc.unfreeze()
+        self._preparation.undo()
         return True
 
     def change_threads(self, change: int) -> int:
@@ -211,11 +240,15 @@ class ThreadRuntime:
     def snapshot(self) -> dict[str, Any]:
         """The counters of all cores together. Any thread."""
         now = total(core.counters for core in self._cores)
-        now["active"] = sum(core.calls - core.counters.requests for core in self._cores)
+        now["active"] = self._active()
         now["stuck"] = self._watch.stuck if self._watch is not None else 0
         now["connections"] = sum(self._shares.counts())
         now["idle"] = max(now["connections"] - now["active"], 0)
         return now
+
+    def _active(self) -> int:
+        """Requests inside the application. Any thread."""
+        return sum(core.calls - core.counters.requests for core in self._cores)
 
     def look(self) -> Look:
         """What it does now, in detail. Any thread."""

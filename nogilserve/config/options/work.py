@@ -1,12 +1,13 @@
-"""What runs the application: runtime, cores and threads."""
+"""What runs the application: runtime, cores and threads, and how it is prepared."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from nogilserve.config.declare import computed, option
-from nogilserve.config.kinds import choice, integer
+from nogilserve.config.kinds import Kind, choice, integer
 
 __all__ = ["WORK", "Work", "processors"]
 
@@ -29,9 +30,36 @@ def _default_threads() -> int:
     return max(16, 4 * processors())
 
 
+_STEPS: Final = ("freeze", "defer")
+_WARMUP: Final = re.compile(r"([a-z0-9.-]+(:[0-9]+)?)?/[!-~]*")
+
+
+def _parse_steps(value: str) -> str:
+    if value.lower() in ("auto", "none"):
+        return value.lower()
+    wanted = [name.strip() for name in value.lower().split(",")]
+    if not set(wanted) <= set(_STEPS):
+        raise ValueError
+    return ",".join(name for name in _STEPS if name in wanted)
+
+
+def _parse_warmup(value: str) -> str:
+    if not _WARMUP.fullmatch(value) or value.startswith("//") or "#" in value:
+        raise ValueError
+    return value
+
+
+_PREPARE: Final = Kind(
+    "auto, none, or some of freeze, defer, separated by commas", _parse_steps, str
+)
+_ASK: Final = Kind(
+    "a path such as /shop, or a host and a path: example.com/shop", _parse_warmup, str
+)
+
+
 @dataclass(frozen=True)
-class Work:
-    """The part of Config about what runs the application."""
+class _Serving:
+    """What runs the application."""
 
     threads: int = option(
         computed(_default_threads),
@@ -71,3 +99,43 @@ class Work:
         section=WORK,
         metavar="NAME",
     )
+
+
+@dataclass(frozen=True)
+class _Preparing:
+    """What is done to the application before it is served, and to its garbage meanwhile."""
+
+    prepare: str = option(
+        "auto",
+        "--prepare",
+        _PREPARE,
+        """What is done to objects once the application is started: freeze has garbage collections
+        leave them alone, defer has threads count references without getting into each other's way
+        (free-threaded CPython 3.14 and later).""",
+        section=WORK,
+        metavar="STEP,STEP",
+    )
+    warmup: tuple[str, ...] = option(
+        (),
+        "--warmup",
+        _ASK,
+        """Ask every core for this path some times before accepting, so that the first clients find
+        everything ready. Repeatable.""",
+        section=WORK,
+        metavar="PATH",
+        many=True,
+    )
+    gc: str = option(
+        "auto",
+        "--gc",
+        choice("auto", "default", "idle", "off"),
+        """When garbage is collected: as Python does, in moments without a request (and at the
+        latest after a minute), or never.""",
+        section=WORK,
+        metavar="WHEN",
+    )
+
+
+@dataclass(frozen=True)
+class Work(_Preparing, _Serving):
+    """The part of Config about what runs the application, and how."""

@@ -38,6 +38,7 @@ class Serving:
             workers=1,
             limit_connections=256,
             limit_request_body=1 << 20,
+            prepare="none",
         )
         runtime = load_here(config, None)
         assert isinstance(runtime, ThreadRuntime)

@@ -1,0 +1,33 @@
+"""What is to be prepared: plain values, made from the configuration by the runtime."""
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["NOTHING", "STEPS", "Ask", "Plan"]
+
+STEPS: Final = ("freeze", "defer")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that warms up. Immutable."""
+
+    host: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"GET {self.path}" if self.host == "localhost" else f"GET {self.host}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Immutable."""
+
+    steps: frozenset[str] = frozenset()
+    """Of STEPS."""
+    asks: tuple[Ask, ...] = ()
+    collecting: str = "default"
+    """When garbage is collected while serving: "default", "idle" or "off"."""
+
+
+NOTHING: Final = Plan()

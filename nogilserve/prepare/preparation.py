@@ -1,0 +1,81 @@
+"""Doing it, and taking it back."""
+
+import gc
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from nogilserve.prepare.collecting import FROZEN, Collector
+from nogilserve.prepare.deferring import defer
+from nogilserve.prepare.plan import NOTHING, Plan
+from nogilserve.prepare.warmup import Dial, warm_up
+
+__all__ = ["MakeThread", "Preparation"]
+
+_log = logging.getLogger("nogilserve")
+
+MakeThread = Callable[[Callable[[], None], str], threading.Thread]
+"""Makes a thread of the engine, not started yet: its body and its name."""
+
+
+class Preparation:
+    """What was done for one runtime. Owner: the thread that starts and ends the runtime."""
+
+    def __init__(self, plan: Plan = NOTHING) -> None:
+        self._plan = plan
+        self._holding = False
+        self._switched_off = False
+        self._collector: Collector | None = None
+
+    def run(
+        self, dials: Sequence[Dial], active: Callable[[], int], make_thread: MakeThread
+    ) -> None:
+        """Do what the plan says. The application is started, and nobody can ask it yet.
+
+        `dials` make a connection to each core; `active` tells how many requests are inside the
+        application, any thread.
+        """
+        plan = self._plan
+        if plan.asks:
+            self._warm_up(dials)
+        if plan.steps:
+            self._settle()
+        if plan.collecting != "default" and gc.isenabled():
+            gc.disable()
+            self._switched_off = True
+        if plan.collecting == "idle":
+            self._collector = Collector(active)
+            make_thread(self._collector.run, "collector").start()
+
+    def undo(self) -> None:
+        """The runtime has ended: collect garbage as before. Objects that were deferred stay so,
+        and are freed by collections."""
+        if self._collector is not None:
+            self._collector.stop()
+            self._collector = None
+        if self._switched_off:
+            self._switched_off = False
+            gc.enable()
+        if self._holding:
+            self._holding = False
+            FROZEN.release()
+
+    def _warm_up(self, dials: Sequence[Dial]) -> None:
+        began = monotonic()
+        answered = warm_up(dials, self._plan.asks)
+        _log.info("Warmed up with %d requests in %.2f s", answered, monotonic() - began)
+
+    def _settle(self) -> None:
+        began = monotonic()
+        gc.collect()
+        words = []
+        # First: the frame of a generator that is frozen is not searched for references, so what is
+        # deferred later could be freed while it is used there.
+        if "defer" in self._plan.steps:
+            words.append(f"{defer()} deferred")
+        if "freeze" in self._plan.steps:
+            FROZEN.hold()
+            self._holding = True
+            words.append(f"{gc.get_freeze_count()} frozen")
+        _log.debug("Objects: %s in %.2f s", ", ".join(words), monotonic() - began)

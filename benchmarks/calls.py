@@ -1,0 +1,232 @@
+"""One process that calls an application from several threads, without a server or sockets.
+
+`python -m benchmarks.calls APP --threads N --step STEP` imports the application, prepares it, calls
+it on every thread until its bytecode is specialised, and writes a line. Then, for each number of
+seconds on its standard input, it calls on all threads for that long and writes what it came to.
+"""
+
+import argparse
+import asyncio
+import contextvars
+import gc
+import importlib
+import inspect
+import io
+import json
+import queue
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from benchmarks.steps import STEPS
+from nogilserve.runtimes.threads import daemon
+
+__all__ = ["Caller", "Tally", "caller_of", "load", "main"]
+
+WARM_UP = 300  # calls on each thread before anything is measured
+DEADLINE = 30  # seconds for a thread to do what it was told
+BATCH = 10  # calls between two looks at the clock
+
+Caller = Callable[[int], None]
+"""Calls the application so many times. Owner: the thread that made it."""
+
+
+class WrongAnswerError(Exception):
+    """The application did not answer with 200 and a body."""
+
+
+class Tally(dict[str, float]):
+    """`calls`, and `cpu` and `rate` of them: processor seconds, and calls per second."""
+
+
+def load(name: str) -> Any:
+    """The application at module:attribute."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def caller_of(app: Any, path: str) -> Caller:
+    """The caller for the calling thread."""
+    target = app if inspect.isfunction(app) else type(app).__call__
+    if inspect.iscoroutinefunction(target):
+        return _asgi_caller(app, path)
+    return _wsgi_caller(app, path)
+
+
+def _wsgi_caller(app: Any, path: str) -> Caller:
+    # Made by this thread, as the server's cores make theirs: a copy of it shares nothing else.
+    template: dict[str, Any] = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8000",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "127.0.0.1:8000",
+        "HTTP_ACCEPT": "*/*",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": None,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    status = ""
+
+    def start_response(line: str, headers: object, exc_info: object = None) -> Callable[..., None]:
+        nonlocal status
+        status = line
+        return print
+
+    def call(count: int) -> None:
+        for _ in range(count):
+            environ = template.copy()
+            environ["wsgi.input"] = io.BytesIO()
+            result = app(environ, start_response)
+            body = b"".join(result)
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+            if not body or not status.startswith("200"):
+                raise WrongAnswerError(f"{status} {body[:80]!r}")
+
+    return call
+
+
+def _asgi_caller(app: Any, path: str) -> Caller:
+    loop = asyncio.new_event_loop()
+    raw_path = path.encode()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def once() -> None:
+        sent: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(b"host", b"127.0.0.1:8000"), (b"accept", b"*/*")],
+            "client": ("127.0.0.1", 40000),
+            "server": ("127.0.0.1", 8000),
+            "state": {},
+        }
+        await app(scope, receive, send)
+        if sent[0].get("status") != 200 or not sent[1].get("body"):
+            raise WrongAnswerError(repr(sent)[:200])
+
+    async def several(count: int) -> None:
+        for _ in range(count):
+            # As the server does it: an eager task with a context of its own.
+            await asyncio.Task(once(), loop=loop, eager_start=True, context=contextvars.Context())
+
+    def call(count: int) -> None:
+        loop.run_until_complete(several(count))
+
+    return call
+
+
+class _Threads:
+    """Threads that call, each time for so long. Owner: the thread that made it."""
+
+    def __init__(self, app: Any, path: str, count: int) -> None:
+        self._app = app
+        self._path = path
+        self._orders = [queue.SimpleQueue[float | None]() for _ in range(count)]
+        self._done: queue.SimpleQueue[tuple[int, float, float] | BaseException] = (
+            queue.SimpleQueue()
+        )
+        for number, orders in enumerate(self._orders):
+            daemon(partial(self._work, orders), f"caller-{number}").start()
+        for _ in self._orders:
+            self._take()
+
+    def _work(self, orders: "queue.SimpleQueue[float | None]") -> None:
+        try:
+            call = caller_of(self._app, self._path)
+            call(WARM_UP)
+            self._done.put((0, 0.0, 0.0))
+            while (seconds := orders.get()) is not None:
+                self._done.put(_called(call, seconds))
+        except BaseException as exc:
+            self._done.put(exc)
+            raise
+
+    def _take(self) -> tuple[int, float, float]:
+        result = self._done.get(timeout=DEADLINE)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def measure(self, seconds: float) -> Tally:
+        """Call on all threads for so long."""
+        for orders in self._orders:
+            orders.put(seconds)
+        done = [self._take() for _ in self._orders]
+        calls = sum(count for count, _, _ in done)
+        cpu = sum(spent for _, spent, _ in done)
+        rate = sum(count / elapsed for count, _, elapsed in done)
+        return Tally(calls=calls, cpu=cpu, rate=rate)
+
+    def end(self) -> None:
+        """Let the threads end."""
+        for orders in self._orders:
+            orders.put(None)
+
+
+def _called(call: Caller, seconds: float) -> tuple[int, float, float]:
+    count = 0
+    began, spent = time.monotonic(), time.thread_time()
+    while (elapsed := time.monotonic() - began) < seconds:
+        call(BATCH)
+        count += BATCH
+    return count, time.thread_time() - spent, elapsed
+
+
+@contextmanager
+def calling(name: str, path: str, threads: int, step: str) -> Iterator[_Threads]:
+    """Threads that have warmed up, with the application prepared."""
+    app = load(name)
+    caller_of(app, path)(WARM_UP)  # what is made by the first requests is prepared too
+    gc.collect()
+    STEPS[step].prepare(app)
+    crew = _Threads(app, path, threads)
+    try:
+        yield crew
+    finally:
+        crew.end()
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="benchmarks.calls", description=__doc__)
+    parser.add_argument("app", metavar="APP")
+    parser.add_argument("--path", default="/json")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--step", choices=list(STEPS), default="none")
+    options = parser.parse_args()
+    with calling(options.app, options.path, options.threads, options.step) as crew:
+        gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+        print(json.dumps({"gil": gil}), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(crew.measure(float(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

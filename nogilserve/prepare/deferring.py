@@ -65,14 +65,18 @@ def defer() -> int:
     if len(lasting) > _MOST:
         lasting = [item for item in lasting if type(item) not in _CONTAINERS]
     # Each is held by the list meanwhile, so that no other thread can free it half-way.
-    return sum(map(enable, lasting))
+    return sum(map(enable, map(id, lasting)))
 
 
-def _function() -> Callable[[Any], int]:
-    """PyUnstable_Object_EnableDeferredRefcount: 1 where it did something. Never fails."""
+def _function() -> Callable[[int], int]:
+    """PyUnstable_Object_EnableDeferredRefcount: 1 where it did something. Never fails.
+
+    It is given addresses, because ctypes would ask an object for its class, and that is code of
+    the application where the object is a proxy.
+    """
     import ctypes  # takes memory, which only those pay who defer
 
-    prototype = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object)
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
     return prototype(("PyUnstable_Object_EnableDeferredRefcount", ctypes.pythonapi))
 
 

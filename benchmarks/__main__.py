@@ -9,67 +9,33 @@ from pathlib import Path
 
 from benchmarks import (
     compare,
+    everyone,
     http2,
     idle,
     micro,
+    pinning,
     runtimes,
     scaling,
+    sharing,
     static,
     targets,
     tls,
     wrk,
 )
+from benchmarks.arguments import add_load as _add_load
+from benchmarks.arguments import names as _names
+from benchmarks.arguments import numbers as _numbers
+from benchmarks.arguments import positive as _positive
 from benchmarks.asgi_servers import ASGI_SERVERS
 from benchmarks.report import RESULTS
-from benchmarks.rounds import default_wrk_threads
 from benchmarks.servers import SERVERS
+from benchmarks.steps import STEPS
 from benchmarks.workloads import ASGI_WORKLOADS, WORKLOADS
 
 __all__ = ["main"]
 
 AddParser = Callable[..., argparse.ArgumentParser]
 Command = Callable[[argparse.Namespace], int]
-
-
-def _numbers(text: str) -> list[int]:
-    numbers = [int(part) for part in text.split(",")]
-    if not numbers or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from 1, separated by commas")
-    return numbers
-
-
-def _names(known: dict[str, object]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(
-                f"unknown: {', '.join(unknown)}; there are {', '.join(known)}"
-            )
-        return names
-
-    return parse
-
-
-def _positive(text: str) -> int:
-    return _numbers(text)[0]
-
-
-def _add_load(parser: argparse.ArgumentParser, duration: int, rounds: int) -> None:
-    parser.add_argument("--duration", type=_positive, default=duration, help="seconds per trial")
-    parser.add_argument("--rounds", type=_positive, default=rounds, help="trials of each kind")
-    parser.add_argument("--connections", type=_positive, default=64, help="connections of wrk")
-    parser.add_argument("--wrk-threads", type=_positive, default=default_wrk_threads())
-    parser.add_argument(
-        "--patience",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="wait so long in all, before trials, for foreign work on the machine to end",
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="one round of one second: to see it work, not to cite"
-    )
 
 
 def _wsgi(add: AddParser) -> argparse.ArgumentParser:
@@ -146,6 +112,22 @@ def _scaling(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _sharing(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("sharing", help="one copy of an application on N threads, beside N copies")
+    parser.add_argument("--apps", type=_names({**sharing.APPS}), default=list(sharing.APPS))
+    parser.add_argument("--threads", type=_numbers, default=[1, 2], help="threads, and copies")
+    parser.add_argument("--steps", type=_names({**STEPS}), default=["none"])
+    parser.add_argument("--duration", type=float, default=1, help="seconds per sample")
+    parser.add_argument("--turns", type=_positive, default=5, help="samples of each start")
+    parser.add_argument("--rounds", type=_positive, default=1, help="starts of everything")
+    parser.add_argument("--connections", type=_positive, default=64, help="connections in all")
+    parser.add_argument("--no-sockets", action="store_true", help="call in a loop, no server")
+    pinning.add_options(parser)
+    parser.add_argument("--quick", action="store_true", help="one round of one second")
+    parser.set_defaults(run=sharing.run)
+    return parser
+
+
 def _runtimes(add: AddParser) -> argparse.ArgumentParser:
     parser = add("runtimes", help="threads, subinterpreters and processes: speed and memory")
     _add_load(parser, duration=2, rounds=3)
@@ -214,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         _asgi,
         _targets,
         _scaling,
+        _sharing,
         _runtimes,
         _http2,
         _tls,
@@ -221,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         _idle,
         _memory,
         _micro,
+        *everyone.COMMANDS,
     ):
         define(commands.add_parser).add_argument(
             "--results",
@@ -242,7 +226,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _terminate)
     options = _parser().parse_args()
     if getattr(options, "quick", False):
-        options.duration = options.rounds = 1
+        options.duration = options.rounds = options.turns = 1
     try:
         run: Command = options.run
         return run(options)

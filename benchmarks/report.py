@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.chart import Bar, Panel, draw
+from benchmarks.chart import Bar, Graph, Panel, draw
 from benchmarks.rounds import NOISY
 from benchmarks.trial import Measurement
 
@@ -98,7 +98,7 @@ def _summary(group: list[Measurement]) -> Summary:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Aligned columns as a Markdown table; the first column to the left, others to the right."""
     lines = [list(header), *[list(row) for row in rows]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
 
     def render(line: list[str]) -> str:
         cells = [
@@ -166,7 +166,7 @@ def save(
     conditions: dict[str, object],
     payload: dict[str, object],
     text: str,
-    rows: list[list[Panel]],
+    rows: Sequence[Sequence[Panel | Graph]],
 ) -> None:
     """Write KIND.json, KIND.md and KIND.svg where `options` say; a newer run replaces an older.
 

@@ -25,18 +25,22 @@ __all__ = [
     "Running",
     "TrialError",
     "background",
+    "check",
     "generate",
     "get",
     "load_of",
     "measure",
     "run_trial",
     "serve",
+    "settle",
 ]
 
 ROOT = Path(__file__).parent.parent
-START_DEADLINE = 20.0  # seconds
+START_DEADLINE = 60.0  # seconds; sixteen copies of a large application take their time
 STOP_DEADLINE = 10.0
 POLL = 0.02
+SETTLED = 0.1  # processors' worth of work below which a server has started completely
+SETTLE_SAMPLE = 0.2  # seconds
 
 
 class TrialError(Exception):
@@ -179,6 +183,18 @@ def check(running: Running, workload: Workload) -> None:
         raise TrialError(f"wrong answer to {workload.path()}: {status} {answer[:80]!r}")
 
 
+def settle(running: Running) -> None:
+    """Wait until all workers have started: the first may answer while others still import."""
+    deadline = time.monotonic() + START_DEADLINE
+    spent = procs.cpu_seconds(running.pids())
+    while time.monotonic() < deadline:
+        time.sleep(SETTLE_SAMPLE)
+        before, spent = spent, procs.cpu_seconds(running.pids())
+        if spent - before < SETTLED * SETTLE_SAMPLE:
+            return
+    raise TrialError(f"still busy {START_DEADLINE:.0f} s after its start")
+
+
 def load_of(
     running: Running, workload: Workload, seconds: int, connections: int, wrk_threads: int
 ) -> wrk.Load:
@@ -268,9 +284,10 @@ def run_trial(
     wrk_threads: int,
     warm_up: int = 1,
 ) -> Measurement:
-    """Start, check, warm up, measure, stop."""
+    """Start, check, let it settle, warm up, measure, stop."""
     with serve(contestant, workload.app) as running:
         check(running, workload)
+        settle(running)
         load = load_of(running, workload, seconds, connections, wrk_threads)
         with background(running, workload, seconds + warm_up):
             if warm_up:

@@ -1,0 +1,41 @@
+"""`all`, and its parts as commands of their own: `seed`, `peers`, `copies`, `latency`, `page`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import copies, pinning
+from benchmarks.arguments import add_load, names, numbers
+
+__all__ = ["COMMANDS"]
+
+AddParser = Callable[..., argparse.ArgumentParser]
+
+COUNTS = [1, 2, 4, 8, 16]
+
+
+def _add_interpreters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gil-python",
+        metavar="PATH",
+        type=lambda text: str(Path(text).absolute()),
+        help="a Python with the GIL, with the packages of the group rivals, for those whose best"
+        " setting it is; without it they run on this one, or are left out",
+    )
+    pinning.add_options(parser)
+
+
+def _copies(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("copies", help="threads of one process beside copies: speed, tail, memory")
+    add_load(parser, duration=2, rounds=1)
+    parser.add_argument("--counts", type=numbers, default=COUNTS, help="threads, and copies")
+    known = names(copies.COPIED)
+    parser.add_argument("--workloads", type=known, default=["flask", "fastapi"])
+    parser.add_argument("--memory", type=known, default=["django", "model"])
+    _add_interpreters(parser)
+    parser.set_defaults(run=copies.run)
+    return parser
+
+
+COMMANDS = (_copies,)
+"""Each adds its parser."""

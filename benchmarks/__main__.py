@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import (
     compare,
     everyone,
+    guard,
     http2,
     idle,
     micro,
@@ -27,6 +28,7 @@ from benchmarks.arguments import names as _names
 from benchmarks.arguments import numbers as _numbers
 from benchmarks.arguments import positive as _positive
 from benchmarks.asgi_servers import ASGI_SERVERS
+from benchmarks.micro_operations import OPERATIONS
 from benchmarks.report import RESULTS
 from benchmarks.servers import SERVERS
 from benchmarks.steps import STEPS
@@ -180,11 +182,22 @@ def _static(add: AddParser) -> argparse.ArgumentParser:
 
 
 def _micro(add: AddParser) -> argparse.ArgumentParser:
-    parser = add("micro", help="the HTTP/1 protocol without sockets, nanoseconds per operation")
+    parser = add("micro", help="the server's own path without sockets, nanoseconds per operation")
+    names: dict[str, object] = {**OPERATIONS}
+    parser.add_argument("--operations", type=_names(names), default=list(names))
     parser.add_argument("--threads", type=_numbers, default=[1, 2])
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
     parser.set_defaults(run=micro.run)
+    return parser
+
+
+def _guard(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("guard", help="whether the working tree is slower than the commit it came from")
+    parser.add_argument("--base", default="", metavar="REVISION", help="instead of the merge base")
+    names: dict[str, object] = {**OPERATIONS}
+    parser.add_argument("--operations", type=_names(names), default=list(names))
+    parser.set_defaults(run=guard.run)
     return parser
 
 
@@ -204,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         _idle,
         _memory,
         _micro,
+        _guard,
         *everyone.COMMANDS,
     ):
         define(commands.add_parser).add_argument(
@@ -230,7 +244,7 @@ def main() -> int:
     try:
         run: Command = options.run
         return run(options)
-    except wrk.WrkError as exc:
+    except (wrk.WrkError, guard.GuardError) as exc:
         print(exc, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -39,7 +39,6 @@ class SecureSocket:
         "_tls",
         "_unsent",
         "_withheld",
-        "ended",
     )
 
     def __init__(
@@ -63,8 +62,6 @@ class SecureSocket:
         """Our side is closed: what still comes is thrown away as it is."""
         self._cut = False
         """The end is to look like what it is: something is missing (RFC 8446 §6.1)."""
-        self.ended = False
-        """The client has said that it sends nothing more."""
 
     def fileno(self) -> int:
         """Descriptor number."""
@@ -99,9 +96,7 @@ class SecureSocket:
         except ssl.SSLError:
             self._send_alert()
             raise
-        if not data:
-            self.ended = True  # close_notify
-        elif self._incoming.pending:
+        if data and self._incoming.pending:  # b"": close_notify
             return self._read_on(data)
         return data
 
@@ -112,7 +107,6 @@ class SecureSocket:
             while self._incoming.pending:
                 piece = self._tls.read(_RECORD)
                 if not piece:
-                    self.ended = True
                     self._announce_end()
                     break
                 pieces.append(piece)
@@ -231,8 +225,9 @@ class SecureSocket:
         self._sock.shutdown(how)
 
     def close(self) -> None:
-        """Say goodbye and close."""
-        if self._sock.fileno() >= 0 and not self.ended:
+        """Say goodbye and close; also to a client that has said so, and may read on to the end of
+        a response which only that tells from a part of it (RFC 8446 §6.1)."""
+        if self._sock.fileno() >= 0:
             self._say_goodbye()
         self._sock.close()
 
@@ -242,7 +237,6 @@ class SecureSocket:
             self._sock, self._tls, self._incoming, self._outgoing, self._unsent
         )
         shared._withheld = self._withheld  # noqa: SLF001 - the same class, but for the lock
-        shared.ended = self.ended
         return shared
 
 

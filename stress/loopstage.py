@@ -21,10 +21,10 @@ _HANDSHAKE: Final = (
 )
 
 
-def on_loops(loops: int, stage: Stage) -> LoopRuntime:
+def on_loops(loops: int, stage: Stage, settings: LoopSettings | None = None) -> LoopRuntime:
     """A runtime of so many loops for the stage's application."""
     options = LoopOptions(
-        LoopSettings(),
+        settings or LoopSettings(),
         make_loop=lambda: _loop(stage.world),
         loop_name="asyncio",
         loops=loops,
@@ -85,14 +85,19 @@ class Application:
             self._world.sleep("application.block", amount / 1000)
         elif kind == "big":
             body *= amount
+        elif kind == "upload":
+            body = b"%d" % await _size_of_body(receive)
         fields = [(b"x-nonce", nonce.encode())]
-        if kind != "stream":
+        streams = kind in ("stream", "break")
+        if not streams:
             fields.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": 200, "headers": fields})
-        for number in range(amount if kind == "stream" else 0):
+        for number in range(amount if streams else 0):
             body = piece(nonce, number)
             await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": b"" if kind == "stream" else body})
+        if kind == "break":
+            raise RuntimeError("on purpose, in the middle")
+        await send({"type": "http.response.body", "body": b"" if streams else body})
 
     async def _talk(self, kind: str, amount: int, receive: Any, send: Any) -> None:
         await receive()
@@ -119,6 +124,15 @@ class Application:
             again = await receive()
             if again["type"] != "websocket.disconnect":
                 self._world.fail(f"after its end a WebSocket brought {again}")
+
+
+async def _size_of_body(receive: Any) -> int:
+    size = 0
+    while True:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            return size
 
 
 async def _send_if_there(send: Any, text: str) -> None:

@@ -6,7 +6,7 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -84,7 +84,8 @@ class Guest:
         self.send(head.encode() + body)
         return nonce
 
-    def _more(self) -> None:
+    def _receive(self) -> bytes:
+        """What comes next on the socket. Raises Gone."""
         self.world.wait("client.receive", partial(readable, self.sock))
         try:
             data = self.sock.recv(1 << 16)
@@ -92,7 +93,10 @@ class Guest:
             raise Gone from exc
         if not data:
             raise Gone
-        self._data += data
+        return data
+
+    def _more(self) -> None:
+        self._data += self._receive()
 
     def _until(self, end: bytes) -> bytes:
         while end not in self._data:
@@ -167,9 +171,17 @@ def writable(sock: socket.socket) -> bool:
 class Stage:
     """One runtime, its application and its guests. Owner: whoever has the baton."""
 
-    def __init__(self, world: World, build: "Callable[[Stage], Any]", threads: int) -> None:
-        """`build` makes the runtime; `threads`: how many may be inside the application."""
+    def __init__(
+        self,
+        world: World,
+        build: "Callable[[Stage], Any]",
+        threads: int,
+        client: type[Guest] = Guest,
+    ) -> None:
+        """`build` makes the runtime; `threads`: how many may be inside the application; `client`:
+        what guests are."""
         self.world = world
+        self.client = client
         self.counts: Counter[str] = Counter()
         self.inside = 0
         self.most_inside = 0
@@ -190,9 +202,9 @@ class Stage:
         self.runtime = build(self)
         self._drained = False
 
-    def keep(self, sock: socket.socket) -> socket.socket:
-        """A socket that is closed at the end."""
-        return self._stack.enter_context(sock)
+    def keep[Thing](self, thing: AbstractContextManager[Thing]) -> Thing:
+        """A socket or file that is closed at the end."""
+        return self._stack.enter_context(thing)
 
     def nonce(self) -> str:
         """A name for a request."""
@@ -222,9 +234,9 @@ class Stage:
             elif kind == "error":
                 raise RuntimeError("on purpose")
             fields = [("X-Nonce", nonce)]
-            if kind == "stream":
+            if kind in ("stream", "break"):
                 start_response("200 OK", fields)
-                return self._pieces(nonce, amount)
+                return self._pieces(nonce, amount, fails=kind == "break")
             start_response("200 OK", [*fields, ("Content-Length", str(len(body)))])
             return [body]
         finally:
@@ -243,10 +255,12 @@ class Stage:
         if self.inside > self.threads:
             self.world.fail(f"{self.inside} threads are inside the application")
 
-    def _pieces(self, nonce: str, amount: int) -> Iterator[bytes]:
+    def _pieces(self, nonce: str, amount: int, *, fails: bool) -> Iterator[bytes]:
         for number in range(amount):
             self.world.point("application.piece")
             yield piece(nonce, number)
+        if fails:
+            raise RuntimeError("on purpose, in the middle")
 
     def was_run(self, nonce: str) -> bool:
         """Whether the application has got that request."""
@@ -353,10 +367,11 @@ def perform(
     *guests: Callable[[Stage], None],
     meanwhile: Callable[[Stage], None] | None = None,
     jump: float = JUMP,
+    client: type[Guest] = Guest,
 ) -> None:
     """One execution. Raises Failure."""
     world.jump = jump
-    with staged(world), Stage(world, build, threads) as stage:
+    with staged(world), Stage(world, build, threads, client) as stage:
         world.spawn("main", partial(stage.play, *guests, meanwhile=meanwhile))
         world.run()
     if world.failures:

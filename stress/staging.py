@@ -24,11 +24,16 @@ from nogilserve.engine.http2.session import Session
 from nogilserve.engine.loop import connection as loop_connection
 from nogilserve.engine.loop import core as loop_core
 from nogilserve.engine.loop import dispatch, websocket
+from nogilserve.engine.loop.http2.exchange import StreamExchange as LoopStreamExchange
+from nogilserve.engine.loop.http2.session import Session as LoopSession
+from nogilserve.engine.loop.secure import SecureTransport
 from nogilserve.engine.poller import make_poller
 from nogilserve.engine.poller import wait_for as real_wait_for
+from nogilserve.engine.secure import Handshake, SecureConnection
+from nogilserve.engine.securesocket import SecureSocket
 from nogilserve.runtimes import threads
 from stress.stand_ins import PollerHere, SetHere, ThreadHere, queue_here, threading_here
-from stress.world import World
+from stress.world import Actor, World
 
 __all__ = ["staged"]
 
@@ -61,6 +66,8 @@ _OWNED: Final = {
         "_drop_outbox",
     ),
     Session: ("on_event", "advance", "go_on", "finish_sending", "settle", "on_deadline", "close"),
+    Handshake: ("on_event", "receive", "answer", "stop", "close", "_begin", "_step", "_flush"),
+    SecureConnection: ("go_ahead", "speak", "linger", "refuse", "on_deadline", "stop", "close"),
     acceptor.Acceptor: ("start", "stop", "on_event", "on_deadline", "adopt", "adopt_moved"),
     Core: ("drive", "_take_up", "_wait"),
 }
@@ -69,8 +76,15 @@ _AT_HOME: Final[dict[type, tuple[str, ...]]] = {
     loop_core.LoopCore: ("_adopt", "opened", "closed", "check_idle", "stop", "set_deadline"),
     websocket.WebSocketSession: ("send_text", "send_bytes", "close", "next_message", "stop"),
     loop_connection.HttpConnection: ("data_received", "connection_lost", "stop"),
+    SecureTransport: ("data_received", "_queue", "answer", "write", "close", "abort"),
+    LoopSession: ("data_received", "flush_soon", "responded", "over", "leave", "on_deadline"),
+    LoopStreamExchange: ("add", "lost", "read_body", "send_data", "send_end", "abort"),
 }
 """Methods that only the thread of the loop may call."""
+_ALONE: Final = ("recv", "take_rest", "send", "sendmsg", "shutdown", "close")
+"""Methods of a socket that speaks TLS, of which only one may be called at a time."""
+_INSIDE: Final = ("_read", "_push", "_flush", "_say_goodbye")
+"""Steps of these, between which somebody else may come."""
 
 
 def _pointed(world: World) -> type[Core]:
@@ -125,10 +139,49 @@ def _at_home(world: World, method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def checked(self: Any, *arguments: Any, **named: Any) -> Any:
-        home = self if isinstance(self, loop_core.LoopCore) else self.core
+        home = self if isinstance(self, loop_core.LoopCore) else _core_of(self)
         if home.thread != threading.get_ident():
             world.fail(f"{method.__qualname__} by {world.me().name}, not by loop {home.index}")
         return method(self, *arguments, **named)
+
+    return checked
+
+
+def _core_of(thing: Any) -> loop_core.LoopCore:
+    core: loop_core.LoopCore = thing._core if isinstance(thing, SecureTransport) else thing.core
+    return core
+
+
+def _alone(world: World, method: Callable[..., Any], users: dict[int, Actor]) -> Any:
+    """`method` of a socket that speaks TLS, refused while somebody else is inside it."""
+
+    @functools.wraps(method)
+    def checked(self: Any, *arguments: Any, **named: Any) -> Any:
+        if not world.is_actor():
+            return method(self, *arguments, **named)
+        me, user = world.me(), users.get(id(self))
+        if user is me:
+            return method(self, *arguments, **named)
+        if user is not None:
+            world.fail(f"{method.__qualname__} by {me.name}, while {user.name} is inside")
+        users[id(self)] = me
+        try:
+            return method(self, *arguments, **named)
+        finally:
+            del users[id(self)]
+
+    return checked
+
+
+def _step(world: World, method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method` with a point before it."""
+    name = f"secure.{method.__name__.strip('_')}"
+
+    @functools.wraps(method)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        if world.is_actor():
+            world.point(name)
+        return method(*arguments, **named)
 
     return checked
 
@@ -172,6 +225,30 @@ class _Ear(logging.Handler):
 
 
 @contextmanager
+def _heard(world: World) -> Iterator[None]:
+    """While inside, errors of the engine's own are failures of `world`."""
+    ear = _Ear(world)
+    logs = [logging.getLogger(f"nogilserve.{name}") for name in ("engine", "tls")]
+    # Of the application, on purpose, and about tasks that a failure leaves behind.
+    noisy = [logging.getLogger(name) for name in ("nogilserve.error", "asyncio")]
+    propagate = [log.propagate for log in logs]
+    for log in logs:
+        log.propagate = False
+        log.addHandler(ear)
+    quiet = [logger.disabled for logger in noisy]
+    for logger in noisy:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for log, before in zip(logs, propagate, strict=True):
+            log.removeHandler(ear)
+            log.propagate = before
+        for logger, before in zip(noisy, quiet, strict=True):
+            logger.disabled = before
+
+
+@contextmanager
 def staged(world: World) -> Iterator[None]:
     """While inside, whatever the engine makes belongs to `world`."""
     changed: list[tuple[Any, str, Any]] = []
@@ -184,8 +261,10 @@ def staged(world: World) -> Iterator[None]:
         ready = functools.partial(real_wait_for, fd, mask, 0)
         return world.wait("exchange.wait", ready, timeout)
 
+    here_threading = threading_here(world)
     stand_ins = {
-        ("threading", threading): threading_here(world),
+        ("threading", threading): here_threading,
+        ("Event", threading.Event): here_threading.Event,
         ("queue", queue): queue_here(world),
         ("monotonic", time.monotonic): world.clock,
         ("time", time.time): world.clock,
@@ -210,24 +289,18 @@ def staged(world: World) -> Iterator[None]:
     for cls, names in _AT_HOME.items():
         for name in names:
             put(cls, name, _at_home(world, cls.__dict__[name]))
-    ear, log = _Ear(world), logging.getLogger("nogilserve.engine")
-    # Of the application, on purpose, and about tasks that a failure leaves behind.
-    noisy = [logging.getLogger(name) for name in ("nogilserve.error", "asyncio")]
-    propagate, log.propagate = log.propagate, False
-    quiet = [logger.disabled for logger in noisy]
-    for logger in noisy:
-        logger.disabled = True
-    log.addHandler(ear)
+    users: dict[int, Actor] = {}
+    for name in _ALONE:
+        put(SecureSocket, name, _alone(world, SecureSocket.__dict__[name], users))
+    for name in _INSIDE:
+        put(SecureSocket, name, _step(world, SecureSocket.__dict__[name]))
     collecting = gc.isenabled()
     gc.disable()  # what it ends would end at another place each time
     try:
-        yield
+        with _heard(world):
+            yield
     finally:
         if collecting:
             gc.enable()
-        log.removeHandler(ear)
-        log.propagate = propagate
-        for logger, before in zip(noisy, quiet, strict=True):
-            logger.disabled = before
         for where, name, what in reversed(changed):
             setattr(where, name, what)

@@ -28,7 +28,7 @@ def several(*asks: tuple[str, int], within: float = 600.0) -> Client:
     """A guest who asks one thing after the other on one connection."""
 
     def guest(stage: Stage) -> None:
-        client = Guest(stage)
+        client = stage.client(stage)
         for kind, number in asks:
             client.expect(client.ask(kind, number), within=within)
         client.leave()
@@ -40,7 +40,7 @@ def pipelined(*asks: tuple[str, int]) -> Client:
     """A guest who asks everything at once."""
 
     def guest(stage: Stage) -> None:
-        client = Guest(stage)
+        client = stage.client(stage)
         for nonce in [client.ask(kind, number) for kind, number in asks]:
             client.expect(nonce)
         client.leave()
@@ -52,7 +52,7 @@ def leaving(kind: str, number: int, read: int = 0, receive_buffer: int = 4096) -
     """A guest who goes in the middle of the answer."""
 
     def guest(stage: Stage) -> None:
-        client = Guest(stage, receive_buffer)
+        client = stage.client(stage, receive_buffer)
         try:
             client.ask(kind, number)
             client.ask("fast")
@@ -69,7 +69,7 @@ def dawdling(kind: str, number: int) -> Client:
     """A guest who reads a large answer in small pieces."""
 
     def guest(stage: Stage) -> None:
-        client = Guest(stage, 4096)
+        client = stage.client(stage, 4096)
         nonce = client.ask(kind, number)
         stage.world.sleep("client.dawdle", 0.2)
         whole = nonce.encode() * number
@@ -87,7 +87,7 @@ def knocking(stage: Stage) -> None:
     for _ in range(3):
         nonces: list[str] = []
         try:
-            client = Guest(stage)
+            client = stage.client(stage)
             nonces.append(client.ask("fast"))
             reply = client.receive()
         except (Gone, OSError):
@@ -122,7 +122,7 @@ def idling(*asks: tuple[str, int]) -> Client:
 
     def guest(stage: Stage) -> None:
         try:
-            client = Guest(stage)
+            client = stage.client(stage)
         except OSError:
             return  # the server does not listen any more
         for kind, number in asks:
@@ -141,7 +141,7 @@ def just_in_time(seconds: float) -> Client:
     """A guest whose next requests come, together, about when the connection's time is over."""
 
     def guest(stage: Stage) -> None:
-        client = Guest(stage)
+        client = stage.client(stage)
         first, *others = stage.nonce(), stage.nonce(), stage.nonce()
         try:
             client.send(request("fast", first))
@@ -162,7 +162,7 @@ def just_in_time(seconds: float) -> Client:
 
 def half_a_head(stage: Stage) -> None:
     """A guest whose head takes about as long as a head may."""
-    client = Guest(stage)
+    client = stage.client(stage)
     nonce = stage.nonce()
     head = f"GET /fast/{nonce}/0 HTTP/1.1\r\nHost: a\r\n\r\n".encode()
     client.send(head[:20])
@@ -182,7 +182,7 @@ def refusable(*asks: tuple[str, int]) -> Client:
     """A guest who may be told to come again."""
 
     def guest(stage: Stage) -> None:
-        client = Guest(stage)
+        client = stage.client(stage)
         for kind, number in asks:
             nonce = client.ask(kind, number)
             reply = client.receive()
@@ -204,7 +204,7 @@ def patient(number: int) -> Client:
 
     def guest(stage: Stage) -> None:
         stage.threads = 16  # those that were given up are replaced
-        client = Guest(stage)
+        client = stage.client(stage)
         nonce = client.ask("sleep", number)
         reply = client.receive()
         good = reply.status == 200 and reply.body == nonce.encode()
@@ -219,7 +219,7 @@ def patient(number: int) -> Client:
 
 def expecting(stage: Stage) -> None:
     """A guest who sends the body when it is told to."""
-    client = Guest(stage)
+    client = stage.client(stage)
     nonce = stage.nonce()
     head = f"POST /upload/{nonce}/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n"
     client.send(f"{head}Expect: 100-continue\r\n\r\n".encode())
@@ -231,7 +231,7 @@ def expecting(stage: Stage) -> None:
 
 def half_a_body(stage: Stage) -> None:
     """A guest who goes in the middle of what the application reads."""
-    client = Guest(stage)
+    client = stage.client(stage)
     head = f"POST /upload/{stage.nonce()}/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n"
     try:
         client.send(f"{head}Expect: 100-continue\r\n\r\n".encode() + b"x" * 100)

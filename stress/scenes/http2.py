@@ -1,120 +1,66 @@
-"""Scenes of HTTP/2 on the thread engine: one connection, its mutex, and streams in many threads."""
+"""Scenes of HTTP/2 on both engines: on cores one connection, its mutex, and streams in many
+threads; on event loops a task for each stream."""
 
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import hpack
-
 from nogilserve.engine.http2 import begin
+from nogilserve.engine.loop.core import LoopSettings
+from nogilserve.engine.loop.http2 import begin as begin_on_loop
 from nogilserve.engine.settings import Settings
+from stress.loopstage import on_loops
 from stress.scenes.guests import Client, several
 from stress.scenes.scene import Scene
-from stress.stage import Gone, Guest, Stage, on_threads, perform, piece
+from stress.stage import Gone, Stage, on_threads, perform
+from stress.streamer import WINDOW, Streamer
 from stress.world import World
-from tests.support import http2 as h2
 
-__all__ = ["SCENES"]
+__all__ = ["SCENES", "asking"]
 
-_WINDOW = 1 << 20
+Build = Callable[[Stage], Any]
 
-
-class Streamer(Guest):
-    """A client of HTTP/2 with prior knowledge. Owner: its actor."""
-
-    def __init__(self, stage: Stage, *, window: int = _WINDOW) -> None:
-        super().__init__(stage)
-        self._next = 1
-        self._decoder = hpack.Decoder()
-        self.nonces: dict[int, tuple[str, bytes]] = {}
-        """What streams have asked for: nonce and expected body."""
-        self.fields: dict[int, dict[str, str]] = {}
-        self.bodies: dict[int, bytes] = {}
-        self.done: set[int] = set()
-        self.going = False
-        """The server has said that it goes."""
-        self.send(h2.PREFACE + h2.settings((4, window)) + h2.window_update(0, _WINDOW))
-
-    def start(self, kind: str, number: int = 0) -> int:
-        """Ask on a new stream; its number."""
-        stream, self._next = self._next, self._next + 2
-        nonce = self.stage.nonce()
-        body = {
-            "big": nonce.encode() * number,
-            "stream": b"".join(piece(nonce, n) for n in range(number if kind == "stream" else 0)),
-        }.get(kind, nonce.encode())
-        self.nonces[stream] = (nonce, body)
-        path = (":path", f"/{kind}/{nonce}/{number}")
-        fields = [path if name == ":path" else (name, value) for name, value in h2.GET]
-        self.send(h2.headers(stream, fields))
-        return stream
-
-    def cancel(self, stream: int) -> None:
-        """No interest any more."""
-        self.nonces.pop(stream)
-        self.send(h2.frame(h2.RST_STREAM, 0, stream, (8).to_bytes(4)))
-
-    def take(self) -> None:
-        """One frame of the server."""
-        head = self._exactly(9)
-        payload = self._exactly(int.from_bytes(head[:3]))
-        kind, flags = head[3], head[4]
-        stream = int.from_bytes(head[5:]) & 0x7FFFFFFF
-        if kind == h2.HEADERS:
-            decoded: Any = self._decoder.decode(payload)
-            self.fields[stream] = dict(decoded)
-        elif kind == h2.DATA:
-            self.bodies[stream] = self.bodies.get(stream, b"") + payload
-            if payload:
-                self.send(h2.window_update(0, len(payload)))
-                if not flags & h2.END_STREAM:
-                    self.send(h2.window_update(stream, len(payload)))
-        elif kind == h2.GOAWAY:
-            self.going = True
-            if int.from_bytes(payload[4:8]):
-                self.world.fail(f"the connection was ended: {payload[8:]!r}")
-        elif kind == h2.RST_STREAM and stream in self.nonces:
-            self.world.fail(f"stream {stream} was reset with {int.from_bytes(payload)}")
-        elif kind == h2.SETTINGS and not flags & h2.ACK:
-            self.send(h2.settings(ack=True))
-        if kind in (h2.HEADERS, h2.DATA) and flags & h2.END_STREAM:
-            self.done.add(stream)
-
-    def finish(self) -> None:
-        """Wait for the answers to everything; each must be the one to its request."""
-        while self.nonces.keys() - self.done:
-            try:
-                self.take()
-            except Gone:
-                left = [self.nonces[number][0] for number in self.nonces.keys() - self.done]
-                if any(map(self.stage.was_run, left)):
-                    self.world.fail(f"the connection ended without answers to {left}")
-                break
-        for stream in self.nonces.keys() & self.done:
-            nonce, body = self.nonces[stream]
-            fields = self.fields[stream]
-            if fields.get(":status") != "200" or fields.get("x-nonce") != nonce:
-                self.world.fail(f"stream {stream}, {nonce}, was answered with {fields}")
-            if self.bodies.get(stream, b"") != body:
-                self.world.fail(f"stream {stream}, {nonce}, got another body")
+_LARGE = 40
+"""Pieces of a body, more than a window and what is kept in memory take together."""
+_MANY = 64
+"""Requests that may be inside an asynchronous application."""
 
 
-def asking(*asks: tuple[str, int], window: int = _WINDOW) -> Client:
+def asking(*asks: tuple[str, int], window: int = WINDOW, kind: type[Streamer] = Streamer) -> Client:
     """A guest with several requests at once."""
 
     def guest(stage: Stage) -> None:
         try:
-            client = Streamer(stage, window=window)
+            client = kind(stage, window=window)
         except (Gone, OSError):
             return  # too late
         try:
-            for kind, number in asks:
-                client.start(kind, number)
+            for what, number in asks:
+                client.start(what, number)
         except Gone:
-            client.going = True
+            pass
         client.finish()
         client.leave()
 
     return guest
+
+
+def opening(stage: Stage) -> None:
+    """A guest who opens one stream after the other until the server says that it goes."""
+    try:
+        client = Streamer(stage)
+    except (Gone, OSError):
+        return  # too late
+    try:
+        for number in range(12):
+            client.start("sleep" if number % 3 else "stream", number % 3)
+            if client.last >= 0:
+                break
+            client.take()
+    except Gone:
+        pass
+    client.finish()
+    client.leave()
 
 
 def cancelling(stage: Stage) -> None:
@@ -131,6 +77,54 @@ def cancelling(stage: Stage) -> None:
     client.leave()
 
 
+def hoarding(stage: Stage) -> None:
+    """A guest who lets several answers wait for the window of the connection, loses interest in
+    some of them, and wants the others."""
+    client = Streamer(stage, more=0)
+    client.generous = False
+    first, *others = [client.start("stream", 3) for _ in range(4)]
+    while not client.bodies:
+        client.take()
+    client.cancel(first)
+    client.widen(0, 40_000)
+    client.cancel(others.pop())
+    client.start("fast")
+    client.generous = True
+    client.widen(0, 4 * 65_536)
+    client.finish()
+    client.leave()
+
+
+def stalling(stage: Stage) -> None:
+    """A guest who takes nothing of a large answer until its application waits, then loses interest,
+    and does the same again but comes to read."""
+    client = Streamer(stage, window=300_000, more=300_000)
+    client.generous = False
+    client.cancel(client.start("stream", _LARGE))
+    lost = client.start("stream", _LARGE)
+    while client._rooms[lost] > 0 and client._rooms[0] > 0:
+        client.take()
+    stage.world.sleep("client.dawdle", 0.01)
+    client.cancel(lost)
+    client.generous = True
+    client.widen(0, 300_000)
+    client.start("stream", 3)
+    client.start("fast")
+    client.finish()
+    client.leave()
+
+
+def uploading(stage: Stage) -> None:
+    """A guest who sends bodies, and takes some of them back."""
+    client = Streamer(stage)
+    for _ in range(3):
+        client.start("upload", upload=30_000)
+        client.cancel(client.start("upload", upload=30_000))
+    client.start("fast")
+    client.finish()
+    client.leave()
+
+
 def slamming(stage: Stage) -> None:
     """A guest who goes without a word."""
     client = Streamer(stage, window=20_000)
@@ -140,41 +134,77 @@ def slamming(stage: Stage) -> None:
     client.leave()
 
 
+def soon(stage: Stage) -> None:
+    """Stop while the guests come."""
+    stage.world.sleep("drain.soon", 0.0005)
+    stage.drain()
+
+
+_STREAMS = [
+    asking(("sleep", 3), ("fast", 0), ("big", 20_000), ("stream", 5), ("fast", 0)),
+    asking(("stream", 4), ("stream", 4), ("sleep", 2), window=5000),
+    several(("fast", 0), ("sleep", 2), ("fast", 0)),
+]
+_CANCELS = [cancelling, slamming, hoarding, uploading, stalling, asking(("fast", 0), ("stream", 3))]
+_DRAINED = [
+    asking(("sleep", 2), ("stream", 3), ("fast", 0)),
+    asking(("fast", 0), ("sleep", 1)),
+    opening,
+]
+
+
 def http2(world: World) -> None:
     """Streams of one connection in several threads: their frames, their ends, the core's loss."""
-    _perform(
-        world,
-        asking(("sleep", 3), ("fast", 0), ("big", 20_000), ("stream", 5), ("fast", 0)),
-        asking(("stream", 4), ("stream", 4), ("sleep", 2), window=5000),
-        several(("fast", 0), ("sleep", 2), ("fast", 0)),
-    )
+    perform(world, on_cores, 4, *_STREAMS)
 
 
 def http2_cancel(world: World) -> None:
     """Streams that are reset, and connections that end, while threads send on them."""
-    _perform(world, cancelling, slamming, cancelling, asking(("fast", 0), ("stream", 3)))
+    perform(world, on_cores, 4, *_CANCELS)
 
 
 def http2_drain(world: World) -> None:
-    """The engine stops while streams run: each that was begun is answered."""
-
-    def soon(stage: Stage) -> None:
-        stage.world.sleep("drain.soon", 0.0005)
-        stage.drain()
-
-    guests = [asking(("sleep", 2), ("stream", 3), ("fast", 0)), asking(("fast", 0), ("sleep", 1))]
-    _perform(world, *guests, meanwhile=soon)
+    """The engine stops while streams run and more are opened: each that was begun is answered."""
+    perform(world, on_cores, 4, *_DRAINED, meanwhile=soon)
 
 
-def _perform(world: World, *guests: Client, meanwhile: Client | None = None) -> None:
-    settings = Settings(gateway=lambda: lambda _: None, threads=4, cores=2, http2=begin)
-    perform(world, partial(on_threads, settings), 4, *guests, meanwhile=meanwhile)
+def loop_http2(world: World) -> None:
+    """The same streams on event loops: their tasks wait for each other's windows and turns."""
+    perform(world, on_two_loops, _MANY, *_STREAMS)
+
+
+def loop_http2_cancel(world: World) -> None:
+    """Streams that are reset while their task sends, or waits for a window."""
+    perform(world, on_two_loops, _MANY, *_CANCELS)
+
+
+def loop_http2_drain(world: World) -> None:
+    """Event loops stop while streams run and more are opened."""
+    perform(world, on_two_loops, _MANY, *_DRAINED, meanwhile=soon)
+
+
+SETTINGS = Settings(gateway=lambda: lambda _: None, threads=4, cores=2, http2=begin)
+LOOP_SETTINGS = LoopSettings(http2=begin_on_loop)
+
+
+def on_cores(stage: Stage, **more: Any) -> Any:
+    """Four threads on two cores, with HTTP/2."""
+    return on_threads(replace(SETTINGS, **more), stage)
+
+
+def on_two_loops(stage: Stage, **more: Any) -> Any:
+    """Two event loops, with HTTP/2."""
+    return on_loops(2, stage, replace(LOOP_SETTINGS, **more))
 
 
 _FOCUS = ("Pump", "Session", "core.lock", "Spares", "client", "StreamExchange")
+_LOOP = ("loop", "client", "queue", "dispatcher")
 
 SCENES = [
     Scene("http2", http2.__doc__ or "", http2, _FOCUS),
     Scene("http2-cancel", http2_cancel.__doc__ or "", http2_cancel, _FOCUS),
     Scene("http2-drain", http2_drain.__doc__ or "", http2_drain, (*_FOCUS, "drain")),
+    Scene("loop-http2", loop_http2.__doc__ or "", loop_http2, _LOOP),
+    Scene("loop-http2-cancel", loop_http2_cancel.__doc__ or "", loop_http2_cancel, _LOOP),
+    Scene("loop-http2-drain", loop_http2_drain.__doc__ or "", loop_http2_drain, (*_LOOP, "drain")),
 ]

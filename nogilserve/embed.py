@@ -78,6 +78,8 @@ class Server:
         """Raises ConfigError. An application given by name is imported by `start`."""
         if not {"bind", "host", "port", "uds", "fd", "listen", "domain"} & settings.keys():
             settings = {**settings, "bind": "127.0.0.1:0"}
+        # What else is in this process is the program's own business.
+        settings = {"prepare": "none", **settings}
         self._loaded: LoadedApp | None = None
         if isinstance(app, str):
             self.config = resolve_arguments({"app": app, **settings}, Path.cwd())

@@ -1,5 +1,6 @@
 """Threads that call what may block, for event loops."""
 
+import contextvars
 import logging
 import threading
 from collections.abc import Callable
@@ -46,7 +47,13 @@ class CallThreads:
                 name = f"call-{self._number}"
         self._queue.put(work)
         if name:
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            self._start(name)
+
+    def _start(self, name: str) -> None:
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        # In a context of its own: it would inherit that of the request it is started for, and
+        # keep what is in there for as long as it lives.
+        contextvars.Context().run(thread.start)
 
     def replaced(self) -> int:
         """How many are stuck now."""
@@ -64,7 +71,7 @@ class CallThreads:
                 self._number += 1
         if start:
             name = f"call-{self._number}"
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            self._start(name)
         elif change < 0:
             self._queue.put(None)  # wakes one, which sees that it is one too many
 

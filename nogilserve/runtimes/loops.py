@@ -3,6 +3,7 @@ loop per core, each in a thread of its own."""
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import queue
 import socket
@@ -119,6 +120,17 @@ class LoopOptions:
     """Called when no loop is left."""
     plan: Plan = NOTHING
     """What is done before anything is accepted."""
+
+
+class _Workers(ThreadPoolExecutor):
+    """Threads for `asyncio.to_thread`. Any thread, as its base.
+
+    Each starts in an empty context: it would inherit that of the request it is started for, and
+    keep what is in there for as long as it lives.
+    """
+
+    def _adjust_thread_count(self) -> None:
+        contextvars.Context().run(super()._adjust_thread_count)
 
 
 class LoopRuntime:
@@ -288,7 +300,7 @@ class LoopRuntime:
         except BaseException as exc:  # raised by `start`
             self._made.put(exc)
             return
-        executor = ThreadPoolExecutor(self._options.threads, f"loop-{index}-worker")
+        executor = _Workers(self._options.threads, f"loop-{index}-worker")
         loop.set_default_executor(executor)
         try:
             _run(loop, self._serve(index, loop, selector))

@@ -1,0 +1,1 @@
+"""What is done to an application before it is served."""

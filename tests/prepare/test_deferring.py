@@ -1,0 +1,264 @@
+"""Deferred reference counts: nothing is freed early, nothing is kept for ever, no code is run."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nogilserve.prepare.deferring import AVAILABLE
+from tests.support.server import ROOT
+
+SECONDS = 120.0
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="free-threaded CPython 3.14 and later")
+
+
+def python(code: str) -> str:
+    """What code prints in a process of its own: what is deferred stays so."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+KINDS = """
+import functools, gc, threading, weakref
+from nogilserve.prepare.deferring import defer
+
+gc.disable()
+ended = []
+
+class Thing:
+    def __init__(self, part=None):
+        self.part = part
+    def method(self):
+        return self.part
+
+def closure(value):
+    def inner():
+        return value
+    return inner
+
+def with_end(value, name):
+    weakref.finalize(value, ended.append, name)
+    return value
+
+things = {
+    "instance": with_end(Thing(), "instance"),
+    "with a part": with_end(Thing([Thing()]), "with a part"),
+    "function": with_end(closure([1]), "function"),
+    "partial": with_end(functools.partial(print, []), "partial"),
+    "set": with_end(type("Set", (set,), {})([1]), "set"),
+}
+bound = Thing().method
+kept = Thing(closure({}))
+"""
+
+
+def test_what_is_removed_is_freed_by_the_next_collection() -> None:
+    """Of every kind, with what hangs on it, and not before; what is kept stays."""
+    out = python(
+        KINDS
+        + """
+names = sorted(things)
+assert defer() > 100
+things.clear()
+assert ended == [], ended
+gc.collect()
+assert sorted(ended) == names, ended
+assert bound() is None
+assert kept.part() == {}
+print("good")
+"""
+    )
+    assert out == "good\n"
+
+
+def test_frozen_beside_deferred_is_kept_until_unfrozen() -> None:
+    """So both together are only for what is never replaced."""
+    out = python(
+        KINDS
+        + """
+from nogilserve.prepare.collecting import FROZEN
+names = sorted(things)
+defer()
+FROZEN.hold()
+things.clear()
+gc.collect()
+assert ended == []
+FROZEN.release()
+gc.collect()
+assert sorted(ended) == names
+print("good")
+"""
+    )
+    assert out == "good\n"
+
+
+def test_what_has_a_finalizer_is_freed_at_once() -> None:
+    """Files, sockets, generators: somebody may rely on the moment."""
+    out = python(
+        """
+import gc, socket, tempfile, weakref
+from nogilserve.prepare.deferring import defer
+gc.disable()
+ended = []
+
+class Connection:
+    def __del__(self):
+        ended.append("connection")
+
+def generator():
+    try:
+        yield
+    finally:
+        ended.append("generator")
+
+connection = Connection()
+running = generator(); next(running)
+left, right = socket.socketpair()
+right.setblocking(False)
+defer()
+del connection, running
+assert ended == ["connection", "generator"], ended
+import warnings; warnings.simplefilter("ignore")
+del left
+assert right.recv(1) == b""
+print("good")
+"""
+    )
+    assert out == "good\n"
+
+
+def test_objects_are_not_asked_anything() -> None:
+    """Proxies stand for what may not be there, or is expensive to make."""
+    out = python(
+        """
+from nogilserve.prepare.deferring import defer
+
+class Proxy:
+    def __getattribute__(self, name):
+        raise SystemExit(f"asked for {name}")
+    def __eq__(self, other):
+        raise SystemExit("compared")
+    __hash__ = None
+
+class Odd(type):
+    def __subclasscheck__(cls, other):
+        raise SystemExit("asked for its subclasses")
+    def __getattribute__(cls, name):
+        raise SystemExit(f"asked for {name}")
+
+class Thing(metaclass=Odd):
+    pass
+
+kept = [Proxy(), Proxy.__new__(Proxy), type.__call__(Thing)]
+assert defer() > 100
+print("good")
+"""
+    )
+    assert out == "good\n"
+
+
+def test_while_other_threads_use_and_drop_objects() -> None:
+    """They go on undisturbed, and nothing that they still use is freed."""
+    out = python(
+        """
+import gc, threading
+from nogilserve.prepare.deferring import defer
+
+class Thing:
+    def __init__(self, number):
+        self.parts = [number, {"number": number}]
+
+shared = {"now": Thing(0)}
+stop = threading.Event()
+wrong = []
+turns = [0] * 4
+
+def use(index):
+    number = 0
+    while not stop.is_set():
+        thing = shared["now"]
+        first, second = thing.parts
+        if first != second["number"]:
+            wrong.append(thing)
+        number += 1
+        if index == 0:
+            shared["now"] = Thing(number)
+        turns[index] = number
+
+threads = [threading.Thread(target=use, args=(index,)) for index in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(20):
+    before = list(turns)
+    assert defer() > 0
+    gc.collect()
+    while not all(now > then for now, then in zip(turns, before)):
+        pass
+stop.set()
+for thread in threads:
+    thread.join()
+assert not wrong
+print("good")
+"""
+    )
+    assert out == "good\n"
+
+
+def test_data_is_left_alone() -> None:
+    """Where there are very many objects, plain containers among them keep their counts."""
+    out = python(
+        """
+import gc, sys
+from nogilserve.prepare.deferring import _MOST, defer
+
+class Thing:
+    pass
+
+few = [[] for _ in range(1000)]
+data = [[] for _ in range(_MOST)]
+things = [Thing() for _ in range(1000)]
+assert 1000 < defer() < _MOST / 2
+assert sys.getrefcount(few[0]) < 10
+assert sys.getrefcount(things[0]) > 1000
+print("good")
+"""
+    )
+    assert out == "good\n"
+
+
+def test_a_second_time_does_nothing() -> None:
+    """Every object is deferred once."""
+    assert (
+        python(
+            """
+from nogilserve.prepare.deferring import defer
+first, second = defer(), defer()
+print(second < first / 10)
+"""
+        )
+        == "True\n"
+    )
+
+
+def test_who_does_not_defer_does_not_pay() -> None:
+    """ctypes takes memory: it comes with the first use."""
+    assert (
+        python(
+            """
+import sys
+before = "ctypes" in sys.modules
+import nogilserve.runtimes.build
+print(before, "ctypes" in sys.modules)
+"""
+        )
+        == "False False\n"
+    )

@@ -14,12 +14,14 @@ import inspect
 import io
 import json
 import queue
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from benchmarks.steps import STEPS
 from nogilserve.runtimes.threads import daemon
@@ -39,7 +41,12 @@ class WrongAnswerError(Exception):
 
 
 class Tally(dict[str, float]):
-    """`calls`, and `cpu` and `rate` of them: processor seconds, and calls per second."""
+    """What the threads of one process did.
+
+    `calls`; `cpu`: their processor seconds; `rate`: calls per second; `delayed`: the share of the
+    time in which the thread that was worst off could have run but got no processor; `waited`: the
+    mean share in which threads neither ran nor could have.
+    """
 
 
 def load(name: str) -> Any:
@@ -142,6 +149,15 @@ def _asgi_caller(app: Any, path: str) -> Caller:
     return call
 
 
+class _Done(NamedTuple):
+    """What one thread did: seconds."""
+
+    calls: int
+    cpu: float
+    elapsed: float
+    delayed: float
+
+
 class _Threads:
     """Threads that call, each time for so long. Owner: the thread that made it."""
 
@@ -149,9 +165,7 @@ class _Threads:
         self._app = app
         self._path = path
         self._orders = [queue.SimpleQueue[float | None]() for _ in range(count)]
-        self._done: queue.SimpleQueue[tuple[int, float, float] | BaseException] = (
-            queue.SimpleQueue()
-        )
+        self._done: queue.SimpleQueue[_Done | BaseException] = queue.SimpleQueue()
         for number, orders in enumerate(self._orders):
             daemon(partial(self._work, orders), f"caller-{number}").start()
         for _ in self._orders:
@@ -161,14 +175,14 @@ class _Threads:
         try:
             call = caller_of(self._app, self._path)
             call(WARM_UP)
-            self._done.put((0, 0.0, 0.0))
+            self._done.put(_Done(0, 0.0, 0.0, 0.0))
             while (seconds := orders.get()) is not None:
                 self._done.put(_called(call, seconds))
         except BaseException as exc:
             self._done.put(exc)
             raise
 
-    def _take(self) -> tuple[int, float, float]:
+    def _take(self) -> _Done:
         result = self._done.get(timeout=DEADLINE)
         if isinstance(result, BaseException):
             raise result
@@ -179,10 +193,13 @@ class _Threads:
         for orders in self._orders:
             orders.put(seconds)
         done = [self._take() for _ in self._orders]
-        calls = sum(count for count, _, _ in done)
-        cpu = sum(spent for _, spent, _ in done)
-        rate = sum(count / elapsed for count, _, elapsed in done)
-        return Tally(calls=calls, cpu=cpu, rate=rate)
+        return Tally(
+            calls=sum(one.calls for one in done),
+            cpu=sum(one.cpu for one in done),
+            rate=sum(one.calls / one.elapsed for one in done),
+            delayed=max(one.delayed / one.elapsed for one in done),
+            waited=statistics.fmean(1 - (one.cpu + one.delayed) / one.elapsed for one in done),
+        )
 
     def end(self) -> None:
         """Let the threads end."""
@@ -190,13 +207,22 @@ class _Threads:
             orders.put(None)
 
 
-def _called(call: Caller, seconds: float) -> tuple[int, float, float]:
+def _delayed() -> float:
+    """Seconds for which the calling thread has waited for a processor until now."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:  # not every kernel keeps that account
+        return 0.0
+
+
+def _called(call: Caller, seconds: float) -> _Done:
     count = 0
+    delayed = _delayed()
     began, spent = time.monotonic(), time.thread_time()
     while (elapsed := time.monotonic() - began) < seconds:
         call(BATCH)
         count += BATCH
-    return count, time.thread_time() - spent, elapsed
+    return _Done(count, time.thread_time() - spent, elapsed, _delayed() - delayed)
 
 
 @contextmanager
@@ -205,7 +231,7 @@ def calling(name: str, path: str, threads: int, step: str) -> Iterator[_Threads]
     app = load(name)
     caller_of(app, path)(WARM_UP)  # what is made by the first requests is prepared too
     gc.collect()
-    STEPS[step].prepare(app)
+    STEPS[step].prepare()
     crew = _Threads(app, path, threads)
     try:
         yield crew

@@ -66,13 +66,8 @@ class Sample:
     step: str
     threads: int
     processes: int
-    rate: float
-    """Requests per second, of all together."""
-    cpu_us: float
-    """Processor time of all processes for one request."""
-    others_cpu: float
-    """Processors' worth of time that somebody else used meanwhile."""
-    round: int = 0
+    round: int
+    taken: "Taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +85,33 @@ class Sharing:
     """Processor time per request with one copy over that with copies: the median of the rounds."""
     loss: float
     """The copies' requests per second over the one copy's, likewise."""
+    waited: float
+    """The share of its time in which the one copy's threads waited."""
     quiet: int
     """Samples without foreign work; only they count where there are enough."""
     samples: int
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a short run of a group gave. Immutable."""
+
+    rate: float
+    """Requests per second, of all together."""
+    cpu_us: float
+    """Processor time of all processes for one request."""
+    disturbed: float
+    """Without sockets: the share of the time in which a thread could have run but got no processor.
+    With them: processors' worth of foreign work, as far as the system counts it."""
+    waited: float
+    """Without sockets: the share in which threads waited for something."""
+
+
 class Group(Protocol):
     """Processes that can be measured for so many seconds."""
 
-    def measure(self, seconds: float) -> tuple[float, float, float]:
-        """Requests per second, microseconds of processor time for each, and the processor seconds
-        of the load generators."""
+    def measure(self, seconds: float) -> "Taken":
+        """Keep it busy for so long."""
         ...
 
 
@@ -110,7 +121,7 @@ class _Callers:
     def __init__(self, children: Sequence[subprocess.Popen[str]]) -> None:
         self._children = children
 
-    def measure(self, seconds: float) -> tuple[float, float, float]:
+    def measure(self, seconds: float) -> "Taken":
         for child in self._children:
             assert child.stdin is not None
             child.stdin.write(f"{seconds}\n")
@@ -118,7 +129,9 @@ class _Callers:
         tallies = [_line_of(child) for child in self._children]
         calls = sum(tally["calls"] for tally in tallies)
         cpu = sum(tally["cpu"] for tally in tallies)
-        return sum(tally["rate"] for tally in tallies), cpu / calls * 1e6, 0.0
+        rate = sum(tally["rate"] for tally in tallies)
+        waited = statistics.fmean(tally["waited"] for tally in tallies)
+        return Taken(rate, cpu / calls * 1e6, max(t["delayed"] for t in tallies), waited)
 
 
 def _line_of(child: subprocess.Popen[str]) -> dict[str, float]:
@@ -168,21 +181,28 @@ class _Servers:
             for number in range(workers)
         ]
 
-    def measure(self, seconds: float) -> tuple[float, float, float]:
+    def measure(self, seconds: float) -> "Taken":
         pids = [pid for server in self._running for pid in server.pids()]
-        before = procs.cpu_seconds(pids)
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent, own, busy = procs.cpu_seconds(pids), _generators_cpu(), procs.host_cpu().busy
+        began = time.monotonic()
         generators = [wrk.start(load) for load in self._loads]
         results = [
             wrk.finish(process, load) for process, load in zip(generators, self._loads, strict=True)
         ]
-        spent = procs.cpu_seconds(pids) - before
+        spent = procs.cpu_seconds(pids) - spent
+        others = procs.host_cpu().busy - busy - spent - (_generators_cpu() - own)
+        elapsed = time.monotonic() - began
         if not all(result.valid for result in results):
             raise TrialError("wrong or missing answers under load")
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        own = ended.ru_utime + ended.ru_stime - children.ru_utime - children.ru_stime
         requests = sum(result.requests for result in results)
-        return sum(result.rate for result in results), spent / requests * 1e6, own
+        rate = sum(result.rate for result in results)
+        return Taken(rate, spent / requests * 1e6, max(others, 0.0) / elapsed, 0.0)
+
+
+def _generators_cpu() -> float:
+    """Processor seconds of all children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _server(app: App, step: str) -> Server:
@@ -192,7 +212,7 @@ def _server(app: App, step: str) -> Server:
         return python(
             *("-m", "nogilserve", name, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE),
             *("--no-master", "--runtime", "threads", "--threads", count, *cores),
-            *STEPS[step].options,
+            *STEPS[step].options(app.path),
         )
 
     return Server("nogilserve", (), argv, "without a master")
@@ -216,16 +236,6 @@ def servers(
         yield group
 
 
-def _measure(
-    group: Group, app: App, step: str, shape: tuple[int, int], turn: int, seconds: float
-) -> Sample:
-    before, began = procs.host_cpu().busy, time.monotonic()
-    rate, cpu_us, generators = group.measure(seconds)
-    elapsed = time.monotonic() - began
-    others = procs.host_cpu().busy - before - generators - rate * cpu_us / 1e6 * seconds
-    return Sample(app.name, step, *shape, rate, cpu_us, max(others, 0.0) / elapsed, turn)
-
-
 def _compare(app: App, workers: int, options: argparse.Namespace, turn: int) -> Iterator[Sample]:
     """One round of everything that has so many workers: all of it runs at once, one is asked."""
     shapes = [(workers, 1)] if workers == 1 else [(workers, 1), (1, workers)]
@@ -239,7 +249,8 @@ def _compare(app: App, workers: int, options: argparse.Namespace, turn: int) -> 
         for number in range(options.turns):
             # Back and forth: nobody always follows the same neighbour.
             for group, step, shape in groups if number % 2 == 0 else reversed(groups):
-                yield _measure(group, app, step, shape, turn, options.duration)
+                taken = group.measure(options.duration)
+                yield Sample(app.name, step, shape[0], shape[1], turn, taken)
 
 
 def summarise(samples: Sequence[Sample]) -> list[Sharing]:
@@ -256,18 +267,19 @@ def _sharing(app: str, step: str, workers: int, samples: Sequence[Sample]) -> Sh
     copies = [sample for sample in samples if sample.threads == 1]
     pairs = list(zip(shared, copies, strict=True))
     # Beside other work the threads seldom run at the same time, and share for free.
-    quiet = [pair for pair in pairs if max(sample.others_cpu for sample in pair) <= NOISY]
+    quiet = [pair for pair in pairs if max(sample.taken.disturbed for sample in pair) <= NOISY]
     pairs = quiet if len(quiet) >= ENOUGH else pairs
     return Sharing(
         app,
         step,
         workers,
-        statistics.median(one.cpu_us for one, _ in pairs),
-        statistics.median(many.cpu_us for _, many in pairs),
-        statistics.median(one.rate for one, _ in pairs),
-        statistics.median(many.rate for _, many in pairs),
-        statistics.median(one.cpu_us / many.cpu_us for one, many in pairs),
-        statistics.median(many.rate / one.rate for one, many in pairs),
+        statistics.median(one.taken.cpu_us for one, _ in pairs),
+        statistics.median(many.taken.cpu_us for _, many in pairs),
+        statistics.median(one.taken.rate for one, _ in pairs),
+        statistics.median(many.taken.rate for _, many in pairs),
+        statistics.median(one.taken.cpu_us / many.taken.cpu_us for one, many in pairs),
+        statistics.median(many.taken.rate / one.taken.rate for one, many in pairs),
+        statistics.median(one.taken.waited for one, _ in pairs),
         len(quiet),
         len(shared),
     )
@@ -275,7 +287,7 @@ def _sharing(app: str, step: str, workers: int, samples: Sequence[Sample]) -> Sh
 
 HEADER = (
     *("application", "workers", "one copy, µs", "copies, µs", "cost", "one copy, req/s"),
-    *("copies, req/s", "loss", "quiet"),
+    *("copies, req/s", "loss", "waited", "quiet"),
 )
 
 
@@ -292,6 +304,7 @@ def _table(rows: Sequence[Sharing]) -> str:
                 f"{row.shared_rate:,.0f}",
                 f"{row.copies_rate:,.0f}",
                 f"{row.loss:.3f}",
+                f"{row.waited * 100:.1f} %",
                 f"{row.quiet}/{row.samples}",
             ]
             for row in rows
@@ -329,6 +342,9 @@ def run(options: argparse.Namespace) -> int:
     apps = [APPS[name] for name in options.apps]
     setting["versions"] = {a.requires: version_of(a.requires) for a in apps if a.requires}
     failures: list[str] = []
+    if not options.no_sockets and (other := [n for n in options.steps if not STEPS[n].option]):
+        say(f"nogilserve has no {', '.join(other)}: only with --no-sockets")
+        return 2
     samples: list[Sample] = []
     began = time.monotonic()
     for turn in range(options.rounds):
@@ -352,10 +368,9 @@ def run(options: argparse.Namespace) -> int:
     lines = [f"# What sharing one copy costs\n\n{report.footer(setting)}\n"]
     for step in options.steps:
         lines += [f"## {STEPS[step].title}\n", _table([r for r in rows if r.step == step]), ""]
-    others = [sample.others_cpu for sample in samples]
     lines.append(
-        f"{len(samples)} samples of {options.duration} s."
-        f" Others used {statistics.median(others):.2f} processors meanwhile."
+        f"{len(samples)} samples of {options.duration:g} s; quiet: without foreign work."
+        " Where there are enough of those, only they count."
     )
     text = "\n".join([*lines, *failures])
     print(text)

@@ -1,10 +1,11 @@
-"""What can be done to an application before several threads call it: one step for each variant."""
+"""What can be done to an application before several threads call it: a step for each variant."""
 
 import ctypes
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from nogilserve.prepare.deferring import defer
 
 __all__ = ["STEPS", "Step"]
 
@@ -15,34 +16,46 @@ class Step:
 
     name: str
     title: str
-    prepare: Callable[[Any], object]
-    """Called with the application after warm-up calls, before the threads start."""
-    options: tuple[str, ...] = ()
-    """What tells nogilserve to do the same."""
+    prepare: Callable[[], object]
+    """Called after warm-up calls, before the threads start."""
+    option: str = ""
+    """What nogilserve's --prepare calls it; "": it cannot do that."""
+
+    def options(self, path: str) -> list[str]:
+        """What tells nogilserve to do it; requests for `path` come before it."""
+        return ["--prepare", self.option, "--warmup", path]
 
 
-def _nothing(app: Any) -> None:
-    """As it is."""
+def _enable(items: list[object]) -> None:
+    # Addresses, not objects: ctypes would ask each object for its class.
+    function = ctypes.pythonapi.PyUnstable_Object_EnableDeferredRefcount
+    function.argtypes = [ctypes.c_void_p]
+    for item in items:
+        function(id(item))
 
 
-def _freeze(app: Any) -> None:
-    gc.freeze()
+def _defer_all() -> None:
+    _enable(gc.get_objects())
 
 
-def _defer_all(app: Any) -> None:
-    """Count the references of all that exists lazily."""
-    enable = ctypes.pythonapi.PyUnstable_Object_EnableDeferredRefcount
-    enable.argtypes = [ctypes.py_object]
-    for item in gc.get_objects():
-        enable(item)
+def _defer_instances() -> None:
+    containers = (dict, list, tuple, set, frozenset)
+    _enable([item for item in gc.get_objects() if type(item) not in containers])
+
+
+def _freeze_and_defer() -> None:
+    defer()
     gc.freeze()
 
 
 STEPS: dict[str, Step] = {
     step.name: step
     for step in (
-        Step("none", "as imported", _nothing),
-        Step("freeze", "frozen", _freeze),
-        Step("defer-all", "frozen, all objects deferred", _defer_all),
+        Step("none", "as imported", lambda: None, "none"),
+        Step("freeze", "frozen", gc.freeze, "freeze"),
+        Step("defer", "references deferred", defer, "defer"),
+        Step("freeze-defer", "deferred, then frozen", _freeze_and_defer, "freeze,defer"),
+        Step("defer-instances", "deferred, but for plain containers", _defer_instances),
+        Step("defer-all", "deferred, whatever it is", _defer_all),
     )
 }

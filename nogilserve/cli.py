@@ -121,7 +121,7 @@ def _serve(
     require_app(resolved)
     config = resolved.config
     if has_tenants(config):
-        return _serve_tenants(resolved, str(directory), environment, handover)
+        return _serve_tenants(resolved, argv, directory, environment, handover)
     check = resolved.invocation.check_config
     if check or not config.master:
         _become_interpreter(config, directory, argv)
@@ -139,27 +139,39 @@ def _serve(
     command = (sys.executable, *sys.orig_argv[1:])
     launch = Launch(command, str(directory), environment, handover)
     following = Following(
-        lambda: resolve(argv, environment, Path(launch.base())), environment, resolved.environment
+        lambda: resolve(argv, environment, Path(launch.base())), environment, resolved
     )
     return master.run(config, launch, following)
 
 
 def _serve_tenants(
-    resolved: Resolved, directory: str, environment: dict[str, str], handover: str
+    resolved: Resolved,
+    argv: Sequence[str],
+    directory: Path,
+    environment: dict[str, str],
+    handover: str,
 ) -> int:
     """Each tenant has a directory and variables of its own: where they have placeholders, none are
     taken on here."""
+    from nogilserve.supervise.handover import Launch
+
+    command = (sys.executable, *sys.orig_argv[1:])
+    launch = Launch(command, str(directory), environment, handover)
+    started = Path(launch.base())
+    base = str(started)
     if not is_templated(resolved.config):
         _enter(resolved)
-        directory = os.getcwd()
-    from nogilserve.supervise.handover import Launch
+        base = os.getcwd()
+    if resolved.invocation.check_config:
+        from nogilserve.supervise.tenants.plan import check
+
+        print(check(resolved.config, base))
+        return 0
+    from nogilserve.supervise.following import Following
     from nogilserve.supervise.tenants import master
 
-    if resolved.invocation.check_config:
-        print(master.check(resolved.config, directory))
-        return 0
-    command = (sys.executable, *sys.orig_argv[1:])
-    return master.run(resolved.config, Launch(command, directory, environment, handover))
+    following = Following(lambda: resolve(argv, environment, started), environment, resolved)
+    return master.run(resolved.config, launch, following, base)
 
 
 def _current_directory() -> Path:

@@ -213,7 +213,7 @@ def test_reload_follows_the_configuration(site: Site, tmp_path: Path) -> None:
 
 def test_tenants_have_certificates(site: Site, tmp_path: Path) -> None:
     """Each tenant with a directory is served by HTTPS, its certificate obtained when somebody
-    first comes; who has none is refused."""
+    first comes; who has none is refused. A reload tells the keeper of new names."""
     for name in ("alice", "bob"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "main.py").write_text(
@@ -222,7 +222,9 @@ def test_tenants_have_certificates(site: Site, tmp_path: Path) -> None:
             f"    return [b'{name}']\n"
         )
     template = f"{tmp_path}/{{host.labels.2}}"
-    options = ("--working-dir", template, "--on-demand-dir", template)
+    file = tmp_path / "nogilserve.toml"
+    file.write_text(f'on-demand-dir = "{template}"\n')
+    options = ("--working-dir", template, "--config", str(file))
     with site.server(*options, app="main:app") as server:
         trusting = site.pebble.trusting()
         for name in ("alice", "bob"):
@@ -230,3 +232,6 @@ def test_tenants_have_certificates(site: Site, tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r"(?i)unrecognized.name"):
             site.connect("carol.example.com", trusting)
         assert "Obtaining a certificate for carol" not in server.log
+        file.write_text(f'on-demand-dir = "{template}"\ndomain = ["alice.example.org"]\n')
+        server.signal(signal.SIGHUP)
+        obtained(server, "alice.example.org")

@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 
+from tests.support.commands import command
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
@@ -61,9 +62,31 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     path.write_text(f'control-socket = "{tmp_path}/control"\n{APP}')
     with Server(f"--config={path}") as server:
         path.write_text(f'control-socket = "{tmp_path}/control"\n{APP}compress = "gz"\n')
-        command = Server("reload", f"--control-socket={tmp_path}/control", wait_ready=False)
-        with command:
-            assert command.wait() == 1
-        assert "no reload" in command.log
-        assert "'gz'" in command.log
+        done = command(tmp_path / "control", "reload")
+        assert done.returncode == 1
+        assert "no reload" in done.stderr
+        assert "'gz'" in done.stderr
         assert body(server) == b"one"
+
+
+def test_what_a_command_has_changed_holds(tmp_path: Path) -> None:
+    """Over a reload, until something else is written there."""
+    path = tmp_path / "nogilserve.toml"
+    text = f'control-socket = "{tmp_path}/control"\nruntime = "threads"\n{APP}'
+    path.write_text(f"threads = 4\n{text}")
+
+    def give(*words: str) -> str:
+        done = command(tmp_path / "control", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with Server(f"--config={path}") as server:
+        give("threads", "6")
+        give("log-level", "debug")
+        server.signal(signal.SIGTTIN)
+        server.wait_log("There are 7 threads now")
+        give("reload")
+        assert give("threads", "+0") == "There are 7 threads now\n"
+        path.write_text(f"threads = 3\n{text}")
+        give("reload")
+        assert give("threads", "+0") == "There are 3 threads now\n"

@@ -47,6 +47,8 @@ Tenant = tuple[str, ...]
 class NamedRow:
     """A row of the table of sites, as far as it matters whose a request is. Immutable."""
 
+    key: str
+    """What its tenants are known by, whatever rows come before it after a reload."""
     hosts: tuple[str, ...]
     path: str
     exact: bool

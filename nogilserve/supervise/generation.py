@@ -40,7 +40,6 @@ from nogilserve.supervise.serving import (
     CUT,
     HURRY,
     Ending,
-    change_threads,
     describe,
     leave,
     open_access_log,
@@ -296,8 +295,6 @@ class Body:
                 return False
             if name == "terminated":
                 self._channel.send("replace", reason="it got SIGTERM")
-            elif name == "threads":
-                change_threads(runtime, message["change"])
             elif name == "ask":
                 answer = set_threads(runtime, message["arguments"])
                 self._channel.send("answer", id=message["id"], answer=answer)

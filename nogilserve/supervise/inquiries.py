@@ -79,8 +79,11 @@ class Inquiries:
         current: int,
         now: float,
         then: Callable[[Answers], None] = lambda _: None,
+        *,
+        every: bool = False,
     ) -> None:
-        """Have a request answered by the generations it is for; `then` gets their answers, too."""
+        """Have a request answered by the generations it is for; `then` gets their answers, too.
+        `every`: it is for all of `children`, whatever it is."""
         question, arguments = request.command, request.arguments
         wanted = current
         try:
@@ -95,7 +98,7 @@ class Inquiries:
         asked = {
             number: child
             for number, child in children.items()
-            if child.served and (question in _EVERY or number == wanted)
+            if child.served and (every or question in _EVERY or number == wanted)
         }
         if not asked:
             which = f"generation {wanted}" if arguments.get("generation") else "generation yet"

@@ -240,7 +240,8 @@ class Master:
             self._succession.begin(self.holdings.passed_on, self.events, None)
         elif name in ("SIGTTIN", "SIGTTOU") and self.machine.current in self.children:
             change = 1 if name == "SIGTTIN" else -1
-            self.children[self.machine.current].send("threads", change=change)
+            children = {self.machine.current: self.children[self.machine.current]}
+            self._inquiries.begin("threads", {"change": change}, children, now, self._signalled)
 
     def _reload(self, reason: str, now: float) -> None:
         """Read the configuration again, and start the next generation."""
@@ -252,9 +253,7 @@ class Master:
         if self._following is None or self.machine.stopping:
             return ""
         try:
-            config = self._following.follow(self.config)
-            self.holdings.follow(config)
-            self.config = config
+            self.config = self._following.follow(self.config, self.holdings.follow)
         except ConfigError as error:
             log.error("No reload, the configuration in force stays: %s", error)
             return str(error)
@@ -288,6 +287,12 @@ class Master:
             log.setLevel(level.upper())
             self.config = replace(self.config, log_level=level)
         self._inquiries.pass_on(request, self.children, self.machine.current, now, self._adjusted)
+
+    def _signalled(self, answers: Answers) -> None:
+        for answer in answers.values():
+            if "error" in answer:
+                log.warning("The number of threads stays: %s", answer["error"])
+        self._adjusted(answers)
 
     def _adjusted(self, answers: Answers) -> None:
         for answer in answers.values():

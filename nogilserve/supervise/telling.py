@@ -58,7 +58,8 @@ def _generation(generation: Answer) -> str:
 
 def threads(answer: Answer) -> list[str]:
     """The answer to `threads`."""
-    return [f"There are {found['now']} threads now" for found in answer["answers"].values()]
+    counts = [found["now"] for found in answer["answers"].values() if "now" in found]
+    return [f"There are {count} threads now" for count in counts]
 
 
 def levels(answer: Answer) -> list[str]:

@@ -22,6 +22,13 @@ def test_cgroups(tmp_path: Path) -> None:
     assert (group / "memory.max").read_text() == str(300 << 20)
     assert (group / "cpu.max").read_text() == "50000 100000"
     assert (group / "cgroup.procs").read_text() == "123"
+    # Other limits after a reload, then none.
+    assert bounds.enter(124, Config(tenant_memory=400 << 20)) == {}
+    assert (group / "memory.max").read_text() == str(400 << 20)
+    assert (group / "cpu.max").read_text() == "max 100000"
+    assert bounds.enter(125, Config()) == {}
+    assert (group / "memory.max").read_text() == "max"
+    assert (group / "cgroup.procs").read_text() == "125"
     for file in group.iterdir():  # as the kernel does
         file.unlink()
     bounds.close()

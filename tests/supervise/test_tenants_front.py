@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import logging
 import os
 import queue
 import socket
@@ -17,7 +18,9 @@ from nogilserve.messages import Limits
 from nogilserve.runtimes.intake import Intake, Sender, feed_pair
 from nogilserve.sites.tenants.naming import Names
 from nogilserve.sockets import Listener
-from nogilserve.supervise.tenants.front import Front, Manners
+from nogilserve.supervise.tenants import front
+from nogilserve.supervise.tenants.front import Front
+from nogilserve.supervise.tenants.plan import Manners
 from tests.support.waiting import wait_until
 from tests.support.wire import Client
 
@@ -204,12 +207,22 @@ def test_slow_and_silent_ones() -> None:
 
 def test_probes() -> None:
     """Whatever the name is: load balancers ask by address."""
-    scene = Scene(probes=("/healthz",))
+    scene = Scene(health="/healthz", readiness="/readyz")
     try:
-        with scene.client("x", "/healthz") as client:
-            response = client.receive()
-            assert (response.status, response.body) == (200, b"ok\n")
-            client.wait_closed()
+
+        def probe(path: str) -> tuple[int, bytes]:
+            with scene.client("x", path) as client:
+                response = client.receive()
+                client.wait_closed()
+                return response.status, response.body
+
+        assert probe("/healthz") == (200, b"alive\n")
+        assert probe("/readyz") == (200, b"ready\n")
+        scene.front.drain(drained=True)
+        assert probe("/healthz") == (200, b"alive\n")
+        assert probe("/readyz") == (503, b"not ready for new clients\n")
+        scene.front.drain(drained=False)
+        assert probe("/readyz") == (200, b"ready\n")
     finally:
         scene.close()
 
@@ -267,6 +280,51 @@ def test_connections_come_back(scene: Scene, way: Way) -> None:
     assert forgotten.wait(10)
     for end in back:
         end.close()
+
+
+def test_a_tenant_that_goes_by_the_table_before(scene: Scene, way: Way) -> None:
+    """After a reload: what it gives back is offered to it again until it goes by the new one."""
+    back = feed_pair()
+    giving = Sender(back[0])
+    scene.front.watch(back[1], SHOP)
+    scene.front.open(SHOP, way.senders)
+    names = Names(Naming(("host.labels.2",)))
+    scene.front.follow(
+        Manners(names, Limits(), patience=5.0, most=100, tls=False, proxies=ProxyRules())
+    )
+    with scene.client() as client:
+        for _ in range(3):
+            sock, head = way.take()
+            with sock:
+                assert head.startswith(b"GET / ")
+                assert giving.send(sock, ("0", 0, head))
+        sock, head = way.take()
+        scene.front.settled()
+        with sock:
+            assert giving.send(sock, ("0", 0, head))
+        assert client.receive().status == 421
+    for end in back:
+        end.close()
+
+
+def test_more_than_may_wait(
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503, and the log says so once."""
+    monkeypatch.setattr(front, "_PARKED", 2)
+    monkeypatch.setattr(logging.getLogger("nogilserve"), "propagate", True)
+    clients = [scene.client() for _ in range(2)]
+    scene.heard("wanted", SHOP)
+    wait_until(lambda: scene.front.counts["accepted"] == 2, timeout=10)
+    for _ in range(3):
+        with scene.client() as client:
+            response = client.receive()
+            assert (response.status, response.get("Retry-After")) == (503, "1")
+    assert [record.getMessage() for record in caplog.records] == [
+        "shop: 2 connections wait for it to start, further ones are answered 503"
+    ]
+    for client in clients:
+        client.close()
 
 
 def test_a_hostile_way_back(scene: Scene) -> None:

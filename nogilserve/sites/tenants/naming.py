@@ -7,7 +7,7 @@ placeholders), all others are served together by one process more, MAIN.
 
 from typing import Final
 
-from nogilserve.config import Config
+from nogilserve.config import Config, Site
 from nogilserve.config.templates import (
     NamedRow,
     Naming,
@@ -24,7 +24,7 @@ from nogilserve.sites.table import Place, Router
 __all__ = ["MAIN", "Names", "names_in", "naming_of"]
 
 MAIN: Final[Tenant] = ("-",)
-"""Not a name that a client could send: rows begin with their number."""
+"""Not a name that a client could send: keys of rows have a slash."""
 
 
 def names_in(config: Config) -> tuple[str, ...]:
@@ -44,8 +44,16 @@ def naming_of(config: Config) -> Naming:
     for site, own in settings_of_sites(config):
         separate = site.own_process or is_templated(own)
         names = names_in(own) if separate else ()
-        rows.append(NamedRow(site.hosts, site.path, site.exact, separate, names))
+        key = _key(site, names)
+        rows.append(NamedRow(key, site.hosts, site.path, site.exact, separate, names))
     return Naming((), config.tenant_hosts, tuple(rows))
+
+
+def _key(site: Site, names: tuple[str, ...]) -> str:
+    """No two rows answer for the same host and path. With other placeholders the values mean
+    something else."""
+    place = (site.hosts[0] if site.hosts else "") + site.path
+    return " ".join((place, *(["exact"] if site.exact else []), *names))
 
 
 class Names:
@@ -61,6 +69,9 @@ class Names:
         by_path += [name for name in naming.names if name.startswith("path.")]
         self.by_host = not by_path and all(row.path == "/" and not row.exact for row in rows)
         """The host alone decides."""
+        self._own = {row.key: index for index, row in enumerate(rows) if row.own}
+        self.shared = any(not row.own for row in rows)
+        """There is a process for all rows without one of their own."""
 
     def find(self, authority: str, path: str) -> Tenant | None:
         """Whose it is, None: nobody's. `path`: still percent-encoded."""
@@ -71,7 +82,16 @@ class Names:
         if index < 0 or not naming.rows[index].own:
             return MAIN  # which also says that there is nothing
         found = self._named(naming.rows[index].names, authority, path)
-        return None if found is None else (str(index), *found)
+        return None if found is None else (naming.rows[index].key, *found)
+
+    def row_of(self, tenant: Tenant) -> int:
+        """The row of the table that a tenant belongs to; -1: there is none with its own processes,
+        or there are no rows."""
+        return self._own.get(tenant[0], -1)
+
+    def knows(self, tenant: Tenant) -> bool:
+        """Whether such a tenant can be found at all."""
+        return not self._naming.rows or tenant == MAIN or self.row_of(tenant) >= 0
 
     def _named(self, names: tuple[str, ...], authority: str, path: str) -> Tenant | None:
         host = plain_host(authority)

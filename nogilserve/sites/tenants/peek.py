@@ -16,6 +16,8 @@ __all__ = [
     "ALIVE",
     "INTERNAL_ERROR",
     "MORE",
+    "NOT_READY",
+    "READY",
     "UNRECOGNIZED_NAME",
     "Preamble",
     "Tables",
@@ -26,11 +28,19 @@ __all__ = [
 ]
 
 UNRECOGNIZED_NAME: Final = 112
-ALIVE: Final = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n"
-    b"Cache-Control: no-store\r\nConnection: close\r\n\r\nok\n"
-)
-"""What probes of the server are answered with."""
+
+
+def _probed(status: str, text: str) -> bytes:
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(text)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{text}"
+    ).encode()
+
+
+ALIVE: Final = _probed("200 OK", "alive\n")
+READY: Final = _probed("200 OK", "ready\n")
+NOT_READY: Final = _probed("503 Service Unavailable", "not ready for new clients\n")
+"""What probes of the server are answered with, as by a process that serves."""
 INTERNAL_ERROR: Final = 80
 """Descriptions of TLS alerts (RFC 8446 §6)."""
 

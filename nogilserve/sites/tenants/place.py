@@ -14,7 +14,7 @@ from nogilserve.config.site import OWN_PROCESS
 from nogilserve.config.templates import Identity, Naming, Template, Tenant
 from nogilserve.errors import NogilserveError
 from nogilserve.sites.places import settings_of_sites
-from nogilserve.sites.tenants.naming import MAIN
+from nogilserve.sites.tenants.naming import MAIN, Names
 
 __all__ = ["Place", "Unknown", "called", "find_place", "tenant_name"]
 
@@ -45,7 +45,10 @@ def called(config: Config, naming: Naming, tenant: Tenant) -> str:
         return tenant_name(tenant)
     if tenant == MAIN:
         return "sites"
-    site, _ = settings_of_sites(config)[int(tenant[0])]
+    index = Names(naming).row_of(tenant)
+    if index < 0:  # of a table that is no more
+        return tenant_name(tenant)
+    site, _ = settings_of_sites(config)[index]
     return tenant_name((site.name, *tenant[1:]))
 
 
@@ -66,10 +69,13 @@ def find_place(config: Config, naming: Naming, tenant: Tenant, base: str) -> Pla
             tenant=Identity(name, tenant, naming),
         )
         return Place(name, kept, os.path.realpath(base))
-    site, own = pairs[int(tenant[0])]
+    index = Names(naming).row_of(tenant)
+    if index < 0:
+        raise Unknown("its site is no more")
+    site, own = pairs[index]
     found = _find(
         replace(own, sites=(), mounts=()),
-        naming.rows[int(tenant[0])].names,
+        naming.rows[index].names,
         tenant[1:],
         base,
         Identity(name, tenant, naming),

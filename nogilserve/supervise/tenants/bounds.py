@@ -21,6 +21,8 @@ __all__ = ["Bounds", "Groups", "apply", "raise_files"]
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PERIOD: Final = 100_000
 """Microseconds of which a share is given (cgroup v2, cpu.max)."""
+_LONGEST: Final = 100
+"""Characters of a tenant's name in that of its cgroup."""
 _STACK: Final = 8 << 20
 _MOST_FILES: Final = 65536
 _NEAR: Final = 0.9
@@ -63,6 +65,11 @@ class Groups:
             return cls(None)
         return cls(folder, own)
 
+    @property
+    def there(self) -> bool:
+        """Whether there are any."""
+        return self._folder is not None
+
     def make(self, name: str, memory: int, cpu: float) -> Path | None:
         """A cgroup with these limits; None where there are none."""
         if self._folder is None:
@@ -70,10 +77,9 @@ class Groups:
         path = self._folder / f"nogilserve-{os.getpid()}-{name}"
         try:
             path.mkdir(exist_ok=True)
-            if memory:
-                (path / "memory.max").write_text(str(memory))
-            if cpu:
-                (path / "cpu.max").write_text(f"{round(cpu * _PERIOD)} {_PERIOD}")
+            (path / "memory.max").write_text(str(memory or "max"))
+            quota = round(cpu * _PERIOD) if cpu else "max"
+            (path / "cpu.max").write_text(f"{quota} {_PERIOD}")
         except OSError as error:
             log.error("No cgroup for %s: %s", name, error)
             return None
@@ -95,7 +101,7 @@ class Bounds:
         """`files`: open files that it may have, 0: as many as the master."""
         self._files = files
         self._groups = groups
-        self._name = f"{number}-{name.replace('/', '.')}"
+        self._name = f"{number}-{name.replace('/', '.')[:_LONGEST]}"
         self._number = number
         self._group: Path | None = None
 
@@ -116,13 +122,14 @@ class Bounds:
         """Put a process, which waits, under the limits; what it has to do itself, see `apply`."""
         memory, cpu = config.tenant_memory, config.tenant_cpu
         asked: dict[str, Any] = {"files": self._files} if self._files else {}
-        if not memory and not cpu:
+        if not memory and not cpu and self._group is None:
             return asked
-        if self._group is None:
-            self._group = self._groups.make(self._name, memory, cpu)
-        if self._group is not None:
+        # Again for each process: after a reload there may be other limits.
+        group = self._groups.make(self._name, memory, cpu)
+        if group is not None:
+            self._group = group
             try:
-                (self._group / "cgroup.procs").write_text(str(pid))
+                (group / "cgroup.procs").write_text(str(pid))
                 return asked
             except OSError as error:
                 log.error("%s cannot be put into its cgroup: %s", self._name, error)

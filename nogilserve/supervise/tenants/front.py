@@ -21,14 +21,13 @@ from typing import Any, Final, Protocol
 from nogilserve.config.templates import Tenant
 from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.poller import READ, make_poller
-from nogilserve.engine.settings import ProxyRules
 from nogilserve.errors import ProtocolError
-from nogilserve.messages import Limits
 from nogilserve.runtimes.intake import Intake, Sender
-from nogilserve.sites.tenants.naming import Names
 from nogilserve.sites.tenants.peek import (
     ALIVE,
     INTERNAL_ERROR,
+    NOT_READY,
+    READY,
     UNRECOGNIZED_NAME,
     Preamble,
     Tables,
@@ -37,10 +36,12 @@ from nogilserve.sites.tenants.peek import (
     refusal,
     verdict,
 )
+from nogilserve.sites.tenants.place import tenant_name
 from nogilserve.sockets import Listener
+from nogilserve.supervise.tenants.plan import Manners
 from nogilserve.supervise.tenants.visitor import Visitor
 
-__all__ = ["Front", "Manners", "Told"]
+__all__ = ["Front", "Told"]
 
 _log = logging.getLogger("nogilserve")
 
@@ -64,43 +65,17 @@ class Told(Protocol):
         """ "wanted", "used" and "closed" with a tenant, "ended"."""
 
 
-class Manners:
-    """How the front treats connections. Immutable."""
-
-    def __init__(
-        self,
-        names: Names,
-        limits: Limits,
-        *,
-        patience: float,
-        most: int,
-        tls: bool,
-        proxies: ProxyRules,
-        probes: tuple[str, ...] = (),
-        poller: str = "auto",
-    ) -> None:
-        """`names`: whose a request is; `patience`: seconds to say what one wants; `most`:
-        connections at the front; `tls`: the tenants speak TLS; `probes`: paths at which the
-        server itself says that it is alive, on new connections."""
-        self.probes = probes
-        self.names = names
-        self.limits = limits
-        self.patience = patience
-        self.most = most
-        self.tls = tls
-        self.proxies = proxies
-        self.poller = poller
-
-
 class Seat:
     """A tenant as the front sees it. Owner: the front's thread."""
 
-    __slots__ = ("parked", "senders", "told")
+    __slots__ = ("overfull", "parked", "senders", "told")
 
     def __init__(self) -> None:
         self.senders: Sequence[Sender] = ()
         """A way for each listening socket; none while it is not there."""
         self.parked: deque[Visitor] = deque()
+        self.overfull = False
+        """More came than may wait; said already."""
         self.told = -math.inf
         """When the master was told last that it is used."""
 
@@ -132,6 +107,10 @@ class Front:
         self._stopping = False
         self._ended = False
         self._full: set[Tenant] = set()
+        self._drained = False
+        """New clients are not welcome, and served."""
+        self._changing = False
+        """Tenants may still go by other names than the front."""
         self.counts: dict[str, int] = {"accepted": 0, "passed": 0, "turned away": 0}
         """Written by the front's thread, read by any."""
         self._thread = threading.Thread(target=self._run, name="front", daemon=True)
@@ -165,6 +144,19 @@ class Front:
         """A connection that no process has taken."""
         unread = address[2] if isinstance(address, tuple) and len(address) == 3 else b""
         self._order(lambda: self._return(sock, address, door, unread, ()))
+
+    def follow(self, manners: Manners) -> None:
+        """Behave like this from now on. Until `settled`, tenants may still go by the names that
+        were before."""
+        self._order(lambda: self._follow(manners))
+
+    def settled(self) -> None:
+        """Every tenant goes by the present names."""
+        self._order(self._settle)
+
+    def drain(self, *, drained: bool) -> None:
+        """Whether probes say that new clients are not welcome."""
+        self._order(lambda: self._drain(drained=drained))
 
     def stop(self) -> None:
         """Accept no more; who is here is still served. Ends when nobody is left, see `close`."""
@@ -331,8 +323,11 @@ class Front:
         if found.kind == "tls" and not self._secure[visitor.door]:
             self._answer(visitor, ProtocolError(400, "this port speaks HTTP without TLS"))
             return
-        if found.path and found.path in self._manners.probes:
+        if found.path and found.path == self._manners.health:
             self._turn_away(visitor, ALIVE)
+            return
+        if found.path and found.path == self._manners.readiness:
+            self._turn_away(visitor, NOT_READY if self._drained else READY)
             return
         # Of TLS the path is not known; there it does not matter.
         tenant = self._manners.names.find(found.authority, found.path or "/")
@@ -340,7 +335,11 @@ class Front:
             self._unknown(visitor)
             return
         if tenant == visitor.origin:  # which has not found it to be its own
-            self._answer(visitor, ProtocolError(421, "this host has no application here"))
+            if self._changing:  # it goes by the table before; the next process will not
+                visitor.wait_longest(monotonic())
+                heapq.heappush(self._later, (visitor.at, visitor.sock.fileno(), visitor))
+            else:
+                self._answer(visitor, ProtocolError(421, "this host has no application here"))
             return
         del self._visitors[visitor.sock.fileno()]
         self._give(tenant, visitor)
@@ -443,6 +442,7 @@ class Front:
             seat = self._seats[tenant] = Seat()
         if not seat.senders:
             if len(seat.parked) >= _PARKED:
+                self._say_full(tenant, seat)
                 self._answer(visitor, _busy("too many wait for this application", 1))
                 return
             seat.parked.append(visitor)
@@ -452,6 +452,17 @@ class Front:
             self._full.add(tenant)
         else:
             self._tell(tenant, seat, "used")
+
+    @staticmethod
+    def _say_full(tenant: Tenant, seat: Seat) -> None:
+        """Once while it is so."""
+        if not seat.overfull:
+            seat.overfull = True
+            _log.warning(
+                "%s: %d connections wait for it to start, further ones are answered 503",
+                tenant_name(tenant),
+                _PARKED,
+            )
 
     def _tell(self, tenant: Tenant, seat: Seat, what: str) -> None:
         now = monotonic()
@@ -487,7 +498,9 @@ class Front:
     # ---- orders
 
     def _open(self, tenant: Tenant, senders: Sequence[Sender]) -> None:
-        self._seats.setdefault(tenant, Seat()).senders = senders
+        seat = self._seats.setdefault(tenant, Seat())
+        seat.senders = senders
+        seat.overfull = False
         self._pass_parked(tenant)
 
     def _park(self, tenant: Tenant) -> None:
@@ -508,6 +521,16 @@ class Front:
             fields = (("Retry-After", str(retry_after)),) if retry_after else ()
             visitor.answered = False
             self._answer(visitor, ProtocolError(status, why, headers=fields))
+
+    def _follow(self, manners: Manners) -> None:
+        self._manners = manners
+        self._changing = True
+
+    def _settle(self) -> None:
+        self._changing = False
+
+    def _drain(self, *, drained: bool) -> None:
+        self._drained = drained
 
     def _watch_back(self, back: socket.socket, tenant: Tenant) -> None:
         intake = Intake(back, socket.AF_INET, ("", ""), None, returning=True)

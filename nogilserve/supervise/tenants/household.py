@@ -7,11 +7,12 @@ come in, processes and messages go out, and what others must know is handed back
 import contextlib
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final, Literal
 
+from nogilserve.config import Config
 from nogilserve.config.templates import Tenant
 from nogilserve.errors import ConfigError, NogilserveError
 from nogilserve.runtimes.intake import Intake, Sender, feed_pair
@@ -28,9 +29,12 @@ from nogilserve.supervise.states import Machine
 from nogilserve.supervise.tenants.bounds import Bounds, near
 from nogilserve.supervise.words import log
 
-__all__ = ["Household", "News"]
+__all__ = ["Household", "News", "children_of"]
 
 News = Literal["ready", "down", "failed", "gone"]
+
+_BITS: Final = 20
+"""Generations of a tenant are told apart by so many bits, behind those of its number."""
 
 _STALLED: Final = 30.0
 """Seconds without a sign of life after which a generation counts as stalled."""
@@ -67,6 +71,8 @@ class Household:
         self.name = place.name
         self.directory = place.directory
         self.config = place.config
+        self._ordered: dict[str, tuple[Any, Any]] = {}
+        """Settings that a command has changed: what they are now, and what was written there."""
         self.failure: Failure | None = None
         """Why it is no more."""
         self.children: dict[int, Child] = {}
@@ -155,6 +161,33 @@ class Household:
     def report(self, now: float) -> list[dict[str, Any]]:
         """How its generations are, as plain data."""
         return report(self.machine, self.children, now)
+
+    def key(self, generation: int) -> int:
+        """The number of a generation among those of all tenants."""
+        return self.number << _BITS | generation
+
+    @staticmethod
+    def number_of(key: int) -> int:
+        """Whose generation that is."""
+        return key >> _BITS
+
+    def order(self, **settings: Any) -> None:
+        """Settings for the generations that follow, until something else is written there."""
+        try:
+            written = self._find().config
+        except NogilserveError:  # its folder is gone: it will not be started anew
+            return
+        for name, value in settings.items():
+            self._ordered[name] = (value, getattr(written, name))
+
+    def _as_ordered(self, config: Config) -> Config:
+        """The settings that are written, with those that commands have changed."""
+        self._ordered = {
+            name: (value, written)
+            for name, (value, written) in self._ordered.items()
+            if getattr(config, name) == written
+        }
+        return replace(config, **{name: value for name, (value, _) in self._ordered.items()})
 
     def tell(self, name: str, **data: Any) -> None:
         """Send a message to every generation."""
@@ -299,7 +332,7 @@ class Household:
     def _spawn(self, number: int, page: Failure | None) -> None:
         try:
             place = self._find()
-            config, directory = place.config, place.directory
+            config, directory = self._as_ordered(place.config), place.directory
             if config.tenant_memory:
                 config = replace(config, max_rss=near(config.tenant_memory, config.max_rss))
             identity = self._bounds.identity(config, directory)
@@ -353,6 +386,16 @@ class Household:
             served["how"],
         )
         self._look_for_others()
+
+
+def children_of(houses: Iterable[Household], *, current: bool = False) -> dict[int, Child]:
+    """The processes of these, or those that take new clients, by the numbers of all tenants."""
+    return {
+        house.key(number): child
+        for house in houses
+        for number, child in house.children.items()
+        if not current or number == house.machine.current
+    }
 
 
 def _count(counters: Mapping[str, Any], name: str) -> int:

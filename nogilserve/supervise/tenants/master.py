@@ -17,11 +17,9 @@ from typing import Any, Final
 
 from nogilserve import __version__
 from nogilserve.config import Config
-from nogilserve.config.templates import Naming, Template, Tenant
+from nogilserve.config.templates import Tenant
 from nogilserve.errors import ConfigError, NogilserveError
-from nogilserve.messages import Limits
 from nogilserve.runtimes.contract import quantity
-from nogilserve.runtimes.proxies import proxies_of
 from nogilserve.sites.tenants import table as rules
 from nogilserve.sites.tenants.naming import MAIN, Names, naming_of
 from nogilserve.sites.tenants.place import Unknown, called, find_place, tenant_name
@@ -29,106 +27,79 @@ from nogilserve.sites.tenants.table import Do, Table
 from nogilserve.supervise import systemd
 from nogilserve.supervise.child import Event
 from nogilserve.supervise.control import Request
+from nogilserve.supervise.following import Following
 from nogilserve.supervise.handover import Launch, Succession
 from nogilserve.supervise.holdings import Holdings
 from nogilserve.supervise.inquiries import QUESTIONS, Inquiries
 from nogilserve.supervise.interrupts import wakeful
+from nogilserve.supervise.tenants import adjusting
 from nogilserve.supervise.tenants.bounds import Bounds, Groups, raise_files
-from nogilserve.supervise.tenants.front import Front, Manners
-from nogilserve.supervise.tenants.household import Household
+from nogilserve.supervise.tenants.front import Front
+from nogilserve.supervise.tenants.household import Household, children_of
+from nogilserve.supervise.tenants.plan import check, manners_of, rules_of, served
+from nogilserve.supervise.tenants.status import status
 from nogilserve.supervise.words import configure_logging, log
 
-__all__ = ["TenantMaster", "check", "run"]
+__all__ = ["TenantMaster", "run"]
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
 _LOOK: Final = 1.0
 """Seconds between looks at tenants."""
+_OF_ONE: Final = frozenset({"reload", "stop", "status", "threads", "log-level"})
+"""Commands that can be for one tenant, which has to be there."""
 _AGAIN: Final = 0.5
 """Seconds after an error of ours until it may come again."""
 _PARTING: Final = 0.5
 """Seconds for connections that are at the front when the server is told to stop."""
 _PATIENT: Final = 5.0
 """The same where another server has taken over."""
-_MOST_VISITORS: Final = 4096
-_BITS: Final = 20
-"""Generations of a tenant are told apart by so many bits, behind those of its number."""
 
 
-def run(config: Config, launch: Launch) -> int:
-    """Serve tenants until a signal says stop; the exit status. Raises ConfigError, BindError."""
+def run(config: Config, launch: Launch, following: Following, base: str) -> int:
+    """Serve tenants until a signal says stop; the exit status. Raises ConfigError, BindError.
+    `following` reads the configuration again at each reload; `base`: where relative names of
+    folders start."""
     configure_logging(config.log_level, form=config.log_format)
-    master = TenantMaster(config, launch)
+    master = TenantMaster(config, launch, following, base)
     try:
         return master.run()
     finally:
         master.close()
 
 
-def check(config: Config, directory: str) -> str:
-    """What is served, in a sentence. Raises ConfigError where there can be no tenant at all."""
-    for text in (config.chdir, config.venv):
-        template = Template.of(text)
-        if not template.names:
-            continue
-        fixed = os.path.dirname(template.pieces[0] + "-")
-        path = os.path.join(directory, fixed)
-        if os.path.isabs(text) and not os.path.isdir(path):
-            raise ConfigError(f"there is no directory {path}, in which tenants are looked for")
-    naming = naming_of(config)
-    for index, row in enumerate(naming.rows):
-        if row.own and not row.names:
-            tenant = (str(index),)
-            try:
-                find_place(config, naming, tenant, directory)
-            except Unknown as error:
-                raise ConfigError(f"{called(config, naming, tenant)}: {error}") from None
-    return f"The configuration is valid: {served(config, naming)}."
-
-
-def served(config: Config, naming: Naming) -> str:
-    """What is served, in words."""
-    if naming.rows:
-        own = sum(row.own for row in naming.rows)
-        return f"{quantity(len(naming.rows), 'site')}, {own} in processes of their own"
-    return f"{config.app} for each " + " and ".join(f"{{{name}}}" for name in naming.names)
-
-
 class TenantMaster:
     """Owner: the main thread. `events` is filled by others."""
 
-    def __init__(self, config: Config, launch: Launch) -> None:
+    def __init__(self, config: Config, launch: Launch, following: Following, base: str) -> None:
         if os.name == "nt":
             raise ConfigError("placeholders in the name of an application: not on this system")
         self.config = config
         self.naming = naming_of(config)
+        self._following = following
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.holdings = Holdings(config, launch.handover)
-        self.table = Table(
-            rules.Rules(
-                most=config.max_tenants,
-                idle=config.tenant_idle,
-                at_once=max(2, os.process_cpu_count() or 1),
-                draining=max(4, config.max_tenants // 4),
-                keep_alive=config.keep_alive,
-                lasting=frozenset({MAIN}),
-            )
-        )
+        self.table = Table(rules_of(config))
         self.households: dict[Tenant, Household] = {}
         """Those in the table that have been started."""
         self.leaving: dict[int, Household] = {}
         """Those that end, by their numbers."""
-        self._base = launch.base()
+        self._base = base
         self._succession = Succession(launch)
         self._files = raise_files()
-        self._inquiries = Inquiries()
-        self._groups = Groups.find(wanted=bool(config.tenant_memory or config.tenant_cpu))
-        self._front: Front | None = None
+        self.inquiries = Inquiries()
+        self._groups = Groups.find(wanted=_is_bounded(config))
+        self.front: Front | None = None
         self._count = 0
         self._reloads: list[Tenant] = []
         """Told to reload, and waiting for their turn."""
+        self._names = Names(self.naming)
+        self._settling = False
+        """The front goes by names that not every tenant goes by yet."""
+        self.drained = False
+        """It was told to be given no new clients, and serves on."""
         self._signals: list[tuple[signal.Signals, Any]] = []
         self._look_at = 0.0
-        self._stopping = 0
+        self.stopping = 0
         self._part_at: float | None = None
         self._patient = False
         self._over = False
@@ -140,11 +111,11 @@ class TenantMaster:
         self._catch_signals()
         self.holdings.keep_from_children()
         self.holdings.take(self.events)
-        self._front = Front(self.holdings.listeners, self._manners(), self.events)
-        self._front.start()
+        manners = manners_of(self.config, self.naming)
+        self.front = Front(self.holdings.listeners, manners, self.events)
+        self.front.start()
         self._announce()
-        if any(not row.own for row in self.naming.rows):
-            self._carry_out(self.table.wanted(MAIN, monotonic()), monotonic())
+        self._want_shared(monotonic())
         watchdog = systemd.watchdog_interval()
         next_ping = monotonic() + watchdog if watchdog else None
         while not self._over:
@@ -167,33 +138,19 @@ class TenantMaster:
                 systemd.sd_notify("WATCHDOG=1")
         return 0
 
+    def _want_shared(self, now: float) -> None:
+        """The process of all sites without one of their own is there before anybody asks."""
+        if self._names.shared:
+            self._carry_out(self.table.wanted(MAIN, now), now)
+
     def _moments(self, next_ping: float | None) -> list[float]:
-        moments = [self._part_at, next_ping, self.table.deadline, self._inquiries.deadline]
+        moments = [self._part_at, next_ping, self.table.deadline, self.inquiries.deadline]
         if self.holdings.admin is not None:
             moments.append(self.holdings.admin.deadline)
         moments += [house.machine.deadline for house in self._all()]
         if self.households:
             moments.append(self._look_at)
         return [max(moment, 0.0) for moment in moments if moment is not None]
-
-    def _manners(self) -> Manners:
-        config = self.config
-        limits = Limits(
-            request_line=config.limit_request_line,
-            fields=config.limit_request_fields,
-            field_size=config.limit_request_field_size,
-            head=config.limit_request_head,
-        )
-        return Manners(
-            Names(self.naming),
-            limits,
-            patience=config.header_timeout,
-            most=_MOST_VISITORS,
-            tls=config.encrypted,
-            proxies=proxies_of(config),
-            probes=tuple(filter(None, (config.health_path, config.readiness_path))),
-            poller=config.poller,
-        )
 
     def _announce(self) -> None:
         log.info("nogilserve %s, pid %d", __version__, os.getpid())
@@ -248,22 +205,21 @@ class TenantMaster:
     def _note(self, house: Household, event: Event) -> None:
         """What processes say of themselves to whoever has asked."""
         kind, number, more = event
-        key = house.number << _BITS | number
+        key = house.key(number)
         if kind == "exited":
-            self._inquiries.lost(key)
+            self.inquiries.lost(key)
+        elif kind == "message" and more["name"] == "ready" and self.drained:
+            if number in house.children:
+                adjusting.tell_readiness(self, {key: house.children[number]})
         elif kind == "message" and more["name"] == "answer":
-            self._inquiries.heard(key, more)
+            self.inquiries.heard(key, more)
         elif kind == "message" and more["name"] == "totals":
-            self._inquiries.counted(key, more["totals"])
+            self.inquiries.counted(key, more["totals"])
 
     def _ask(self, request: Request, houses: Sequence[Household], now: float) -> None:
         """Have the processes of these answer; what is for one process is for the last."""
-        children = {
-            house.number << _BITS | number: child
-            for house in houses
-            for number, child in house.children.items()
-        }
-        self._inquiries.pass_on(request, children, max(children, default=0), now)
+        children = children_of(houses)
+        self.inquiries.pass_on(request, children, max(children, default=0), now)
 
     def _house(self, number: int) -> Household | None:
         return next((house for house in self._all() if house.number == number), None)
@@ -305,7 +261,7 @@ class TenantMaster:
             self._leave(house)
             self._carry_out(self.table.failed(house.tenant, "the application has ended", now), now)
         self._leave(house)
-        front = self._front
+        front = self.front
         for door, sock, address in house.left_behind():
             if front is None:
                 sock.close()
@@ -318,7 +274,7 @@ class TenantMaster:
             front.forget(house.back, partial(self.events.put, ("forgotten", house.number, None)))
         if house.counted:
             self._carry_out(self.table.gone(now), now)
-        if not self._stopping:
+        if not self.stopping:
             log.info("%s: ended", house.name)
 
     def _forgotten(self, number: int) -> None:
@@ -330,7 +286,7 @@ class TenantMaster:
     # ---- what the rules say
 
     def _carry_out(self, wanted: Sequence[Do], now: float) -> None:
-        front = self._front
+        front = self.front
         if front is None:
             return
         for do in wanted:
@@ -348,18 +304,22 @@ class TenantMaster:
                     front.refuse(tenant, 503, why, retry_after)
 
     def _start(self, tenant: Tenant, now: float) -> None:
-        front = self._front
+        front = self.front
         assert front is not None
-        if self._stopping:
+        if self.stopping:
             self._carry_out(self.table.failed(tenant, "the server is stopping", now), now)
             return
         self._count += 1
         name = called(self.config, self.naming, tenant)
-        find = partial(find_place, self.config, self.naming, tenant, self._base)
         bounds = Bounds(self._groups, tenant_name(tenant), self._count, self._files)
         try:
             house = Household(
-                self._count, tenant, find, self.holdings.listeners, self.events, bounds
+                self._count,
+                tenant,
+                lambda: find_place(self.config, self.naming, tenant, self._base),
+                self.holdings.listeners,
+                self.events,
+                bounds,
             )
         except Unknown as error:
             log.info("There is no tenant %s: %s", name, error)
@@ -402,7 +362,7 @@ class TenantMaster:
 
     def _tick(self, now: float) -> None:
         self._carry_out(self.table.tick(now), now)
-        self._inquiries.tick(now)
+        self.inquiries.tick(now)
         if self.holdings.admin is not None:
             self.holdings.admin.tick(now)
         for house in self._all():
@@ -413,11 +373,17 @@ class TenantMaster:
             self._look_at = now + _LOOK
             for tenant, house in list(self.households.items()):
                 self.table.seen(tenant, house.look(now), now)
+                if not self._names.knows(tenant):
+                    self._carry_out(self.table.evict(tenant, "its site is no more", now), now)
         if self._reloads:
             self._reload_some(now)
+        elif self._settling and not any(house.changing for house in self.households.values()):
+            self._settling = False
+            if self.front is not None:
+                self.front.settled()
         if self._part_at is not None and now >= self._part_at:
             self._part(now)
-        if self._stopping and self._part_at is None and not self._all():
+        if self.stopping and self._part_at is None and not self._all():
             self._over = True
 
     def _reload_some(self, now: float) -> None:
@@ -437,31 +403,68 @@ class TenantMaster:
         if name in ("SIGTERM", "SIGINT"):
             self._stop(now)
         elif name == "SIGHUP":
-            self._reload_all()
+            self._reload_all(now)
         elif name == "SIGUSR1":
             for house in self._all():
                 house.tell("logs")
         elif name == "SIGUSR2":
-            self._succession.begin(self.holdings.held, self.events, None)
+            self._succession.begin(self.holdings.passed_on, self.events, None)
         elif name in ("SIGTTIN", "SIGTTOU"):
             change = 1 if name == "SIGTTIN" else -1
-            for house in self.households.values():
-                house.tell("threads", change=change)
+            adjusting.change_threads(self, change)
 
-    def _reload_all(self) -> str:
+    def _reload_all(self, now: float) -> str:
+        """Read the configuration again, and start every tenant anew; what is wrong, if it is."""
+        if self.stopping:
+            return "the server is stopping"
+        try:
+            self._follow(now)
+        except ConfigError as error:
+            log.error("No reload, the configuration in force stays: %s", error)
+            return f"no reload: {error}"
         self.table.forgive_all()
-        self._reloads = list(self.households)
-        return f"Reloading {len(self._reloads)} tenants"
+        self._reloads = [tenant for tenant in self.households if self._names.knows(tenant)]
+        return ""
+
+    def _follow(self, now: float) -> None:
+        """Go on with the configuration as it is written now. Raises ConfigError, which leaves all
+        as it is."""
+        config = self._following.follow(self.config, self._accept)
+        if _is_bounded(config) and not self._groups.there:
+            self._groups = Groups.find(wanted=True)
+        self.config, self.naming = config, naming_of(config)
+        self._names = Names(self.naming)
+        configure_logging(config.log_level)
+        self.table.rules = rules_of(config)
+        if self.front is not None:
+            self.front.follow(manners_of(config, self.naming))
+            self._settling = True
+        self._want_shared(now)
+
+    def _accept(self, config: Config) -> None:
+        """Refuse what cannot be followed. Raises ConfigError."""
+        naming = naming_of(config)
+        if naming.names != self.naming.names or bool(naming.rows) != bool(self.naming.rows):
+            raise ConfigError(
+                "other placeholders make another kind of server: run nogilserve upgrade"
+            )
+        check(config, self._base)
+        self.holdings.follow(config)
 
     def _answer(self, request: Request, now: float) -> None:
         name = str(request.arguments.get("tenant", ""))
         found = [house for house in self.households.values() if house.name == name]
-        if self._stopping and request.command in ("reload", "upgrade"):
+        if self.stopping and request.command in ("reload", "upgrade"):
             request.answer("the server is stopping", ok=False)
-        elif request.command in ("reload", "stop", "status") and name and not found:
+        elif request.command in _OF_ONE and name and not found:
             request.answer(f"there is no tenant {name!r} at work", ok=False)
         elif request.command == "status":
-            self._say_status(request, found or list(self.households.values()), now)
+            where = ", ".join(self.holdings.labels)
+            request.answer(
+                f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}: "
+                f"{len(self.households)} of {self.config.max_tenants} tenants",
+                **status(self, found or list(self.households.values()), now),
+            )
         elif request.command in QUESTIONS:
             self._ask(request, found or self._all(), now)
         elif request.command == "stop" and found:
@@ -477,90 +480,68 @@ class TenantMaster:
             house.desk.wait_for(max(house.machine.last, before + 1), request)
             self._heard(house, news, now)
         elif request.command == "reload":
-            request.answer(self._reload_all())
+            problem = self._reload_all(now)
+            said = problem or f"Reloading {quantity(len(self._reloads), 'tenant')}"
+            request.answer(said, ok=not problem)
+        elif request.command == "drain":
+            adjusting.drain(self, request)
+        elif request.command == "threads":
+            adjusting.set_threads(self, request, found, now)
+        elif request.command == "log-level":
+            adjusting.set_level(self, request, found, now)
         elif request.command == "upgrade":
-            self._succession.begin(self.holdings.held, self.events, request)
+            self._succession.begin(self.holdings.passed_on, self.events, request)
         else:
             request.answer(f"there is no command {request.command!r}", ok=False)
 
-    def _say_status(self, request: Request, houses: Sequence[Household], now: float) -> None:
-        where = ", ".join(self.holdings.labels)
-        request.answer(
-            f"nogilserve {__version__}, pid {os.getpid()}, {self.config.app} on {where}: "
-            f"{len(self.households)} of {self.config.max_tenants} tenants",
-            pid=os.getpid(),
-            version=__version__,
-            app=self.config.app,
-            addresses=self.holdings.labels,
-            ready=not self._stopping,
-            drained=False,
-            stopping=bool(self._stopping),
-            **(self.holdings.admin.facts if self.holdings.admin is not None else {}),
-            generations=[
-                line | {"tenant": house.name} for house in houses for line in house.report(now)
-            ],
-            tenants=[
-                {
-                    "name": house.name,
-                    "key": house.number << _BITS,
-                    "state": str(entry.state),
-                    "idle": now - entry.used,
-                    "directory": house.directory,
-                    "generations": house.report(now),
-                }
-                for house in houses
-                if (entry := self.table.entries.get(house.tenant)) is not None
-            ],
-        )
-
     def _changed(self, number: int, text: str, now: float) -> None:
         house = self._house(number)
-        if house is not None and not self._stopping:
+        if house is not None and not self.stopping:
             self._heard(house, house.reload(text, now), now)
 
     # ---- the end
 
     def _stop(self, now: float, *, patient: bool = False) -> None:
         """Accept what has come, then have every tenant finish; told again, end at once."""
-        self._stopping += 1
+        self.stopping += 1
         self._patient = patient
-        if self._stopping > 1:
+        if self.stopping > 1:
             self._part(now)
             return
         systemd.sd_notify("STOPPING=1")
         log.info("Stopping: finishing what was accepted")
         self._succession.cancel()
-        if self._front is not None:
-            self._front.stop()
+        if self.front is not None:
+            self.front.stop()
         self._part_at = now + (_PATIENT if patient else _PARTING)
 
     def _part(self, now: float) -> None:
         """Nobody is accepted any more: the front ends, then the tenants."""
         self._part_at = None
-        if self._front is not None:
-            self._front.close()
-            self._front = None
+        if self.front is not None:
+            self.front.close()
+            self.front = None
         if self._patient:
             self.holdings.disown()
         else:
             self.holdings.refuse()
         for house in self._all():
             house.take_nothing_back()
-            if not house.machine.stopping or self._stopping > 1:
+            if not house.machine.stopping or self.stopping > 1:
                 self._heard(house, house.stop(now, patient=self._patient), now)
 
     def _succeeded(self, *, ready: bool, now: float) -> None:
         """The next master serves, or has given up."""
-        pid = self._succession.end(ready=ready and not self._stopping)
+        pid = self._succession.end(ready=ready and not self.stopping)
         if pid:
             systemd.sd_notify(f"MAINPID={pid}")
             self._stop(now, patient=True)
 
     def close(self) -> None:
         """Leave nothing behind; may be repeated."""
-        if self._front is not None:
-            self._front.close()
-            self._front = None
+        if self.front is not None:
+            self.front.close()
+            self.front = None
         for house in self._all():
             house.close()
         self.households.clear()
@@ -579,3 +560,7 @@ class TenantMaster:
         for name in _SIGNALS:
             number = getattr(signal, name)
             self._signals.append((number, signal.signal(number, note)))
+
+
+def _is_bounded(config: Config) -> bool:
+    return bool(config.tenant_memory or config.tenant_cpu)

@@ -74,6 +74,11 @@ class Visitor:
         self.at = min(now + self.pause, self.deadline)
         self.pause = min(self.pause * 2, _LONGEST)
 
+    def wait_longest(self, now: float) -> None:
+        """Ask again, after a while, the one that has given it back."""
+        self.origin = ()
+        self.at = now + _LONGEST
+
     def turn_away(self, answer: bytes, until: float) -> bool:
         """Send an answer, and that nothing follows. False: it is gone already."""
         self.answered = True

@@ -17,11 +17,11 @@ def numbers(text: str) -> list[int]:
 
 
 def names(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """Some of these names, separated by commas."""
+    """Some of these names, separated by commas; "none" is none of them."""
     there_are = list(known)
 
     def parse(text: str) -> list[str]:
-        found = text.split(",")
+        found = text.split(",") if text != "none" else []
         unknown = [name for name in found if name not in there_are]
         if unknown:
             raise argparse.ArgumentTypeError(

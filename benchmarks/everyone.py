@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import copies, pinning
+from benchmarks import copies, pinning, seed_table
 from benchmarks.arguments import add_load, names, numbers
 
 __all__ = ["COMMANDS"]
@@ -37,5 +37,13 @@ def _copies(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
-COMMANDS = (_copies,)
+def _seed(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("seed", help="the table of Caddy Snake: Flask and FastAPI behind Caddy, and here")
+    add_load(parser, duration=10, rounds=2, connections=100)
+    _add_interpreters(parser)
+    parser.set_defaults(run=seed_table.run)
+    return parser
+
+
+COMMANDS = (_seed, _copies)
 """Each adds its parser."""

@@ -39,6 +39,7 @@ ROOT = Path(__file__).parent.parent
 START_DEADLINE = 60.0  # seconds; sixteen copies of a large application take their time
 STOP_DEADLINE = 10.0
 POLL = 0.02
+NOT_YET = (502, 503)  # what a proxy says while the server behind it starts
 SETTLED = 0.1  # processors' worth of work below which a server has started completely
 SETTLE_SAMPLE = 0.2  # seconds
 
@@ -125,6 +126,8 @@ def _await_port(process: subprocess.Popen[bytes], log: Path) -> tuple[int, dict[
             try:
                 status, body = get(port, "/about")
             except OSError:
+                continue
+            if status in NOT_YET:
                 continue
             if status != 200:
                 raise TrialError(f"answers with {status}: {_tail(log)}")

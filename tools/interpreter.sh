@@ -108,6 +108,21 @@ need_gil() {
     attended "$ROOT/tools/build-python.sh" --gil --plain && find_ours gil
 }
 
+# guided: whether PYTHON was built with profiles.
+guided() {
+    "$PYTHON" -c 'import sys, sysconfig as s
+sys.exit("--enable-optimizations" not in (s.get_config_var("CONFIG_ARGS") or ""))'
+}
+
+# need_guided_gil: an ordinary build of Python 3.14 or later, made as well as ours is: beside a plain
+# one every server would look fast.
+need_guided_gil() {
+    local built=$CACHE/bench/gil
+    if [ -f "$built/.complete" ] && accept gil "$built/bin/python3"; then return; fi
+    find_gil 14 && guided && return
+    attended "$ROOT/tools/build-python.sh" --gil --prefix "$built" && accept gil "$built/bin/python3"
+}
+
 # need_old: a free-threaded Python 3.13, the oldest that is supported, to test with.
 need_old() {
     local path

@@ -15,10 +15,16 @@ class Desk:
     def __init__(self) -> None:
         self._pending: list[tuple[int, Request]] = []
         self._taken_over = 1
+        self._failed = (0, "")
+        """The last one that will not take over, and why."""
 
     def wait_for(self, number: int, request: Request) -> None:
-        """Answer when that generation, or a later one, has taken over."""
-        self._pending.append((number, request))
+        """Answer when that generation, or a later one, has taken over, or has failed: now, where
+        its process could not even be started."""
+        if number == self._failed[0]:
+            request.answer(self._failed[1], ok=False)
+        else:
+            self._pending.append((number, request))
 
     def taken_over(self, current: int) -> str:
         """What to say when nobody but `current` accepts; "" if it was said before."""
@@ -34,6 +40,7 @@ class Desk:
 
     def failed(self, failed: int, text: str) -> None:
         """That generation will not take over."""
+        self._failed = (failed, text)
         for number, request in self._pending.copy():
             if number == failed:
                 self._pending.remove((number, request))

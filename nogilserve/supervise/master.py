@@ -411,6 +411,8 @@ class Master:
             failure = Failure(f"cannot start a process: {error}", "bind")
             if isinstance(error, ConfigError):
                 failure = Failure(str(error), "config")
+            why = f"generation {number} did not start: {failure.message}"
+            self._desk.failed(number, why)
             self.machine.failed(number, failure, monotonic())
             self._act(self.machine.exited(number, "", monotonic()))
             return

@@ -341,6 +341,7 @@ class Household:
             child = Child(number, label, identity, self._events, directory, other, secretive=True)
         except (OSError, NogilserveError) as error:
             kind = "config" if isinstance(error, ConfigError | Unknown) else "bind"
+            self.desk.failed(number, f"{self.name}: generation {number} did not start: {error}")
             self.machine.failed(number, Failure(str(error), kind), monotonic())
             for action in self.machine.exited(number, "", monotonic()):
                 self._do(action)

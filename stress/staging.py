@@ -35,7 +35,7 @@ from nogilserve.runtimes import threads
 from stress.stand_ins import PollerHere, SetHere, ThreadHere, queue_here, threading_here
 from stress.world import Actor, World
 
-__all__ = ["staged"]
+__all__ = ["heard", "putting", "staged"]
 
 _SEEN: Final = ("calls", "unwatched", "parked", "wanted", "victim", "door", "stopping", "driver")
 """Attributes of a core that other threads read or write."""
@@ -225,10 +225,10 @@ class _Ear(logging.Handler):
 
 
 @contextmanager
-def _heard(world: World) -> Iterator[None]:
-    """While inside, errors of the engine's own are failures of `world`."""
+def heard(world: World, *names: str) -> Iterator[None]:
+    """While inside, internal errors in these logs are failures of `world`."""
     ear = _Ear(world)
-    logs = [logging.getLogger(f"nogilserve.{name}") for name in ("engine", "tls")]
+    logs = [logging.getLogger(name) for name in names]
     # Of the application, on purpose, and about tasks that a failure leaves behind.
     noisy = [logging.getLogger(name) for name in ("nogilserve.error", "asyncio")]
     propagate = [log.propagate for log in logs]
@@ -249,14 +249,37 @@ def _heard(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def staged(world: World) -> Iterator[None]:
-    """While inside, whatever the engine makes belongs to `world`."""
+def putting() -> Iterator[Callable[[Any, str, Any], None]]:
+    """Replaces attributes of modules and classes as long as one is inside."""
     changed: list[tuple[Any, str, Any]] = []
 
     def put(where: Any, name: str, what: Any) -> None:
         changed.append((where, name, where.__dict__[name]))
         setattr(where, name, what)
 
+    try:
+        yield put
+    finally:
+        for where, name, what in reversed(changed):
+            setattr(where, name, what)
+
+
+@contextmanager
+def staged(world: World) -> Iterator[None]:
+    """While inside, whatever the engine makes belongs to `world`."""
+    with putting() as put:
+        _stage(world, put)
+        collecting = gc.isenabled()
+        gc.disable()  # what it ends would end at another place each time
+        try:
+            with heard(world, "nogilserve.engine", "nogilserve.tls"):
+                yield
+        finally:
+            if collecting:
+                gc.enable()
+
+
+def _stage(world: World, put: Callable[[Any, str, Any], None]) -> None:
     def wait_for(fd: int, mask: int, timeout: float) -> bool:
         ready = functools.partial(real_wait_for, fd, mask, 0)
         return world.wait("exchange.wait", ready, timeout)
@@ -294,13 +317,3 @@ def staged(world: World) -> Iterator[None]:
         put(SecureSocket, name, _alone(world, SecureSocket.__dict__[name], users))
     for name in _INSIDE:
         put(SecureSocket, name, _step(world, SecureSocket.__dict__[name]))
-    collecting = gc.isenabled()
-    gc.disable()  # what it ends would end at another place each time
-    try:
-        with _heard(world):
-            yield
-    finally:
-        if collecting:
-            gc.enable()
-        for where, name, what in reversed(changed):
-            setattr(where, name, what)

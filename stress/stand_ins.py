@@ -145,13 +145,17 @@ class QueueHere:
         if self._world.is_actor():
             self._world.point("queue.put")
 
-    def get(self) -> Any:
-        """Take the first, waiting for one."""
-        self._world.wait("queue.get", lambda: self._items)
+    def empty(self) -> bool:
+        """Whether nothing is in it."""
+        return not self._items
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Take the first, waiting for one; IndexError stands for queue.Empty, see `queue_here`."""
+        self._world.wait("queue.get", lambda: self._items, timeout)
         return self._items.popleft()
 
     def get_nowait(self) -> Any:
-        """Take the first; IndexError stands for queue.Empty, see `queue_here`."""
+        """Take the first, or raise."""
         self._world.point("queue.get")
         return self._items.popleft()
 

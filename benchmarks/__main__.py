@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import (
     compare,
+    contention,
     everyone,
     guard,
     http2,
@@ -130,6 +131,17 @@ def _sharing(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _contention(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("contention", help="where an application loses time on several threads")
+    parser.add_argument("--apps", type=_names({**sharing.APPS}), default=list(sharing.APPS))
+    parser.add_argument("--threads", type=_positive, default=2, help="beside one")
+    parser.add_argument("--step", choices=list(STEPS), default="freeze")
+    parser.add_argument("--duration", type=float, default=3, help="seconds of each look")
+    pinning.add_options(parser)
+    parser.set_defaults(run=contention.run)
+    return parser
+
+
 def _runtimes(add: AddParser) -> argparse.ArgumentParser:
     parser = add("runtimes", help="threads, subinterpreters and processes: speed and memory")
     _add_load(parser, duration=2, rounds=3)
@@ -210,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
         _targets,
         _scaling,
         _sharing,
+        _contention,
         _runtimes,
         _http2,
         _tls,

@@ -28,7 +28,7 @@ from benchmarks.servers import KEEP_ALIVE, Contestant, Server, python, version_o
 from benchmarks.steps import STEPS
 from benchmarks.trial import ROOT, Running, TrialError, get, serve
 
-__all__ = ["APPS", "Sample", "Sharing", "run", "summarise"]
+__all__ = ["APPS", "App", "Callers", "Sample", "Sharing", "Taken", "callers", "run", "summarise"]
 
 ENOUGH = 3  # samples without foreign work that are worth more than all of them
 
@@ -59,6 +59,21 @@ APPS: dict[str, App] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What a short run of a group gave. Immutable."""
+
+    rate: float
+    """Requests per second, of all together."""
+    cpu_us: float
+    """Processor time of all processes for one request."""
+    disturbed: float
+    """Without sockets: the share of the time in which a thread could have run but got no processor.
+    With them: processors' worth of foreign work, as far as the system counts it."""
+    waited: float
+    """Without sockets: the share in which threads waited for something."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One short run: so many threads in each of so many processes. Immutable."""
 
@@ -67,7 +82,7 @@ class Sample:
     threads: int
     processes: int
     round: int
-    taken: "Taken"
+    taken: Taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,40 +107,35 @@ class Sharing:
     samples: int
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a short run of a group gave. Immutable."""
-
-    rate: float
-    """Requests per second, of all together."""
-    cpu_us: float
-    """Processor time of all processes for one request."""
-    disturbed: float
-    """Without sockets: the share of the time in which a thread could have run but got no processor.
-    With them: processors' worth of foreign work, as far as the system counts it."""
-    waited: float
-    """Without sockets: the share in which threads waited for something."""
-
-
 class Group(Protocol):
     """Processes that can be measured for so many seconds."""
 
-    def measure(self, seconds: float) -> "Taken":
+    def measure(self, seconds: float) -> Taken:
         """Keep it busy for so long."""
         ...
 
 
-class _Callers:
+class Callers:
     """Processes of `benchmarks.calls`. Owner: the thread that made it."""
 
     def __init__(self, children: Sequence[subprocess.Popen[str]]) -> None:
         self._children = children
+        self.pids = [child.pid for child in children]
 
-    def measure(self, seconds: float) -> "Taken":
+    def measure(self, seconds: float) -> Taken:
+        """Have all threads call for so long."""
+        self.start(seconds)
+        return self.finish()
+
+    def start(self, seconds: float) -> None:
+        """Let all threads begin to call."""
         for child in self._children:
             assert child.stdin is not None
             child.stdin.write(f"{seconds}\n")
             child.stdin.flush()
+
+    def finish(self) -> Taken:
+        """What came of it, when they are done."""
         tallies = [_line_of(child) for child in self._children]
         calls = sum(tally["calls"] for tally in tallies)
         cpu = sum(tally["cpu"] for tally in tallies)
@@ -144,7 +154,7 @@ def _line_of(child: subprocess.Popen[str]) -> dict[str, float]:
 
 
 @contextmanager
-def callers(app: App, step: str, threads: int, processes: int) -> Iterator[Group]:
+def callers(app: App, step: str, threads: int, processes: int) -> Iterator[Callers]:
     """So many processes that call the application on so many threads each, for the block."""
     argv = python("-m", "benchmarks.calls", app.app, "--path", app.path)
     argv += ["--threads", str(threads), "--step", step]
@@ -161,7 +171,7 @@ def callers(app: App, step: str, threads: int, processes: int) -> Iterator[Group
             for child in children:
                 if _line_of(child)["gil"]:
                     say(f"{app.name}: the GIL is on")
-            yield _Callers(children)
+            yield Callers(children)
         finally:
             for child in children:
                 child.kill()
@@ -181,7 +191,7 @@ class _Servers:
             for number in range(workers)
         ]
 
-    def measure(self, seconds: float) -> "Taken":
+    def measure(self, seconds: float) -> Taken:
         pids = [pid for server in self._running for pid in server.pids()]
         spent, own, busy = procs.cpu_seconds(pids), _generators_cpu(), procs.host_cpu().busy
         began = time.monotonic()

@@ -148,6 +148,7 @@ class LoopCore:
         "body_timeout",
         "clients",
         "common",
+        "context",
         "counters",
         "crowd",
         "elsewhere",
@@ -209,6 +210,9 @@ class LoopCore:
         self.active = 0
         """Requests that the application has not answered yet."""
         self.wheel: Wheel[Any] = Wheel()
+        self.context = contextvars.Context()
+        """Of timers. They would take along that of the request which happens to set them, and keep
+        what the application has put there."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
         self.stopping = False
@@ -371,7 +375,7 @@ class LoopCore:
         if (self.active or self._touched) and not self.idle.is_set():
             self._touched = False
             self.beating = True
-            self.loop.call_later(BEAT, self._beat)
+            self.loop.call_later(BEAT, self._beat, context=self.context)
         else:
             self.beating = False
 
@@ -435,7 +439,8 @@ class LoopCore:
             self._timer.cancel()
         self._timer_at = self.wheel.next
         # A time from now, since uvloop's clock is not the system's monotonic one.
-        self._timer = self.loop.call_later(max(self._timer_at - monotonic(), 0), self._expire)
+        seconds = max(self._timer_at - monotonic(), 0)
+        self._timer = self.loop.call_later(seconds, self._expire, context=self.context)
 
     def _expire(self) -> None:
         self._timer = None

@@ -1,6 +1,7 @@
 """The application as the connections of one event loop see it."""
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,7 @@ class AsgiGateway:
         self._app = app
         self._name = name
         self._loop = loop
+        self._timers = contextvars.Context()
         self._scopes = scopes or ScopeMaker(root_path, state, debug=debug)
         self._debug = debug
         self._limits = timeout or None
@@ -80,7 +82,10 @@ class AsgiGateway:
         task = asyncio.current_task()
         if not seconds or task is None:
             return None
-        return self._loop.call_later(seconds, self._time_out, call, task, seconds)
+        # Not in the context of the request: asyncio keeps handles, also of what was cancelled.
+        return self._loop.call_later(
+            seconds, self._time_out, call, task, seconds, context=self._timers
+        )
 
     def _time_out(self, call: HttpCall, task: asyncio.Task[None], seconds: float) -> None:
         """Answer instead of an application that has not begun to, and cancel it."""

@@ -1,13 +1,21 @@
 """Adding up the counters of several members."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, Final
 
-__all__ = ["are_totals", "merged", "settled", "tagged"]
+from nogilserve.engine.counters import Counters
+
+__all__ = ["are_totals", "is_number", "merged", "settled", "tagged"]
 
 _PRESENT: Final = ("active", "connections", "idle")
 """What is counted now, and gone with the member that had it."""
 _MOST: Final = 2**63
+_COUNTERS: Final = frozenset((*_PRESENT, *(field.name for field in fields(Counters))))
+_MOST_ROWS: Final = 5000
+"""Kinds of requests, and reasons for refusing them."""
+_LONGEST: Final = 300
+"""Characters of one."""
 
 
 def merged(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -53,13 +61,42 @@ def are_totals(data: Any) -> bool:
     counters, requests = data.get("counters", {}), data.get("requests", {})
     if not isinstance(counters, dict) or not isinstance(requests, dict):
         return False
+    refused = counters.get("refused", {})
     numbers = {name: value for name, value in counters.items() if name != "refused"}
     return (
-        _are_numbers(numbers)
-        and _are_numbers(counters.get("refused", {}))
-        and all(key.count(" ") >= 2 and _is_row(row) for key, row in requests.items())
+        counters.keys() <= _COUNTERS
+        and _are_numbers(numbers)
+        and _are_numbers(refused)
+        and len(refused) <= _MOST_ROWS
+        and all(map(_is_label, refused))
+        and len(requests) <= _MOST_ROWS
+        and all(_is_kind(key) and _is_row(row) for key, row in requests.items())
         and _is_row(data.get("waits", {}))
     )
+
+
+def _is_kind(key: str) -> bool:
+    """Method, status and route."""
+    parts = key.split(" ", 2)
+    return (
+        len(parts) == 3
+        and parts[0].isascii()
+        and parts[0].isalpha()
+        and parts[1].isascii()
+        and parts[1].isdecimal()
+        and len(parts[1]) <= 3
+        and _is_label(key)
+    )
+
+
+def _is_label(text: str) -> bool:
+    """What can stand in an exposition, without filling it."""
+    return len(text) <= _LONGEST and text.isprintable()
+
+
+def is_number(value: Any) -> bool:
+    """Neither NaN nor so great that nothing could be added."""
+    return isinstance(value, int | float) and 0 <= value < _MOST
 
 
 def _is_row(row: Any) -> bool:
@@ -70,6 +107,4 @@ def _is_row(row: Any) -> bool:
 
 
 def _are_numbers(data: Any) -> bool:
-    return isinstance(data, dict) and all(
-        isinstance(value, int | float) and -_MOST < value < _MOST for value in data.values()
-    )
+    return isinstance(data, dict) and all(map(is_number, data.values()))

@@ -103,12 +103,14 @@ def _checked(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(counters: dict[str, Any]) -> dict[str, Any]:
-    """Numbers by name, and such tables by theirs."""
-    return {
-        name: _numbers(value) if isinstance(value, dict) else value
+    """Numbers by name, and a table of such where one is expected."""
+    known = {
+        name: value
         for name, value in counters.items()
-        if isinstance(value, dict) or (isinstance(value, int | float) and -_MOST < value < _MOST)
+        if isinstance(value, int | float) and -_MOST < value < _MOST
     }
+    refused = counters.get("refused")
+    return known | {"refused": _numbers(refused)} if isinstance(refused, dict) else known
 
 
 def _sealed(size: int) -> int:

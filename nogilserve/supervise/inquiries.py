@@ -12,6 +12,7 @@ from typing import Any, Final
 from nogilserve.runtimes.sums import are_totals, merged, settled
 from nogilserve.supervise.child import Child
 from nogilserve.supervise.control import Request
+from nogilserve.supervise.looks import proper_look
 
 __all__ = ["QUESTIONS", "Answers", "Inquiries"]
 
@@ -23,6 +24,8 @@ _LOOK: Final = 3.0
 """For a look, which is repeated."""
 QUESTIONS: Final = frozenset({"look", "stacks", "profile", "memory", "gc"})
 """Commands that only ask."""
+_MOST_PAST: Final = 20_000
+"""Kinds of requests of generations that are gone."""
 _EVERY: Final = frozenset({"look", "gc", "log-level", "readiness"})
 """Questions for all generations; others are for the current one, or the one that is named."""
 
@@ -130,11 +133,9 @@ class Inquiries:
             answer = {"error": "the generation has given no answer"}
         inquiry.awaited.discard(generation)
         inquiry.answers[generation] = answer
-        if inquiry.question == "look" and "totals" in answer:
-            if not are_totals(answer["totals"]):
-                answer = {**answer, "totals": {}}
-                inquiry.answers[generation] = answer
-            self.counted(generation, answer["totals"])
+        if inquiry.question == "look":
+            answer = inquiry.answers[generation] = proper_look(answer)
+            self.counted(generation, answer.get("totals", {}))
         self._settle(number)
 
     def counted(self, generation: int, totals: dict[str, Any]) -> None:
@@ -147,6 +148,9 @@ class Inquiries:
         if last := self._last.pop(generation, None):
             counters = settled(last.get("counters", {}))
             self._past = merged([self._past, last | {"counters": counters}])
+            rows = self._past.get("requests", {})
+            for kind in list(rows)[_MOST_PAST:]:  # somebody makes up ever new ones
+                del rows[kind]
         for number, inquiry in list(self._open.items()):
             inquiry.awaited.discard(generation)
             self._settle(number)

@@ -2,6 +2,7 @@
 the others are none the worse for it."""
 
 import array
+import json
 import os
 import queue
 import signal
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from nogilserve.engine.meter import BOUNDS
+from nogilserve.observe.metrics import render
 from nogilserve.runtimes.intake import Intake, feed_pair
-from nogilserve.runtimes.sums import are_totals
+from nogilserve.runtimes.sums import are_totals, merged
 from nogilserve.supervise import channel as channel_module
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel
@@ -125,7 +128,7 @@ def scribble(board: Board, text: bytes) -> None:
     ("text", "wanted"),
     [
         (b'{"beat": "x", "running": 5, "counters": [1], "pid": 1}', {}),
-        (b'{"beat": Infinity, "counters": {"a": 1e999, "b": "x", "c": {"d": []}}}', None),
+        (b'{"beat": Infinity, "counters": {"a": 1e999, "b": "x", "refused": {"d": []}}}', None),
         (b'{"counters": {"requests": 1' + b"0" * 400 + b"}}", {"counters": {}}),
         (b"[" * 30_000, {}),
         (b'{"beat": 1.5, "counters": {"requests": 2, "refused": {"x": 1}}}', None),
@@ -140,7 +143,7 @@ def test_boards_say_nothing_else(text: bytes, wanted: dict[str, Any] | None) -> 
         if wanted is not None:
             assert found == wanted
         elif b"Infinity" in text:
-            assert found == {"counters": {"c": {}}}
+            assert found == {"counters": {"refused": {}}}
         else:
             counters = {"requests": 2, "refused": {"x": 1}}
             assert found == {"beat": 1.5, "counters": counters}
@@ -161,6 +164,16 @@ def test_boards_say_nothing_else(text: bytes, wanted: dict[str, Any] | None) -> 
         {"waits": []},
         {"more": {}},
         {"counters": {"requests": float("nan")}},
+        {"counters": {"requests": -1}},
+        {"counters": {"made_up": 1}},
+        {"counters": {"refused": {"x" * 1000: 1}}},
+        {"counters": {"refused": {"\ud800": 1}}},
+        {"counters": {"refused": {f"reason {i}": 1 for i in range(6000)}}},
+        {"requests": {"GET  /": {"0": 1}}},
+        {"requests": {"GET 200 \ud800": {"0": 1}}},
+        {"requests": {"GET 200 a\nb": {"0": 1}}},
+        {"requests": {"G\x1bT 200 /": {"0": 1}}},
+        {"requests": {f"GET 200 /{i}": {"0": 1} for i in range(6000)}},
     ],
 )
 def test_sums_of_all_stay_sums(data: Any) -> None:
@@ -181,3 +194,56 @@ def test_sums_of_all_stay_sums(data: Any) -> None:
     inquiries.heard(3, {"id": good.messages[1]["id"], "answer": 5})
     assert not answered(again)["ok"]
     assert inquiries._past["counters"]["requests"] == 3
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        5,
+        {"threads": "x", "busy": float("nan"), "connections": {"idle": []}, "in_flight": 10**400},
+        {"connections": {f"state {i}": 1 for i in range(1000)}},
+        {"connections": {"\ud800": 1}},
+        {"loops": [5, {}, {"lag": "x", "blocked": 0}, {"lag": 1}], "interpreters": [{"no": 1}]},
+        {"inside": [{"key": 1, "method": "GET", "path": {"deep": {}}, "seconds": 1}] * 5000},
+        {"lanes": {"name": "x"}, "cores": [[]], "made_up": [1]},
+        {"failures": [{"at": 1, "text": "\ud800" * 100_000}], "pauses": [{"at": -1}]},
+    ],
+)
+def test_metrics_go_on_whatever_one_says(now: Any) -> None:
+    """Of a process that tells nonsense; those of others are there, and what is told can be sent."""
+    pytest.importorskip("prometheus_client")
+    inquiries, bad, good = Inquiries(), Told(), Told()
+    request = Request("look")
+    inquiries.pass_on(request, family(n1=bad, n2=good), 2, 0.0)
+    number = bad.messages[0]["id"]
+    inquiries.heard(1, {"id": number, "answer": {"totals": totals(4)["totals"], "now": now}})
+    loops = [{"lag": 0.5, "blocked": 1}]
+    mine = {"threads": 3, "busy": 1, "connections": {"idle": 2}, "loops": loops}
+    inquiries.heard(2, {"id": number, "answer": {**totals(3), "now": mine}})
+    answer = answered(request)
+    json.dumps(answer).encode()
+    looks = answer["answers"].values()
+    assert all(len(look["now"].get("inside", ())) <= 1000 for look in looks)
+    assert len(json.dumps(answer)) < 1_000_000
+    seen = {
+        "totals": merged([answer["past"], *(look["totals"] for look in looks)]),
+        "now": merged(look["now"] for look in looks),
+        "bounds": BOUNDS,
+        "status": {},
+        "processes": [],
+    }
+    text, _ = render(seen, "")
+    assert b"\nnogilserve_application_requests_total 7.0\n" in text
+    assert b"\nnogilserve_threads 3.0\n" in text
+    assert b"\nnogilserve_event_loop_lag_seconds 0.5\n" in text
+
+
+def test_what_is_gone_does_not_fill_the_memory() -> None:
+    """One that dies and comes again, with other kinds of requests each time."""
+    inquiries = Inquiries()
+    for turn in range(6):
+        rows = {f"GET 200 /{turn}/{i}": {"0": 1} for i in range(5000)}
+        inquiries.counted(turn, {"counters": {"requests": 1}, "requests": rows})
+        inquiries.lost(turn)
+    assert len(inquiries._past["requests"]) == 20_000
+    assert inquiries._past["counters"]["requests"] == 6

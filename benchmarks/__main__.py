@@ -134,7 +134,7 @@ def _sharing(add: AddParser) -> argparse.ArgumentParser:
 def _contention(add: AddParser) -> argparse.ArgumentParser:
     parser = add("contention", help="where an application loses time on several threads")
     parser.add_argument("--apps", type=_names({**sharing.APPS}), default=list(sharing.APPS))
-    parser.add_argument("--threads", type=_positive, default=2, help="beside one")
+    parser.add_argument("--threads", type=_positive, default=2, help="or copies")
     parser.add_argument("--step", choices=list(STEPS), default="freeze")
     parser.add_argument("--duration", type=float, default=3, help="seconds of each look")
     pinning.add_options(parser)

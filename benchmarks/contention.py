@@ -1,7 +1,8 @@
 """`contention`: where an application that several threads call loses time, by C symbol and by line.
 
-The same calls are watched on one thread and on several. What takes longer per call on several is
-what they contend for: a count, a lock, a stopped world. `perf` says in which C function, a sampler
+The same calls are watched in one process with several threads, and in one of as many processes with
+one thread each. What takes longer per call in the first is what its threads contend for: a count, a
+lock, a stopped world. `perf` says in which C function, a sampler
 that reads the process's memory from outside in which line of Python; neither needs anything from
 the application.
 """
@@ -39,9 +40,10 @@ SHORT = 3  # parts of a path that say which file it is
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What was seen of so many threads: microseconds per call. Immutable."""
+    """What was seen of one process: microseconds per call. Immutable."""
 
     threads: int
+    processes: int
     cpu_us: float
     waited: float
     switches: float
@@ -54,7 +56,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What a place takes per call on one thread and on several, in microseconds. Immutable."""
+    """What a place takes per call in copies and in the one copy, in microseconds. Immutable."""
 
     place: str
     before: float
@@ -62,7 +64,7 @@ class Growth:
 
     @property
     def more(self) -> float:
-        """What several threads add."""
+        """What sharing adds."""
         return self.after - self.before
 
 
@@ -160,9 +162,9 @@ def _per_call(samples: Counter[str], us: float) -> dict[str, float]:
     return {place: count / total * us for place, count in samples.items()}
 
 
-def look(app: App, step: str, threads: int, seconds: float) -> Inside:
-    """Watch so many threads: how much they do, then in which lines and in which C functions."""
-    with callers(app, step, threads, 1) as crew:
+def look(app: App, step: str, threads: int, processes: int, seconds: float) -> Inside:
+    """Watch one process: how much it does, then in which lines and in which C functions."""
+    with callers(app, step, threads, processes) as crew:
         before = procs.switches(crew.pids)
         taken: Taken = crew.measure(seconds)
         switched = procs.switches(crew.pids) - before
@@ -170,6 +172,7 @@ def look(app: App, step: str, threads: int, seconds: float) -> Inside:
         symbols = _symbols(crew, seconds) if shutil.which("perf") else Counter[str]()
     return Inside(
         threads,
+        processes,
         taken.cpu_us,
         taken.waited,
         switched.voluntary / (taken.rate * seconds),
@@ -178,9 +181,9 @@ def look(app: App, step: str, threads: int, seconds: float) -> Inside:
     )
 
 
-def _table(title: str, one: dict[str, float], several: dict[str, float]) -> str:
-    rows = growth(one, several)[:TOP]
-    header = (title, "1 thread, µs", "several, µs", "more, µs", "ratio")
+def _table(title: str, copies: dict[str, float], shared: dict[str, float]) -> str:
+    rows = growth(copies, shared)[:TOP]
+    header = (title, "copies, µs", "one copy, µs", "more, µs", "ratio")
     return report.table(
         header,
         [
@@ -196,24 +199,29 @@ def _table(title: str, one: dict[str, float], several: dict[str, float]) -> str:
     )
 
 
-def _text(app: App, one: Inside, several: Inside) -> str:
+def _text(app: App, copies: Inside, shared: Inside) -> str:
     head = report.table(
-        ("threads", "CPU µs per call", "waited", "waits per call"),
+        ("processes of threads", "CPU µs per call", "waited", "waits per call"),
         [
-            [f"{i.threads}", f"{i.cpu_us:.2f}", f"{i.waited * 100:.1f} %", f"{i.switches:.3f}"]
-            for i in (one, several)
+            [
+                f"{i.processes} of {i.threads}",
+                f"{i.cpu_us:.2f}",
+                f"{i.waited * 100:.1f} %",
+                f"{i.switches:.3f}",
+            ]
+            for i in (copies, shared)
         ],
     )
     parts = [f"## {app.name}", head]
-    if one.symbols:
-        parts.append(_table("C function", one.symbols, several.symbols))
-    if one.lines:
-        parts.append(_table("innermost line", one.lines, several.lines))
+    if copies.symbols:
+        parts.append(_table("C function", copies.symbols, shared.symbols))
+    if copies.lines:
+        parts.append(_table("innermost line", copies.lines, shared.lines))
     return "\n\n".join(parts) + "\n"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look at each application on one thread and on several; 1 if none could be looked at."""
+    """Look at each application shared and in copies; 1 if none could be looked at."""
     pinning.apply(options)
     setting = conditions()
     insides: dict[str, list[Inside]] = {}
@@ -223,13 +231,16 @@ def run(options: argparse.Namespace) -> int:
         say(name)
         app = APPS[name]
         try:
-            pair = [look(app, options.step, n, options.duration) for n in (1, options.threads)]
+            pair = [
+                look(app, options.step, *shape, options.duration)
+                for shape in ((1, options.threads), (options.threads, 1))
+            ]
         except TrialError as exc:
             failures.append(f"{name} failed: {exc}")
             continue
         insides[name] = pair
         parts.append(_text(app, *pair))
-    title = f"# Contention: 1 and {options.threads} threads, {options.step}"
+    title = f"# Contention of {options.threads} threads in one copy, {options.step}"
     text = "\n".join([f"{title}\n\n{report.footer(setting)}\n", *parts, *failures])
     print(text)
     setting["load_average_after"] = os.getloadavg()

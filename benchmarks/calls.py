@@ -229,6 +229,7 @@ def _called(call: Caller, seconds: float) -> _Done:
 def calling(name: str, path: str, threads: int, step: str) -> Iterator[_Threads]:
     """Threads that have warmed up, with the application prepared."""
     app = load(name)
+    path = sys.intern(path)  # immortal: no server shares this string among its threads
     caller_of(app, path)(WARM_UP)  # what is made by the first requests is prepared too
     gc.collect()
     STEPS[step].prepare()

@@ -232,8 +232,8 @@ def run(options: argparse.Namespace) -> int:
         app = APPS[name]
         try:
             pair = [
-                look(app, options.step, *shape, options.duration)
-                for shape in ((1, options.threads), (options.threads, 1))
+                look(app, options.step, threads, options.threads // threads, options.duration)
+                for threads in (1, options.threads)
             ]
         except TrialError as exc:
             failures.append(f"{name} failed: {exc}")

@@ -13,7 +13,7 @@ _REQUEST_ID: Final = "%{UNIQUE_ID}e"
 """The one variable there is, called as Apache's mod_unique_id calls it."""
 
 _ATOM: Final = re.compile(r"%(?:(%)|\{([^{}]+)\}([a-zA-Z])|([<>]?[a-zA-Z]))?")
-_PLAIN: Final = frozenset("hlutrsmUqHbBfaTDMLpX")
+_PLAIN: Final = frozenset("hlutrsmUqHbBfaTDMLpvX")
 
 
 def _check(value: str) -> str:

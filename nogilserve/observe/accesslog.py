@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from nogilserve.messages import VERSIONS, Headers, RequestRecord
 
@@ -117,6 +117,7 @@ _ATOMS: Final[dict[str, Formatter]] = {
     "L": lambda r: f"{r.seconds:.6f}",
     "p": lambda _: f"<{os.getpid()}>",
     # Apache says of a complete response whether the connection stays open; that is not known here.
+    "v": lambda r: _field(r.headers, "host"),
     "X": lambda r: "+" if r.complete else "X",
     # The variable in which Apache's mod_unique_id keeps the id of a request.
     "{UNIQUE_ID}e": lambda r: _escape(r.request_id) or "-",
@@ -124,7 +125,7 @@ _ATOMS: Final[dict[str, Formatter]] = {
 """gunicorn's and Apache's atoms without a free name, by what stands behind the percent sign."""
 
 
-def _json(record: RequestRecord, whose: dict[str, int]) -> str:
+def _json(record: RequestRecord, whose: dict[str, Any]) -> str:
     return json.dumps(
         {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.started))
@@ -151,20 +152,22 @@ def _plain(headers: Headers, name: str) -> str | None:
     return next((value for key, value in headers if key == name), None)
 
 
-def compile_format(text: str, generation: int = 0) -> Formatter:
+def compile_format(text: str, generation: int = 0, tenant: str = "") -> Formatter:
     """The function that makes a line of a record: "common", "combined", "json" or atoms.
+    `generation` and `tenant` are those of the process, 0 and "" for none.
 
     Unknown atoms are kept as they are; the configuration refuses them beforehand.
     """
     if text == "json":
-        whose = {"generation": generation} if generation else {}
+        whose: dict[str, Any] = {"generation": generation} if generation else {}
+        whose |= {"tenant": tenant} if tenant else {}
         return lambda record: _json(record, whose)
     text = _NAMED.get(text, text)
     parts: list[str | Formatter] = []
     position = 0
     for match in _ATOM.finditer(text):
         parts.append(text[position : match.start()])
-        parts.append(_atom(match))
+        parts.append(_escape(tenant) if tenant and match[0] == "%v" else _atom(match))
         position = match.end()
     parts.append(text[position:])
 
@@ -221,14 +224,14 @@ class AccessLog:
     of the two always sees the other (the queue's own lock orders both).
     """
 
-    def __init__(self, path: str, form: str, generation: int = 0) -> None:
-        """Open `path` for appending ("-": standard output). Raises OSError. `generation`: whose it
-        is, for lines of JSON."""
+    def __init__(self, path: str, form: str, generation: int = 0, tenant: str = "") -> None:
+        """Open `path` for appending ("-": standard output). Raises OSError. `generation` and
+        `tenant`: whose it is."""
         # Unbuffered: other processes may append to the same file, and a line must stay whole.
         self._file: io.FileIO | None = None if path == "-" else io.FileIO(path, "a")
         self._path = os.path.abspath(path)
         self._reopen = False
-        self._line = compile_format(form, generation)
+        self._line = compile_format(form, generation, tenant)
         self._queue: deque[RequestRecord] = deque()
         self._asleep = False
         self._bell = threading.Event()

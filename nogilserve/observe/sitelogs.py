@@ -16,19 +16,20 @@ class SiteLogs(AccessLog):
         path: str,
         form: str,
         generation: int,
+        tenant: str,
         others: Sequence[tuple[str, str]],
         choose: Callable[[str, str], int],
     ) -> None:
         """`path` and `form`: of the server's own log, "" for none. `others`: path and format of
         further ones; `choose` gives for an authority and a path the index of the one to write
         to, len(others) for the server's own, -1 for none. Raises OSError."""
-        super().__init__(path or "-", form, generation)
+        super().__init__(path or "-", form, generation, tenant)
         self._own = bool(path)
         self._choose = choose
         self._others: list[AccessLog] = []
         try:
             for other, its_form in others:
-                self._others.append(AccessLog(other, its_form, generation))
+                self._others.append(AccessLog(other, its_form, generation, tenant))
         except OSError:
             for log in self._others:
                 log.start()

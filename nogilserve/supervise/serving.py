@@ -51,13 +51,14 @@ _MOST_THREADS: Final = 4096
 def open_access_log(config: Config, generation: int = 0) -> AccessLog | None:
     """The access log, started; None where none is wanted. Raises ConfigError."""
     several = _logs_of_sites(config)
+    tenant = config.tenant.name if config.tenant is not None else ""
     if not config.access_log and not several:
         return None
     try:
         access_log = (
-            _site_logs(config, generation, several)
+            _site_logs(config, generation, tenant, several)
             if several
-            else AccessLog(config.access_log, config.access_log_format, generation)
+            else AccessLog(config.access_log, config.access_log_format, generation, tenant)
         )
     except OSError as exc:
         raise ConfigError(unwritable(exc.filename or config.access_log, exc)) from None
@@ -77,7 +78,9 @@ def _log_of(config: Config) -> tuple[str, str]:
     return (config.access_log, config.access_log_format) if config.access_log else ("", "")
 
 
-def _site_logs(config: Config, generation: int, several: list[tuple[str, str]]) -> AccessLog:
+def _site_logs(
+    config: Config, generation: int, tenant: str, several: list[tuple[str, str]]
+) -> AccessLog:
     """The server's access log, which passes records of sites on to theirs. Raises OSError."""
     from nogilserve.observe.sitelogs import SiteLogs
     from nogilserve.sites.places import router_of, settings_of_sites
@@ -95,6 +98,7 @@ def _site_logs(config: Config, generation: int, several: list[tuple[str, str]]) 
         config.access_log,
         config.access_log_format,
         generation,
+        tenant,
         others,
         lambda authority, path: by_index[find(authority, path)],
     )

@@ -67,6 +67,7 @@ def basic(credentials: bytes) -> list[tuple[str, str]]:
         ("%t", "[14/Nov/2023:23:13:20 +0100]"),
         ("%r", "GET /path?x=1 HTTP/1.1"),
         ("%m", "GET"),
+        ("%v", "a"),
         ("%U", "/path"),
         ("%q", "?x=1"),
         ("%H", "HTTP/1.1"),
@@ -239,3 +240,12 @@ def test_json_is_always_valid(target: str, agent: str) -> None:
     """A JSON line gives back what was put in."""
     made = json.loads(line("json", target=target, headers=[("user-agent", agent)]))
     assert (made["target"], made["user_agent"]) == (target, agent)
+
+
+def test_whose_line_it_is() -> None:
+    """The tenant in a log that several share; what it is called cannot break the line."""
+    made = compile_format("%v %m", 3, 'shop"/en')
+    assert made(record()) == "shop\\x22/en GET"
+    found = json.loads(compile_format("json", 3, "shop")(record()))
+    assert (found["generation"], found["tenant"]) == (3, "shop")
+    assert "tenant" not in json.loads(compile_format("json", 3)(record()))

@@ -55,6 +55,23 @@ def _h2corn(app: str, loops: int) -> list[str]:
     )
 
 
+def _gunicorn(app: str, loops: int) -> list[str]:
+    return python(
+        *("-m", "gunicorn", app, "--bind", "127.0.0.1:0", "--workers", str(loops)),
+        *("--worker-class", "asgi", "--asgi-loop", "uvloop", "--backlog", BACKLOG),
+        *("--keep-alive", KEEP_ALIVE, "--log-level", "warning", "--no-control-socket"),
+    )
+
+
+def _pounce(app: str, loops: int) -> list[str]:
+    return python(
+        *("-m", "pounce", "serve", "--app", app, "--host", "127.0.0.1", "--port", "0"),
+        *("--workers", str(loops), "--worker-mode", "async", "--no-compression"),
+        *("--no-access-log", "--log-level", "warning", "--signage", "off"),
+        *("--keep-alive-timeout", KEEP_ALIVE, "--max-requests-per-connection", "0"),
+    )
+
+
 ASGI_SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
@@ -95,6 +112,23 @@ ASGI_SERVERS: dict[str, Server] = {
             ("h2corn", "uvloop"),
             _h2corn,
             "uvloop, loops in threads of one worker process, access log off",
+        ),
+        Server(
+            "gunicorn",
+            ("gunicorn", "uvloop"),
+            _gunicorn,
+            "its asgi worker on uvloop; its workers are processes. Without gunicorn_h1c, which"
+            " switches the GIL on",
+            reports=("gunicorn_h1c",),
+        ),
+        Server(
+            "pounce",
+            ("bengal-pounce",),
+            _pounce,
+            "its workers are threads of one process, each with an event loop (its other kind of"
+            " worker serves one connection at a time); no compression, no access log, connections"
+            " kept for as many requests as come",
+            reports=("uvloop",),
         ),
     )
 }

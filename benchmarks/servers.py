@@ -107,6 +107,14 @@ def _waitress(app: str, threads: int) -> list[str]:
     )
 
 
+def _hypercorn(app: str, threads: int) -> list[str]:
+    return python(
+        *("-m", "hypercorn", "--bind", "127.0.0.1:0", "--workers", "1"),
+        *("--worker-class", "uvloop", "--backlog", BACKLOG, "--keep-alive", KEEP_ALIVE),
+        *("--log-level", "warning", f"wsgi:{app}"),
+    )
+
+
 def _launched(name: str) -> Callable[[str, int], list[str]]:
     def argv(app: str, threads: int) -> list[str]:
         return python(
@@ -162,6 +170,13 @@ SERVERS: dict[str, Server] = {
             "an ASGI server: WSGI through a2wsgi, which its documentation recommends in place of"
             " its deprecated shim; one event loop",
             reports=("httptools", "uvloop"),
+        ),
+        Server(
+            "hypercorn",
+            ("hypercorn", "uvloop"),
+            _hypercorn,
+            "an ASGI server: WSGI in the threads of its one event loop's executor, whose number is"
+            " asyncio's default and not what was asked for",
         ),
     )
 }

@@ -48,7 +48,7 @@ from nogilserve.supervise.serving import (
 )
 from nogilserve.supervise.spec import config_of
 from nogilserve.supervise.tenants.within import passed_on, settle
-from nogilserve.supervise.words import configure_logging, log, warn_of_gil
+from nogilserve.supervise.words import configure_logging, form_others, log, warn_of_gil
 
 __all__ = ["main"]
 
@@ -141,6 +141,7 @@ class Body:
                 settle(self._config, self._bounds)
             access_log = open_access_log(self._config, self._number)
             runtime, served = self._load(access_log)
+            form_others()
             self._observer = Observer(runtime, self._config)
             self._observer.start()
             self._catch_signals()

@@ -40,7 +40,7 @@ from nogilserve.supervise.serving import (
     open_access_log,
     reopen_logs,
 )
-from nogilserve.supervise.words import announce, configure_logging, log, warn_of_gil
+from nogilserve.supervise.words import announce, configure_logging, form_others, log, warn_of_gil
 
 __all__ = ["run"]
 
@@ -106,6 +106,7 @@ def run(config: Config, make: Make | None = None) -> int:
         access_log = open_access_log(config)
         record = access_log.put if access_log else None
         runtime = make(record) if make else load_runtime(config, record)
+        form_others()
         asked = None
         if config.ready_path:
             host = host_with(config, config.ready_path)

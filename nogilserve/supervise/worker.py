@@ -28,7 +28,7 @@ from nogilserve.runtimes.threads import daemon
 from nogilserve.supervise.interrupts import MASTERS, STOPPING, leave_to_master
 from nogilserve.supervise.observer import Observer
 from nogilserve.supervise.serving import leave, open_access_log
-from nogilserve.supervise.words import configure_logging
+from nogilserve.supervise.words import configure_logging, form_others
 
 __all__ = ["main", "serve_member"]
 
@@ -89,6 +89,7 @@ class _Member:
             self._log = open_access_log(self._spec.config)
             runtime = load_here(self._spec.config, self._log.put if self._log else None, self._row)
             self._say("loaded", (runtime.served.name, runtime.served.interface))
+            form_others()
             if self._may_start():
                 runtime.start([])
                 self._say("started")

@@ -49,11 +49,15 @@ APPS: dict[str, App] = {
     app.name: app
     for app in (
         App("plain", "benchmarks.apps.plain:app", "/", False),
-        App("flask", "benchmarks.apps.flask_json:app", "/json", False, "flask"),
-        App("django", "benchmarks.apps.django_json:app", "/json", False, "django"),
+        App("flask", "benchmarks.apps.flask_json:app", "/made", False, "flask"),
+        App("flask-cached", "benchmarks.apps.flask_json:app", "/json", False, "flask"),
+        App("django", "benchmarks.apps.django_json:app", "/made", False, "django"),
+        App("django-cached", "benchmarks.apps.django_json:app", "/json", False, "django"),
         App("asgi-plain", "benchmarks.apps.asgi_plain:app", "/", True),
-        App("starlette", "benchmarks.apps.starlette_json:app", "/json", True, "starlette"),
-        App("fastapi", "benchmarks.apps.fastapi_json:app", "/json", True, "fastapi"),
+        App("starlette", "benchmarks.apps.starlette_json:app", "/made", True, "starlette"),
+        App("starlette-cached", "benchmarks.apps.starlette_json:app", "/json", True, "starlette"),
+        App("fastapi", "benchmarks.apps.fastapi_json:app", "/made", True, "fastapi"),
+        App("fastapi-cached", "benchmarks.apps.fastapi_json:app", "/json", True, "fastapi"),
     )
 }
 

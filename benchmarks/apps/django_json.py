@@ -6,16 +6,20 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 
+from benchmarks.apps.documents import document, made
 from benchmarks.apps.plain import about as describe
 
 __all__ = ["app", "urlpatterns"]
 
-ITEMS = [{"id": n, "name": f"item {n}", "tags": ["a", "b"]} for n in range(5)]
-
 
 def items(request: HttpRequest) -> JsonResponse:
-    """A small document made anew for each request."""
-    return JsonResponse({"message": "Hello, World!", "items": ITEMS})
+    """A small document of data that all requests share."""
+    return JsonResponse(document())
+
+
+def made_items(request: HttpRequest) -> JsonResponse:
+    """The same document of new data."""
+    return JsonResponse(made())
 
 
 def about(request: HttpRequest) -> JsonResponse:
@@ -23,7 +27,7 @@ def about(request: HttpRequest) -> JsonResponse:
     return JsonResponse(describe())
 
 
-urlpatterns = [path("json", items), path("about", about)]
+urlpatterns = [path("json", items), path("made", made_items), path("about", about)]
 
 settings.configure(
     ALLOWED_HOSTS=["*"],

@@ -4,18 +4,24 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from benchmarks.apps.documents import document, made
 from benchmarks.apps.plain import about as describe
 
 __all__ = ["app"]
 
 app = FastAPI()
-ITEMS = [{"id": n, "name": f"item {n}", "tags": ["a", "b"]} for n in range(5)]
 
 
 @app.get("/json")
 async def items() -> dict[str, Any]:
-    """A small document made anew for each request."""
-    return {"message": "Hello, World!", "items": ITEMS}
+    """A small document of data that all requests share."""
+    return document()
+
+
+@app.get("/made")
+async def made_items() -> dict[str, Any]:
+    """The same document of new data."""
+    return made()
 
 
 @app.get("/about")

@@ -2,18 +2,24 @@
 
 from flask import Flask, Response, jsonify
 
+from benchmarks.apps.documents import document, made
 from benchmarks.apps.plain import about as describe
 
 __all__ = ["app"]
 
 app = Flask(__name__)
-ITEMS = [{"id": n, "name": f"item {n}", "tags": ["a", "b"]} for n in range(5)]
 
 
 @app.get("/json")
 def items() -> Response:
-    """A small document made anew for each request."""
-    return jsonify(message="Hello, World!", items=ITEMS)
+    """A small document of data that all requests share."""
+    return jsonify(document())
+
+
+@app.get("/made")
+def made_items() -> Response:
+    """The same document of new data."""
+    return jsonify(made())
 
 
 @app.get("/about")

@@ -5,16 +5,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from benchmarks.apps.documents import document, made
 from benchmarks.apps.plain import about as describe
 
 __all__ = ["app"]
 
-ITEMS = [{"id": n, "name": f"item {n}", "tags": ["a", "b"]} for n in range(5)]
-
 
 async def items(request: Request) -> JSONResponse:
-    """A small document made anew for each request."""
-    return JSONResponse({"message": "Hello, World!", "items": ITEMS})
+    """A small document of data that all requests share."""
+    return JSONResponse(document())
+
+
+async def made_items(request: Request) -> JSONResponse:
+    """The same document of new data."""
+    return JSONResponse(made())
 
 
 async def about(request: Request) -> JSONResponse:
@@ -22,4 +26,4 @@ async def about(request: Request) -> JSONResponse:
     return JSONResponse(describe())
 
 
-app = Starlette(routes=[Route("/json", items), Route("/about", about)])
+app = Starlette(routes=[Route("/json", items), Route("/made", made_items), Route("/about", about)])

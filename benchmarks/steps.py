@@ -11,9 +11,6 @@ from nogilserve.prepare.deferring import defer
 
 __all__ = ["STEPS", "Step"]
 
-LOCAL_COUNT = 12  # where in an object the count of its own thread stands
-IMMORTAL = 2**32 - 1
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -54,11 +51,10 @@ def _freeze_and_defer() -> None:
 
 
 def _immortal() -> None:
-    """Have nobody count at all: no server could do that, but it says what all counts cost.
-
-    It writes over the counts of all objects and of the text and numbers in them, the classes apart,
-    whose instances count for them. The layout is that of CPython 3.14.
-    """
+    """Have nobody count: for all objects, and for the text and the numbers in them."""
+    function = ctypes.pythonapi._Py_SetImmortal  # noqa: SLF001 there is no public one
+    function.argtypes = [ctypes.c_void_p]
+    function.restype = None
     objects = gc.get_objects()
     plain = [
         item
@@ -67,8 +63,9 @@ def _immortal() -> None:
         if type(item) in (str, bytes, int, float)
     ]
     for item in itertools.chain(objects, plain):
+        # Classes count their instances apart, and what runs now has to end.
         if not issubclass(type(item), (type, types.CodeType, types.GeneratorType)):
-            ctypes.c_uint32.from_address(id(item) + LOCAL_COUNT).value = IMMORTAL
+            function(id(item))
 
 
 STEPS: dict[str, Step] = {

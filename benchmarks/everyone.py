@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import copies, pinning, seed_table
-from benchmarks.arguments import add_load, names, numbers
+from benchmarks import copies, latency, pinning, seed_table
+from benchmarks.arguments import add_load, names, numbers, positive
 
 __all__ = ["COMMANDS"]
 
@@ -45,5 +45,17 @@ def _seed(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
-COMMANDS = (_seed, _copies)
+def _latency(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("latency", help="beside slow requests, during a reload, beside a blocked one")
+    parser.add_argument("--duration", type=positive, default=6, help="seconds per trial")
+    parser.add_argument("--rounds", type=positive, default=1, help="trials of each kind")
+    parser.add_argument("--rate", type=positive, default=500, help="requests per second")
+    parser.add_argument("--scenes", type=names(latency.SCENES), default=list(latency.SCENES))
+    parser.add_argument("--quick", action="store_true", help="to see it work, not to cite")
+    _add_interpreters(parser)
+    parser.set_defaults(run=latency.run)
+    return parser
+
+
+COMMANDS = (_seed, _copies, _latency)
 """Each adds its parser."""

@@ -4,10 +4,11 @@ A WebSocket, whatever its path, gets back what it sends.
 """
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.apps.plain import HELLO, PLAIN, about, counters
+from benchmarks.apps.plain import HELLO, PLAIN, about, counters, fib
 
 __all__ = ["app"]
 
@@ -58,9 +59,15 @@ async def lifespan(receive: Receive, send: Send) -> None:
 
 
 async def other(scope: Scope, send: Send) -> None:
-    """/about and /counters; 404 for the rest."""
+    """/about, /counters, /fib?N and /sleep?MILLISECONDS, which blocks the loop; else 404."""
     status, kind = 200, b"application/json"
-    if scope["path"] == "/about":
+    query = scope["query_string"]
+    if scope["path"] == "/fib":
+        body = str(fib(int(query))).encode()
+    elif scope["path"] == "/sleep":
+        time.sleep(int(query) / 1000)
+        body = b"slept"
+    elif scope["path"] == "/about":
         body = json.dumps(about()).encode()
     elif scope["path"] == "/counters":
         body = json.dumps(counters()).encode()

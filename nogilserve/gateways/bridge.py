@@ -33,6 +33,8 @@ _log = logging.getLogger("nogilserve.error")
 
 _MEMORY: Final = 1 << 18
 """Bytes of a body kept in memory; what is larger lies in a temporary file."""
+_LOOK: Final = 1.0
+"""Seconds between looks whether the loop is still there that a thread waits for."""
 
 
 class BridgedExchange:
@@ -160,7 +162,9 @@ class BridgedExchange:
             self._loop.call_soon_threadsafe(self._make, step)
         except RuntimeError as exc:  # the loop is closed
             raise ClientDisconnected("the server has stopped") from exc
-        self._made.acquire()
+        while not self._made.acquire(timeout=_LOOK):
+            if self._loop.is_closed():  # what it was told last, it has not done
+                raise ClientDisconnected("the server has stopped")
         error, self._error = self._error, None
         try:
             if error is not None:

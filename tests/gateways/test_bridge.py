@@ -1,6 +1,7 @@
 """WSGI applications called by threads for an event loop: who answers, whatever comes first."""
 
 import asyncio
+import io
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from nogilserve.errors import ClientDisconnected, ResponseError
-from nogilserve.gateways.bridge import BridgingGateway
+from nogilserve.gateways import bridge
+from nogilserve.gateways.bridge import BridgedExchange, BridgingGateway
 from nogilserve.gateways.callthreads import CallThreads
 from nogilserve.gateways.wsgi import WsgiGateway
 from nogilserve.messages import TimeLimits
@@ -188,3 +190,36 @@ def test_cancelled_while_it_runs() -> None:
     threads.close()
     assert exchange.aborted
     assert found == ["the request is over"]
+
+
+def test_a_loop_that_closes_before_a_step_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was told and never ran again: the thread does not wait for ever."""
+    monkeypatch.setattr(bridge, "_LOOK", 0.01)
+    loop = asyncio.new_event_loop()
+    exchange: Any = LoopRecorder()
+    bridged = BridgedExchange(exchange, loop, io.BytesIO(), "f00d", lambda _, exc: None)
+    told = threading.Event()
+    original = loop.call_soon_threadsafe
+
+    def tell(*arguments: Any) -> Any:
+        handle = original(*arguments)
+        told.set()
+        return handle
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", tell)
+    ended: list[BaseException] = []
+
+    def send() -> None:
+        bridged.prepare("200 OK", [])
+        bridged.send_head(None)
+        try:
+            bridged.send_data(b"x")
+        except ClientDisconnected as exc:
+            ended.append(exc)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    assert told.wait(10)
+    loop.close()
+    thread.join(10)
+    assert [str(exc) for exc in ended] == ["the server has stopped"]

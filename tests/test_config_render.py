@@ -66,6 +66,11 @@ def test_mistyped_secrets_are_not_shown(tmp_path: Path) -> None:
         resolve(["m:app"], {"NOGILSERVE_ADMIN_TOKEN": "hush hush and so on"}, tmp_path, 4)
     assert "NOGILSERVE_ADMIN_TOKEN" in str(caught.value)
     assert "hush" not in str(caught.value)
+    (tmp_path / "nogilserve.toml").write_text('app = "m:app"\nadmin-token = 98765432\nenv = [98]\n')
+    with pytest.raises(ConfigError) as caught:
+        resolve([], {}, tmp_path, 4)
+    assert "line 2, key admin-token" in str(caught.value)
+    assert "98" not in str(caught.value)
 
 
 def test_settings_show_their_origin(tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ check, the help text and docs/options.md.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from nogilserve.config.kinds import FLAG, Kind
 
-__all__ = ["Option", "computed", "option", "options_of"]
+__all__ = ["SECRET", "Option", "computed", "option", "options_of"]
+
+SECRET: Final = frozenset({"acme_eab_hmac_key", "admin_token", "ssl_keyfile_password", "storage"})
+"""Settings that nobody is to read over somebody's shoulder; a storage's URL may have a password."""
 
 
 @dataclass(frozen=True, slots=True)

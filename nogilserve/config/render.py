@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from nogilserve.config.declare import Option
+from nogilserve.config.declare import SECRET, Option
 from nogilserve.config.load import Resolved
 from nogilserve.config.options import OPTIONS, SECTIONS, SETTINGS
 from nogilserve.config.site import Site
 from nogilserve.config.siteread import SITE_ONLY, SITE_TOO
 from nogilserve.config.sources import PREFIX, make_parser
-from nogilserve.config.values import SECRET
 
 __all__ = ["help_text", "options_document", "settings_document"]
 

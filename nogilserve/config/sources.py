@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from nogilserve.config.declare import Option
+from nogilserve.config.declare import SECRET, Option
 from nogilserve.config.options import OPTIONS, SECTIONS
 from nogilserve.config.peers import not_here
 from nogilserve.config.tomllines import Place, lines_of
@@ -394,7 +394,10 @@ def _toml_text(option: Option, value: Any, where: str) -> str:
     # bool is an int to Python, not to the user.
     if type(value) in option.kind.native:
         return str(value).lower()
+    # A token without its quotes is no reason to have it in the log.
+    secret = option.field in SECRET or option.field == "env"
+    shown = "what was given" if secret else json.dumps(value, default=str)
     raise ConfigError(
-        f"option {option.called}: {json.dumps(value, default=str)} from {where}, "
+        f"option {option.called}: {shown} from {where}, "
         f"is not valid: expected {option.kind.allowed}"
     )

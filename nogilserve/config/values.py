@@ -1,16 +1,13 @@
 """From what was written to a value, or to one sentence about what is wrong with it."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-from nogilserve.config.declare import Option
+from nogilserve.config.declare import SECRET, Option
 from nogilserve.config.sources import Written
 from nogilserve.errors import ConfigError
 
-__all__ = ["SECRET", "all_mistakes", "parse"]
-
-SECRET: Final = frozenset({"acme_eab_hmac_key", "admin_token", "ssl_keyfile_password", "storage"})
-"""Settings that nobody is to read over somebody's shoulder; a storage's URL may have a password."""
+__all__ = ["all_mistakes", "parse"]
 
 
 def parse(option: Option, written: Written) -> Any:

@@ -84,8 +84,11 @@ def _run(argv: Sequence[str]) -> int:
 
         return import_caddyfile.main(argv[1:], directory, os.environ)
     if argv and argv[0] == "python-server":
-        from nogilserve.caddyfile.flags import translate_flags
+        from nogilserve.caddyfile.flags import HELP, translate_flags
 
+        if {"-h", "--help"} & set(argv[1:]):
+            print(HELP, end="")
+            return 0
         argv = translate_flags(argv[1:], os.environ, os.path.isdir)
     if argv and argv[0] in COMMANDS:
         from nogilserve.supervise import client

@@ -11,7 +11,32 @@ from typing import Final
 from nogilserve.caddyfile.pythonblock import duration, plain_placeholders
 from nogilserve.errors import ConfigError
 
-__all__ = ["translate_flags"]
+__all__ = ["HELP", "translate_flags"]
+
+HELP: Final = """\
+usage: nogilserve python-server --app MODULE:ATTRIBUTE [FLAG ...] [OPTION ...]
+
+Serve as `caddy python-server` does: with its flags, and with options of nogilserve beside them.
+
+  -t, --server-type wsgi|asgi        --interface; found out where it is not said
+  -a, --app MODULE:ATTRIBUTE         the application
+  -l, --listen ADDRESS               --bind; 127.0.0.1:9080 where it is not said
+  -d, --domain NAME                  --domain: automatic HTTPS
+  -w, --workers N                    --workers: cores
+  --working-dir DIR, --venv DIR, --python-path FILE
+                                     --working-dir, --venv, --python
+  --env-file FILE, --env-var A=B     --env-file, --env
+  --lifespan on|off, --runtime NAME  --lifespan (off where it is not said), --loop
+  --static-path DIR, --static-route ROUTE
+                                     --static-path ROUTE=DIR
+  --debug, --access-logs, --autoreload
+                                     --log-level debug, --access-log in JSON, --reload
+  --start-timeout DURATION           --ready-timeout
+  --max-dynamic-apps N               --max-tenants
+  --request-body-max-size SIZE       --limit-request-body
+
+Responses are compressed, and connections kept for 30 seconds. `nogilserve --help` has the options.
+"""
 
 _SHORT: Final = {
     "-t": "--server-type",

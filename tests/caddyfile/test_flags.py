@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nogilserve.caddyfile.flags import translate_flags
+from nogilserve.caddyfile import flags
+from nogilserve.caddyfile.flags import HELP, translate_flags
+from nogilserve.cli import main
 from nogilserve.config import load
 from nogilserve.errors import ConfigError
 
@@ -108,3 +110,12 @@ def test_what_is_not_here(flags: str, wanted: str) -> None:
     """One sentence about it."""
     with pytest.raises(ConfigError, match=wanted):
         translated(*flags.split())
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_about_the_flags(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every flag of theirs that is here, and what it is here."""
+    assert main(["python-server", "-a", "main:app", flag]) == 0
+    assert capsys.readouterr().out == HELP
+    known = {*flags._SHORT, *flags._VALUED, *flags._SWITCHES} - {"--isolation"}
+    assert known <= set(HELP.replace(",", " ").split())

@@ -56,7 +56,8 @@ def test_failure_is_shown_until_it_is_repaired(serve: Start, project: Path) -> N
     """A page for browsers, text for others, 503 for all; the next good change is served."""
     server = serve("main:app", "--reload", cwd=project)
     (project / "main.py").write_text("import nothing_like <that>\n")
-    server.wait_log("Generation 3 has taken over", SECONDS)
+    server.wait_log("Generation 3 says why, until the next change", SECONDS)
+    wait_until(lambda: ask(server)[0] == 503, SECONDS)
     status, page = ask(server, accept="text/html,*/*;q=0.8")
     assert status == 503
     assert "<h1>The application cannot be started</h1>" in page
@@ -71,6 +72,8 @@ def test_failure_is_shown_until_it_is_repaired(serve: Start, project: Path) -> N
     assert ask(server, "/.nogilserve/still-broken") == (503, mark[1])
     (project / "main.py").write_text(APP.format(version="three"))
     server.wait_log("Generation 4 has taken over", SECONDS)
+    assert "Generation 3 serves" not in server.log
+    assert "Generation 3 has taken over" not in server.log
     # What makes the page in the browser load anew: another answer.
     assert ask(server, "/.nogilserve/still-broken") == (200, "three")
 

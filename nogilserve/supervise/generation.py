@@ -195,7 +195,7 @@ class Body:
         runtime = load_here(instead, record)
         return runtime, describe(runtime) | {
             "app": title(self._config),
-            "how": "why it cannot start",
+            "how": "only a page that says why it cannot start",
         }
 
     def _catch_signals(self) -> None:

@@ -350,7 +350,7 @@ class Master:
         older = [child for number, child in self.children.items() if number < current]
         if current and not self.machine.stopping and all(child.stopped for child in older):
             text = self._desk.taken_over(current)
-            if text:
+            if text and self.machine.generations[current].page is None:
                 log.info("%s", text)
 
     def _stop(self, now: float, number: int) -> None:
@@ -446,7 +446,9 @@ class Master:
             )
             self.holdings.inheritance.say_ready()
         else:
-            log.info("Generation %d serves, pid %d", number, child.pid)
+            page = self.machine.generations[number].page is not None
+            what = "says why, until the next change" if page else "serves"
+            log.info("Generation %d %s, pid %d", number, what, child.pid)
             self._look_for_others()
 
     # ---- from time to time

@@ -277,7 +277,7 @@ class Household:
         older = [child for number, child in self.children.items() if number < current]
         if current and not self.machine.stopping and all(child.stopped for child in older):
             text = self.desk.taken_over(current)
-            if text:
+            if text and self.machine.generations[current].page is None:
                 log.info("%s: %s", self.name, text)
 
     # ---- actions

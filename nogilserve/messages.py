@@ -13,6 +13,7 @@ __all__ = [
     "VERSIONS",
     "AsyncExchange",
     "Exchange",
+    "HeaderSection",
     "Headers",
     "Limits",
     "Request",
@@ -92,6 +93,26 @@ class TimeLimits:
         return found
 
 
+class HeaderSection:
+    """What stands behind the request lines of requests that are alike in it, byte for byte (RFC
+    9110 §6.3). Not changed after it was built, but for the note at the end. Owner: the tables of
+    the protocol; while a request runs, the thread that runs it.
+    """
+
+    __slots__ = ("authority", "body", "headers", "keep_alive", "made_of_it")
+
+    def __init__(self, request: "Request") -> None:
+        """That of a request in which nothing of it depends on the request line."""
+        self.headers = request.headers
+        self.authority = request.authority
+        self.body = request.body
+        self.keep_alive = request.keep_alive
+        self.made_of_it: tuple[object, dict[str, Any]] | None = None
+        """A gateway, and what it has made of this, for the next request. Any thread that runs one
+        may set it, to an equal dictionary, and nobody changes that. Gateways of several
+        applications may meet here, since the path is not part of it."""
+
+
 class Request:
     """A request head (RFC 9112 §2-3, RFC 9110 §6). Not changed after it was built, but for the
     notes at the end.
@@ -112,6 +133,7 @@ class Request:
         "ordinary",
         "path",
         "query",
+        "section",
         "target",
         "upgrade",
     )
@@ -152,6 +174,8 @@ class Request:
         """The Upgrade field when Connection names it (RFC 9110 §7.8), else ""."""
         self.ordinary = minor > 0 and keep_alive and not expect_continue and method != "HEAD"
         """The answer may have a body, and need not say anything about the connection."""
+        self.section: HeaderSection | None = None
+        """What this request has in common with others; None where that is not known."""
         self.kept = False
         """The protocol keeps this object and gives it out again for each head of the same bytes."""
         self.made_of_it: dict[str, Any] | None = None

@@ -236,7 +236,14 @@ class WsgiGateway:
 
     def _from_head(self, request: Request) -> dict[str, Any]:
         """The environ of a request as far as its head alone makes it."""
-        environ = self._template.copy()
+        section = request.section
+        if section is None:
+            environ = self._of_fields(request)
+        else:
+            made = section.made_of_it
+            if made is None or made[0] is not self:
+                section.made_of_it = made = (self, self._of_fields(request))
+            environ = made[1].copy()
         path = request.path
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
@@ -245,6 +252,11 @@ class WsgiGateway:
         environ["QUERY_STRING"] = request.query
         environ["RAW_URI"] = environ["REQUEST_URI"] = request.target
         environ["SERVER_PROTOCOL"] = ("HTTP/1.0", "HTTP/1.1", "HTTP/2")[request.minor]
+        return environ
+
+    def _of_fields(self, request: Request) -> dict[str, Any]:
+        """The environ as far as the field lines make it."""
+        environ = self._template.copy()
         keys = _KEYS
         for name, value in request.headers:
             key = keys.get(name)

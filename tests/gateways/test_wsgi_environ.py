@@ -9,7 +9,7 @@ import pytest
 
 from nogilserve import __version__
 from nogilserve.gateways.wsgi import FileWrapper, PrefixedWsgiGateway, WsgiGateway
-from nogilserve.messages import CHUNKED, Headers, Request
+from nogilserve.messages import CHUNKED, Headers, HeaderSection, Request
 from tests.gateways.recording import Recorder, ask, run
 
 
@@ -131,6 +131,30 @@ def test_environ_of_a_head_that_is_kept(
     request.kept = True
     for other in (("192.0.2.9", "9"), client, ("192.0.2.9", "9"), client):
         assert environ(request, other) == environ(ask(path=path, headers=headers), other)
+
+
+def test_environ_of_a_section_that_is_kept() -> None:
+    """What several requests have in common is told to each of several applications as if it had
+    come to that one alone."""
+    seen: list[dict[str, Any]] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        own = {"wsgi.input", "wsgi.errors", "wsgi.early_hints"}
+        seen.append({key: value for key, value in environ.items() if key not in own})
+        environ.clear()
+        start_response("200 OK", [])
+        return []
+
+    fields = [("host", "a"), ("cookie", "a=1"), ("cookie", "b=2"), ("x-odd", "1")]
+    section = HeaderSection(ask(headers=fields))
+    gateways = [WsgiGateway(app, "a"), PrefixedWsgiGateway(app, "b", "/below")]
+    for path in ("/one", "/below/two%20", "/one", "/below"):
+        for gateway in (*gateways, *gateways):
+            for shared in (None, section):
+                request = ask(path=path, headers=fields)
+                request.section = shared
+                gateway.run(Recorder(request))
+            assert seen.pop() == seen.pop()
 
 
 def test_nothing_is_kept_of_a_head_that_is_not() -> None:

@@ -10,7 +10,7 @@ arguments, no regular expression, no call into another module.
 
 from collections.abc import Mapping
 
-from nogilserve.messages import CHUNKED, Request
+from nogilserve.messages import CHUNKED, HeaderSection, Request
 
 __all__ = ["parse"]
 
@@ -23,26 +23,36 @@ _CONTROLS = (
 
 # One function on purpose: a call for each field would cost as much as parsing it.
 def parse(  # noqa: C901
-    head: bytes | bytearray, names: Mapping[str, str], host: str, most_fields: int
+    head: bytes | bytearray,
+    names: Mapping[str, str],
+    host: str,
+    most_fields: int,
+    section: HeaderSection | None = None,
 ) -> Request | None:
-    """Parse a head, given without the empty line that ends it.
+    """Parse a head, given without the empty line that ends it; with `section`, which was parsed
+    before in a request of HTTP/1.1, only a request line of that version, without its CRLF.
 
     `names`: field names as spelled to lower case. `host`: a Host value that was found valid
     before, "" for none, so that a connection has it checked once. The caller has checked that
     the head is no longer than any limit on a line of it.
     """
     text = head.decode("latin-1")
-    lines = text.split("\r\n")
-    count = len(lines) - 1
-    # The CRLFs between the lines must be the only control characters, so that no line holds
-    # a CR, LF, tab or NUL.
-    if (
-        count > most_fields
-        or not text.isascii()
-        or len(head.translate(None, _CONTROLS)) != len(head) - count - count
-    ):
+    if not text.isascii():
         return None
-    words = lines[0].split(" ")
+    if section is None:
+        lines = text.split("\r\n")
+        count = len(lines) - 1
+        # The CRLFs between the lines must be the only control characters, so that no line holds
+        # a CR, LF, tab or NUL.
+        if count > most_fields or len(head.translate(None, _CONTROLS)) != len(head) - count - count:
+            return None
+        text = lines[0]
+        del lines[0]
+    elif text.isprintable():
+        lines = []
+    else:
+        return None
+    words = text.split(" ")
     if len(words) != 3:
         return None
     method, target, version = words
@@ -59,8 +69,17 @@ def parse(  # noqa: C901
     ):
         return None
     path, _, query = target.partition("?")
-    del lines[0]
-    headers: list[tuple[str, str]] = []
+    if section is not None:
+        if not minor:
+            return None
+        headers, authority = section.headers, section.authority
+        body, keep_alive = section.body, section.keep_alive
+        request = Request(
+            method, target, path, query, 1, headers, authority, body, keep_alive, False, ""
+        )
+        request.section = section
+        return request
+    headers = []
     authority = ""
     body = 0
     framed = False

@@ -17,6 +17,10 @@ _MOST_EMPTY_LINES: Final = 2
 """Empty lines tolerated before a request line; RFC 9112 §2.2 asks for at least one."""
 
 
+_HOPE: Final = 8
+"""Header sections that may differ from the one before, though as long, until a connection's are
+compared no longer: clients that number or date their requests pay for it otherwise."""
+
 _HTTP2: Final = b"PRI * HTTP/2.0\r\n"
 _LOGGED_LINE: Final = 2048
 """Bytes kept of a request line that was refused."""
@@ -30,7 +34,10 @@ class Receiver:
         "_chunks",
         "_empty_lines",
         "_failed",
+        "_hope",
         "_host",
+        "_last_section",
+        "_last_section_size",
         "_last_size",
         "_limits",
         "_longest_fast",
@@ -67,6 +74,12 @@ class Receiver:
         """The last Host that was found valid: a client keeps sending the same one."""
         self._last_size = 0
         """Bytes of the last head that came alone: one of the same size may be the same one."""
+        self._last_section_size = 0
+        """The same of the section behind the request line; …"""
+        self._last_section = 0
+        """… the hash of that, …"""
+        self._hope = _HOPE
+        """… and how often it may still come to nothing to compare them."""
         self._failed: tuple[int, str, str] | None = None
         """The ProtocolError after which nothing is read any more. Not the exception itself: that
         would be a cycle with its traceback."""
@@ -161,9 +174,7 @@ class Receiver:
         if self._reader is None:
             end = buffer.find(b"\r\n\r\n", start)
             if start <= end <= start + self._longest_fast:
-                names = self._tables.request_names
-                head = buffer[start:end]
-                request = fast.parse(head, names, self._host, self._most_fields)
+                request = self._parse_fast(buffer, start, end)
         if request is None:
             try:
                 request = self._read_head()
@@ -182,6 +193,34 @@ class Receiver:
             self._empty_lines = 0
         if request.body:
             self._expect_body(request)
+        return request
+
+    def _parse_fast(self, buffer: bytes | bytearray, start: int, end: int) -> Request | None:
+        """The head from `start` to `end`, where its empty line is. None: it is not of the ordinary
+        kind."""
+        tables = self._tables
+        known = None
+        data = b""
+        until = end
+        if self._hope:
+            behind = buffer.find(b"\r\n", start)
+            size = end - behind
+            if size == self._last_section_size and isinstance(buffer, bytes):
+                data = buffer[behind:end]
+                known = tables.sections.get(data)
+                if known is not None:
+                    self._hope = _HOPE
+                    until = behind
+            self._last_section_size = size
+        head = buffer[start:until]
+        request = fast.parse(head, tables.request_names, self._host, self._most_fields, known)
+        if data and known is None:
+            number = hash(data)
+            if number != self._last_section:
+                self._last_section = number
+                self._hope -= 1
+            elif request is not None and request.minor:
+                tables.remember_section(data, request)
         return request
 
     def _not_now(self) -> Exception:

@@ -7,7 +7,7 @@ free-threaded CPython makes immortal: they cost nothing to share.
 
 from typing import Final
 
-from nogilserve.messages import Request
+from nogilserve.messages import HeaderSection, Request
 
 __all__ = ["DATE", "FRAMING", "HOP_BY_HOP", "LENGTH", "PHRASES", "PLAIN", "SERVER", "Tables"]
 
@@ -253,12 +253,24 @@ class Tables:
     `remember_head`: single operations of a dictionary, and what it holds is right in any order.
     """
 
-    __slots__ = ("_once", "heads", "hope", "kinds", "recent", "request_names", "status_lines")
+    __slots__ = (
+        "_once",
+        "heads",
+        "hope",
+        "kinds",
+        "recent",
+        "request_names",
+        "sections",
+        "status_lines",
+    )
 
     def __init__(self) -> None:
         self.recent: dict[bytes, Request] = {}
         """Heads without a body that a connection has sent at least twice, as they came: clients
         that poll send the same bytes again and again. Only the core's driver comes here."""
+        self.sections: dict[bytes, HeaderSection] = {}
+        """The same of what stands behind the request line, for clients that ask for one thing after
+        the other. With the first CRLF, without the empty line."""
         self.heads: dict[object, KnownHead] = {}
         """Status and fields of responses, when they came twice in a row → what was made of them:
         many applications say the same about each of their answers."""
@@ -288,6 +300,13 @@ class Tables:
                 self.recent.clear()
             request.kept = True
             self.recent[head] = request
+
+    def remember_section(self, data: bytes, request: Request) -> None:
+        """Keep what `data`, which stood behind the request line of HTTP/1.1, was parsed to."""
+        if len(data) <= _LONGEST_RECENT:
+            if len(self.sections) >= _MOST_RECENT:
+                self.sections.clear()
+            request.section = self.sections[data] = HeaderSection(request)
 
     def try_again(self) -> None:
         """Once a second: the application may have changed its ways."""

@@ -42,7 +42,7 @@ class Outcome:
 
 def fields(request: Request) -> dict[str, object]:
     """The fields of a request as a dictionary, to compare."""
-    notes = {"kept", "made_of_it"}
+    notes = {"kept", "made_of_it", "section"}
     return {name: getattr(request, name) for name in Request.__slots__ if name not in notes}
 
 

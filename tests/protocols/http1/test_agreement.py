@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nogilserve.errors import ProtocolError
-from nogilserve.messages import Limits, Request
+from nogilserve.messages import HeaderSection, Limits, Request
 from nogilserve.protocols.http1 import Tables, fast, full
 from nogilserve.protocols.http1.chunked import ChunkedDecoder
 from tests.corpus import load
@@ -69,6 +69,25 @@ def test_fast_and_full_path_agree(data: bytes) -> None:
     head = up_to_its_end(data)
     if head is not None:
         check_agreement(head)
+
+
+@settings(max_examples=600, deadline=None)
+@given(mutated(HEADS), ordinary_heads())
+def test_a_line_before_a_known_section(data: bytes, other: bytes) -> None:
+    """A request line is read before a section that was parsed with another one as it would be
+    together with it."""
+    head = up_to_its_end(data)
+    known = fast_path(other)
+    if head is None or known is None or not known.minor:
+        return
+    line, section = head.partition(b"\r\n")[0], other[other.index(b"\r\n") :]
+    quick = fast.parse(line, NAMES, "", LIMITS.fields, HeaderSection(known))
+    thorough = fast_path(line + section)
+    if quick is not None:
+        assert thorough is not None
+        assert fields(quick) == fields(thorough)
+    else:
+        assert thorough is None or not thorough.minor
 
 
 @settings(max_examples=100, deadline=None)

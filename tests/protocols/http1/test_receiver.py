@@ -5,7 +5,7 @@ import time
 import pytest
 
 from nogilserve.errors import ProtocolError, TruncatedBody
-from nogilserve.messages import CHUNKED, Limits
+from nogilserve.messages import CHUNKED, Limits, Request
 from nogilserve.protocols.http1 import Http1Connection, Tables
 from tests.protocols.http1.replay import COMMON, fields, replay
 
@@ -153,6 +153,53 @@ class TestHead:
         assert [request.kept for request in received] == [False, True, True, True]
         assert received[0] is not received[1]
         assert received[1] is received[2] is received[3]
+
+    def test_kept_sections(self) -> None:
+        """What stands behind the request line is parsed until it has come three times; the version
+        and the body are those of each request."""
+        section = b"Host: a\r\nContent-Length: 2\r\nX-Odd: 1\r\n\r\nhi"
+        lines = [b"POST /%d?q=%d HTTP/1.1\r\n" % (n, n) for n in range(8)]
+        received = replay([line + section for line in lines]).received
+        assert [part.request.path for part in received] == [f"/{n}" for n in range(8)]
+        assert {part.body for part in received} == {b"hi"}
+        sections = [part.request.section for part in received]
+        assert sections[:2] == [None, None]
+        assert sections[2] is not None
+        assert set(sections[2:]) == {sections[2]}
+        assert {id(part.request.headers) for part in received[2:]} == {id(sections[2].headers)}
+
+    def test_kept_section_of_another_version(self) -> None:
+        """HTTP/1.0 does not keep the connection for what HTTP/1.1 keeps it for."""
+        section = b"Host: a\r\nX-Odd: 1\r\n\r\n"
+        lines = [b"GET /%d HTTP/1.1\r\n" % n for n in range(4)] + [b"GET /5 HTTP/1.0\r\n"]
+        outcome = replay([line + section for line in lines])
+        assert [part.request.keep_alive for part in outcome.received] == [True] * 4 + [False]
+        assert outcome.closed
+
+    def test_sections_that_always_differ(self) -> None:
+        """They are not compared for long; what is kept of sections is bounded."""
+        tables = Tables()
+
+        def ask(connection: Http1Connection, target: int, number: int) -> Request:
+            data = b"GET /%d HTTP/1.1\r\nHost: a\r\nX-Number: %05d\r\n\r\n" % (target, number)
+            request = connection.receive_request(data)
+            assert request is not None
+            assert request.headers == [("host", "a"), ("x-number", f"{number:05}")]
+            connection.prepare("200 OK", [])
+            connection.whole(b"", COMMON)
+            assert connection.next_cycle()
+            return request
+
+        numbering = Http1Connection(Limits(), tables)
+        for number in range(20):
+            ask(numbering, 1, number)
+        assert not tables.sections
+        assert all(ask(numbering, target, 20).section is None for target in range(5))
+        for number in range(400):
+            connection = Http1Connection(Limits(), tables)
+            requests = [ask(connection, target, number) for target in range(8, 12)]
+            assert requests[-1].section is not None
+        assert 0 < len(tables.sections) <= 64
 
     def test_both_ways_to_receive(self) -> None:
         """receive_request() is receive_data() and next_request(): for whole, kept, cut heads and

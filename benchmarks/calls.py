@@ -55,12 +55,18 @@ def load(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def caller_of(app: Any, path: str) -> Caller:
-    """The caller for the calling thread."""
+@contextmanager
+def caller_of(app: Any, path: str) -> Iterator[Caller]:
+    """The caller for the calling thread, for the block."""
     target = app if inspect.isfunction(app) else type(app).__call__
-    if inspect.iscoroutinefunction(target):
-        return _asgi_caller(app, path)
-    return _wsgi_caller(app, path)
+    if not inspect.iscoroutinefunction(target):
+        yield _wsgi_caller(app, path)
+        return
+    loop = asyncio.new_event_loop()
+    try:
+        yield _asgi_caller(app, path, loop)
+    finally:
+        loop.close()
 
 
 def _wsgi_caller(app: Any, path: str) -> Caller:
@@ -106,8 +112,7 @@ def _wsgi_caller(app: Any, path: str) -> Caller:
     return call
 
 
-def _asgi_caller(app: Any, path: str) -> Caller:
-    loop = asyncio.new_event_loop()
+def _asgi_caller(app: Any, path: str, loop: asyncio.AbstractEventLoop) -> Caller:
     raw_path = path.encode()
 
     async def receive() -> dict[str, Any]:
@@ -173,11 +178,11 @@ class _Threads:
 
     def _work(self, orders: "queue.SimpleQueue[float | None]") -> None:
         try:
-            call = caller_of(self._app, self._path)
-            call(WARM_UP)
-            self._done.put(_Done(0, 0.0, 0.0, 0.0))
-            while (seconds := orders.get()) is not None:
-                self._done.put(_called(call, seconds))
+            with caller_of(self._app, self._path) as call:
+                call(WARM_UP)
+                self._done.put(_Done(0, 0.0, 0.0, 0.0))
+                while (seconds := orders.get()) is not None:
+                    self._done.put(_called(call, seconds))
         except BaseException as exc:
             self._done.put(exc)
             raise
@@ -230,7 +235,8 @@ def calling(name: str, path: str, threads: int, step: str) -> Iterator[_Threads]
     """Threads that have warmed up, with the application prepared."""
     app = load(name)
     path = sys.intern(path)  # immortal: no server shares this string among its threads
-    caller_of(app, path)(WARM_UP)  # what is made by the first requests is prepared too
+    with caller_of(app, path) as call:
+        call(WARM_UP)  # what is made by the first requests is prepared too
     gc.collect()
     STEPS[step].prepare()
     crew = _Threads(app, path, threads)

@@ -22,6 +22,7 @@ from typing import Protocol
 
 from benchmarks import pinning, procs, report, wrk
 from benchmarks.chart import Bar, Panel
+from benchmarks.extrapolate import fit
 from benchmarks.machine import conditions
 from benchmarks.rounds import NOISY, say
 from benchmarks.servers import KEEP_ALIVE, Contestant, Server, python, version_of
@@ -30,6 +31,7 @@ from benchmarks.trial import ROOT, Running, TrialError, get, serve
 
 __all__ = ["APPS", "App", "Callers", "Sample", "Sharing", "Taken", "callers", "run", "summarise"]
 
+FURTHER = (16, 64)  # threads to which the cost is extrapolated
 ENOUGH = 3  # samples without foreign work that are worth more than all of them
 
 
@@ -299,6 +301,21 @@ def _sharing(app: str, step: str, workers: int, samples: Sequence[Sample]) -> Sh
     )
 
 
+def _further(rows: Sequence[Sharing]) -> str:
+    """What the law says for more threads than were measured; "" where there are too few points."""
+    found = []
+    for app in dict.fromkeys(row.app for row in rows):
+        losses = {row.workers: row.loss for row in rows if row.app == app}
+        if sum(workers > 1 for workers in losses) > 1:
+            law = fit(losses)
+            figures = [f"{law.serial * 100:.2f} %", f"{law.pairs * 100:.3f} %"]
+            found.append([app, *figures, *(f"{law.loss(n):.2f}" for n in FURTHER)])
+    if not found:
+        return ""
+    header = ("application", "s", "k", *(f"loss at {n}" for n in FURTHER))
+    return "Extrapolated (Universal Scalability Law):\n\n" + report.table(header, found) + "\n"
+
+
 HEADER = (
     *("application", "workers", "one copy, µs", "copies, µs", "cost", "one copy, req/s"),
     *("copies, req/s", "loss", "waited", "quiet"),
@@ -382,6 +399,7 @@ def run(options: argparse.Namespace) -> int:
     lines = [f"# What sharing one copy costs\n\n{report.footer(setting)}\n"]
     for step in options.steps:
         lines += [f"## {STEPS[step].title}\n", _table([r for r in rows if r.step == step]), ""]
+        lines.append(_further([row for row in rows if row.step == step]))
     lines.append(
         f"{len(samples)} samples of {options.duration:g} s; quiet: without foreign work."
         " Where there are enough of those, only they count."

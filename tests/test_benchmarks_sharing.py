@@ -1,0 +1,147 @@
+"""What measures the cost of sharing an application: its arithmetic, and the whole way once."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.calls import WrongAnswerError, caller_of, load
+from benchmarks.contention import growth, parse_symbols
+from benchmarks.extrapolate import fit
+from benchmarks.sharing import Sample, Taken, summarise
+from benchmarks.steps import STEPS
+from nogilserve.prepare.deferring import AVAILABLE
+
+ROOT = Path(__file__).parent.parent
+DEADLINE = 60
+
+linux_only = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="the benchmarks read /proc"
+)
+
+
+def pair(cpu_us: tuple[float, float], disturbed: float = 0.0) -> list[Sample]:
+    """One copy on two threads, and two copies."""
+    taken = Taken(rate=100.0, cpu_us=0.0, disturbed=disturbed, waited=0.01)
+    return [
+        Sample("flask", "none", 2, 1, 0, replace(taken, cpu_us=cpu_us[0])),
+        Sample("flask", "none", 1, 2, 0, replace(taken, cpu_us=cpu_us[1], rate=110.0)),
+    ]
+
+
+def test_the_law_that_was_put_in_comes_out() -> None:
+    """Both parameters from exact losses; a loss below 1 is no gain that grows."""
+    losses = {n: 1 + 0.03 * (n - 1) + 0.001 * n * (n - 1) for n in (1, 2, 4, 8, 16)}
+    law = fit(losses)
+    assert law.serial == pytest.approx(0.03)
+    assert law.pairs == pytest.approx(0.001)
+    assert law.loss(64) == pytest.approx(1 + 0.03 * 63 + 0.001 * 64 * 63)
+    assert fit({1: 1.0, 2: 0.97, 4: 0.99, 8: 0.98}).loss(64) >= 1
+    assert fit({1: 1.0}).loss(64) == 1
+    steep = fit({2: 1.0, 4: 1.3, 8: 2.6})
+    assert steep.serial == 0
+    assert steep.pairs > 0
+
+
+def test_samples_without_foreign_work_decide() -> None:
+    """Beside other work the threads do not run at the same time, and share for free."""
+    disturbed = [sample for _ in range(9) for sample in pair((10.0, 10.0), disturbed=0.5)]
+    quiet = [sample for _ in range(3) for sample in pair((15.0, 10.0))]
+    (row,) = summarise(disturbed + quiet)
+    assert (row.app, row.step, row.workers) == ("flask", "none", 2)
+    assert row.cost == pytest.approx(1.5)
+    assert row.loss == pytest.approx(1.1)
+    assert (row.quiet, row.samples) == (3, 12)
+    (row,) = summarise(disturbed + pair((15.0, 10.0)))
+    assert row.cost == pytest.approx(1.0)
+
+
+def test_places_that_grow_most_come_first() -> None:
+    """Those that only one side has count from zero."""
+    found = growth({"a": 1.0, "b": 5.0, "gone": 2.0}, {"a": 4.0, "b": 5.5, "new": 1.0})
+    assert [(one.place, one.more) for one in found] == [
+        ("a", 3.0),
+        ("new", 1.0),
+        ("b", 0.5),
+        ("gone", -2.0),
+    ]
+
+
+def test_samples_of_perf_are_counted_by_function() -> None:
+    """The compiler's suffixes are of no interest, and an address without a name is one place."""
+    lines = [
+        "    5581e2f1a2b3 _PyEval_EvalFrameDefault",
+        "    5581e2f1a2b7 _PyEval_EvalFrameDefault",
+        "    5581e2f1a111 _Py_brc_queue_object.lto_priv.0",
+        "    7f0000000000",
+        "",
+    ]
+    assert dict(parse_symbols(lines)) == {
+        "_PyEval_EvalFrameDefault": 2,
+        "_Py_brc_queue_object": 1,
+        "?": 1,
+    }
+
+
+def test_wrong_answers_are_not_measured() -> None:
+    """A route that is not there would be cheap."""
+    for name in ("plain:app", "asgi_plain:app"):
+        with caller_of(load(f"benchmarks.apps.{name}"), "/no-such-route") as call:
+            with pytest.raises(WrongAnswerError, match="404"):
+                call(1)
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+
+
+@linux_only
+def test_calls_of_one_copy_and_of_two(tmp_path: Path) -> None:
+    """The whole way without sockets, with every step that this interpreter has."""
+    steps = list(STEPS) if AVAILABLE else ["none", "freeze"]
+    done = bench(
+        *("sharing", "--no-sockets", "--apps", "plain,asgi-plain", "--threads", "2"),
+        *("--duration", "0.1", "--turns", "1", "--steps", ",".join(steps)),
+        *("--results", str(tmp_path)),
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "sharing-calls.json").read_text())
+    assert document["failures"] == []
+    assert {sample["step"] for sample in document["samples"]} == set(steps)
+    shapes = [(sample["threads"], sample["processes"]) for sample in document["samples"]]
+    assert set(shapes) == {(2, 1), (1, 2)}
+    assert all(sample["taken"]["rate"] > 100 for sample in document["samples"])
+    assert all(0.1 < sample["taken"]["cpu_us"] < 10_000 for sample in document["samples"])
+
+
+@linux_only
+@pytest.mark.skipif(
+    importlib.util.find_spec("_remote_debugging") is None, reason="Python says no lines before 3.14"
+)
+def test_contention_is_seen_by_line(tmp_path: Path) -> None:
+    """The lines are those of the application and of what it calls."""
+    done = bench(
+        *("contention", "--apps", "plain", "--threads", "2", "--duration", "0.5"),
+        *("--results", str(tmp_path)),
+    )
+    assert done.returncode == 0, done.stderr
+    copies, shared = json.loads((tmp_path / "contention.json").read_text())["apps"]["plain"]
+    assert (copies["threads"], copies["processes"]) == (1, 2)
+    assert (shared["threads"], shared["processes"]) == (2, 1)
+    assert any("apps/plain.py:" in line for line in shared["lines"])
+
+
+@linux_only
+def test_step_that_the_server_does_not_have(tmp_path: Path) -> None:
+    """It is said before anything is started."""
+    done = bench("sharing", "--steps", "defer-all", "--results", str(tmp_path))
+    assert done.returncode == 2
+    assert "nogilserve has no defer-all" in done.stderr

@@ -126,7 +126,7 @@ def _on_demand(item: Directive, result: Translation) -> None:
         elif child.name == "permission" and child.args[:1] == ("http",):
             result.set(child, "on-demand-ask", (*child.args[1:], "")[0])
         elif child.name in ("interval", "burst"):
-            result.hint(child, "not needed: attempts are limited anyway")
+            result.hint(child, "see on-demand-rate, new names an hour")
         else:
             result.lost(child, "write on-demand-ask, on-demand-dir or on-demand-allow")
 

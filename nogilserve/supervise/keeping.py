@@ -72,6 +72,7 @@ def _keeper(config: Config) -> Keeper:
         storage,
         copies,
         gate,
+        config.on_demand_rate,
     )
 
 

@@ -84,7 +84,13 @@ class World:
     """A keeper that runs, with its socket."""
 
     def __init__(
-        self, folder: Path, domains: tuple[str, ...], gate: Gate | None, remote: bool
+        self,
+        folder: Path,
+        domains: tuple[str, ...],
+        gate: Gate | None,
+        remote: bool,
+        rate: int,
+        clock: Callable[[], float],
     ) -> None:
         self.local = FolderStorage(folder / "local")
         self.storage = FolderStorage(folder / "remote") if remote else self.local
@@ -94,7 +100,7 @@ class World:
             self.jobs = Scripted(self.storage, wait, save)
             return self.jobs
 
-        self.keeper = Keeper(domains, make, self.storage, self.local, gate)
+        self.keeper = Keeper(domains, make, self.storage, self.local, gate, rate, clock)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(folder / "s"))
         self.listener.listen()
@@ -127,8 +133,10 @@ def keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         gate: Gate | None = None,
         remote: bool = False,
         before: Callable[[World], None] | None = None,
+        rate: int = 0,
+        clock: Callable[[], float] = time.time,
     ) -> World:
-        world = World(tmp_path, domains, gate, remote)
+        world = World(tmp_path, domains, gate, remote, rate, clock)
         if before is not None:
             before(world)
         made.append(world)
@@ -235,6 +243,25 @@ def test_many_unknown_names_are_bounded(keep: Make, monkeypatch: pytest.MonkeyPa
     for thread in threads:
         thread.join(30)
     assert answers.count("") == 3
+
+
+def test_new_names_of_an_hour_are_counted(keep: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """Names made up by a client use up no account; what is known, or listed in full, goes on."""
+    passed = [0.0]
+    gate = Gate(("*.example", "listed.example"))
+    world = keep(gate=gate, rate=2, clock=lambda: time.time() + passed[0])
+    world.script.go.set()
+    want = world.keeper.want
+    assert [want(name) for name in ("a.example", "b.example")] == ["", ""]
+    for name in ("c.example", "d.example"):
+        assert "2 new names came within an hour" in want(name)
+    assert caplog.text.count("further ones are refused for") == 1
+    assert want("a.example") == ""
+    assert want("listed.example") == ""
+    passed[0] = 3601.0
+    assert want("c.example") == ""
+    passed[0] = -100_000.0  # the clock was set back
+    assert want("d.example") == ""
 
 
 def test_certificates_of_other_replicas_are_copied(keep: Make) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from nogilserve.config.declare import option
 from nogilserve.config.hostnames import ascii_host
-from nogilserve.config.kinds import FLAG, TEXT, Kind, choice
+from nogilserve.config.kinds import FLAG, TEXT, Kind, choice, integer
 from nogilserve.config.templates import Template
 
 __all__ = ["AUTOMATIC_HTTPS", "LETS_ENCRYPT", "LETS_ENCRYPT_STAGING", "AutomaticHttps"]
@@ -239,6 +239,15 @@ class AutomaticHttps:
         {host} is the name, {host.labels.2} its third label from the right.""",
         section=AUTOMATIC_HTTPS,
         metavar="TEMPLATE",
+    )
+    on_demand_rate: int = option(
+        100,
+        "--on-demand-rate",
+        integer(0, 1_000_000),
+        """Obtain certificates on demand for at most so many new names an hour, so that nobody
+        uses up what the authority allows; 0 means no limit.""",
+        section=AUTOMATIC_HTTPS,
+        metavar="N",
     )
 
     @property

@@ -12,6 +12,7 @@ import heapq
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +53,7 @@ _AWAY: Final = 5.0
 """Seconds after which a storage that is away is tried again."""
 _REPORTED: Final = 1000
 """Names in a report, at most."""
+_HOUR: Final = 3600.0
 _PATIENCE: Final = 90.0
 """Seconds for which somebody who asks for a certificate is made to wait, at most."""
 
@@ -80,10 +82,12 @@ class Keeper:
         storage: Storage,
         local: FolderStorage,
         gate: Gate | None,
+        rate: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`jobs` is made with a way to wait and one to save. `local` is `storage` itself, or the
-        folder with copies. `gate`: for names that only clients name; None: there are no such."""
+        folder with copies. `gate`: for names that only clients name; None: there are no such;
+        `rate`: how many of them an hour are new, 0: any number."""
         self._storage = storage
         self._local = local
         self._gate = gate
@@ -96,6 +100,11 @@ class Keeper:
         """A heap of times and names; those that do not agree with the job are void."""
         self._wanted: set[str] = set()
         """Names that only clients have named, and that had no turn yet."""
+        self._rate = rate
+        self._recent: deque[float] = deque()
+        """When names came of the last hour that only clients have named."""
+        self._told = False
+        """That there are too many; until there are not."""
         self._working = 0
         self._version = 1
         self._unsaved: dict[str, Certificate] = {}
@@ -318,6 +327,8 @@ class Keeper:
                 if name not in self._names:
                     if len(self._wanted) >= _WAITING:
                         return f"{len(self._wanted)} other names are waiting already"
+                    if self._too_many(name):
+                        return f"{self._rate} new names came within an hour (--on-demand-rate)"
                     self._wanted.add(name)
                     self._names[name] = _Job(name, 0.0, on_demand=True)
                     self._plan(self._names[name], 0.0)
@@ -332,6 +343,29 @@ class Keeper:
         if self._valid(name):
             return ""
         return error or "it is not there yet"
+
+    def _too_many(self, name: str) -> bool:
+        """Count one more, unless that would be too many; under the condition. What the list names
+        is none that anybody could make up."""
+        assert self._gate is not None
+        if not self._rate or self._gate.lists(name):
+            return False
+        now = self._clock()
+        while self._recent and not now - _HOUR < self._recent[0] <= now:  # or the clock was set
+            self._recent.popleft()
+        full = len(self._recent) >= self._rate
+        if not full:
+            self._recent.append(now)
+        elif not self._told:
+            _log.warning(
+                "%d new names came on demand within an hour, further ones are refused for %s "
+                "(--on-demand-rate); the next one was %s",
+                self._rate,
+                duration(self._recent[0] + _HOUR - now),
+                name,
+            )
+        self._told = full
+        return full
 
     def report(self) -> list[dict[str, str | float | bool]]:
         """Names that are looked after: until when their certificates are valid, in seconds since

@@ -59,6 +59,10 @@ class Gate:
         self._lock = threading.Lock()
         self._answers: dict[str, tuple[float, str]] = {}
 
+    def lists(self, name: str) -> bool:
+        """Whether the list has this very name."""
+        return name in self._allowed
+
     def refusal(self, name: str) -> str:
         """Why not, as the end of a sentence; "" where a certificate may be obtained. May take as
         long as the URL takes to answer, 10 s at most."""

@@ -85,6 +85,8 @@ class EncryptedGuest(Guest):
         context.set_alpn_protocols(list(self.protocols))
         self._prepare(context)
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self._heard = 0
+        """Bytes that came."""
         self.farewell = False
         """The server has said that nothing follows."""
         self._begin()
@@ -122,25 +124,26 @@ class EncryptedGuest(Guest):
             except ssl.SSLZeroReturnError:
                 data = b""
             except ssl.SSLError as exc:
-                self._refused(exc)
+                self._not_tls(exc)
                 raise Gone from exc
             if not data:
                 self.farewell = True
                 raise Gone
             self._data += data
+            self._heard += len(data)
             return
 
-    def _refused(self, exc: ssl.SSLError) -> None:
+    def _not_tls(self, exc: ssl.SSLError) -> None:
         """What came cannot be decrypted, or is an alert."""
         self.world.fail(f"the server has sent something that is no TLS: {exc}")
 
     def receive(self) -> Reply:
         """The next final response, which must not look whole when it is not (RFC 8446 §6.1)."""
-        before = self._data
+        before = self._heard - len(self._data)
         try:
             return super().receive()
         except Gone:
-            if self.farewell and (before or self._data):
+            if self.farewell and self._heard > before:
                 self.world.fail("a response that is cut off ends like a whole one")
             raise
 
@@ -165,9 +168,9 @@ class EncryptedStreamer(Streamer, EncryptedGuest):
         self.spoilt = True
         Guest.send(self, _DATA + b"\x03\x03" + (64).to_bytes(2) + bytes(64))
 
-    def _refused(self, exc: ssl.SSLError) -> None:
+    def _not_tls(self, exc: ssl.SSLError) -> None:
         if not self.spoilt or "ALERT" not in f"{exc.reason}":
-            super()._refused(exc)
+            super()._not_tls(exc)
 
 
 class RekeyingStreamer(EncryptedStreamer):

@@ -1,6 +1,7 @@
 """The runtime of event loops in a world, with an ASGI application."""
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from nogilserve.engine.loop.core import LoopSettings
@@ -8,7 +9,7 @@ from nogilserve.engine.loop.direct import DirectSelector
 from nogilserve.engine.poller import make_poller
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.loops import LoopOptions, LoopRuntime
-from stress.stage import Gone, Guest, Stage, piece
+from stress.stage import STREAMS, Gone, Guest, Stage, piece
 from stress.stand_ins import PollerHere
 from stress.world import World
 from tests.apps.raw_websocket import CLOSE, PONG, TEXT, frame
@@ -51,8 +52,16 @@ def _loop(world: World) -> tuple[asyncio.AbstractEventLoop, DirectSelector]:
     poller: Any = PollerHere(world, make_poller(), "loop")
     selector = DirectSelector(poller)
     loop = _Loop(world, selector)
-    world.closers.append(lambda: None if loop.is_running() else loop.close())
+    world.closers.append(partial(_end, loop))
     return loop, selector
+
+
+def _end(loop: _Loop) -> None:
+    """After a failure: nobody waits for its tasks, and that is no news."""
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    if not loop.is_running():
+        loop.close()
 
 
 class Application:
@@ -88,12 +97,14 @@ class Application:
         elif kind == "upload":
             body = b"%d" % await _size_of_body(receive)
         fields = [(b"x-nonce", nonce.encode())]
-        streams = kind in ("stream", "break")
+        streams = kind in STREAMS
         if not streams:
             fields.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": 200, "headers": fields})
         for number in range(amount if streams else 0):
             body = piece(nonce, number)
+            if kind == "drip":
+                await asyncio.sleep(0.001)
             await send({"type": "http.response.body", "body": body, "more_body": True})
         if kind == "break":
             raise RuntimeError("on purpose, in the middle")

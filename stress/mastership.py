@@ -235,7 +235,9 @@ def perform(world: World, *guests: Callable[[Office], None]) -> None:
         office = Office(world, Path(folder))
         put(master, "Child", lambda number, *_: ProcessHere(office, number))
         world.spawn("main", partial(office.play, *guests))
-        world.run()
-        if world.failures:
+        try:
+            world.run()
+        finally:
             office.master.holdings.close()
+        if world.failures:
             raise Failure(world.failures[0])

@@ -20,11 +20,15 @@ from stress.staging import staged
 from stress.stand_ins import ThreadHere
 from stress.world import JUMP, Failure, World
 
-__all__ = ["Gone", "Guest", "Reply", "Stage", "on_threads", "perform", "piece"]
+__all__ = ["STREAMS", "Gone", "Guest", "Reply", "Stage", "on_threads", "perform", "piece"]
 
 PIECE: Final = 16_384
+STREAMS: Final = ("stream", "drip", "break")
+"""Kinds of requests that are answered in pieces."""
 STOP: Final = 600.0
 """Seconds of the world."""
+LONGEST_STOP: Final = 15.0
+"""Seconds after which what is left would be cut off: nobody here keeps a server waiting so long."""
 
 
 class Gone(Exception):
@@ -234,9 +238,9 @@ class Stage:
             elif kind == "error":
                 raise RuntimeError("on purpose")
             fields = [("X-Nonce", nonce)]
-            if kind in ("stream", "break"):
+            if kind in STREAMS:
                 start_response("200 OK", fields)
-                return self._pieces(nonce, amount, fails=kind == "break")
+                return self._pieces(kind, nonce, amount)
             start_response("200 OK", [*fields, ("Content-Length", str(len(body)))])
             return [body]
         finally:
@@ -255,11 +259,13 @@ class Stage:
         if self.inside > self.threads:
             self.world.fail(f"{self.inside} threads are inside the application")
 
-    def _pieces(self, nonce: str, amount: int, *, fails: bool) -> Iterator[bytes]:
+    def _pieces(self, kind: str, nonce: str, amount: int) -> Iterator[bytes]:
         for number in range(amount):
             self.world.point("application.piece")
+            if kind == "drip":
+                self.world.sleep("application.drip", 0.001)
             yield piece(nonce, number)
-        if fails:
+        if kind == "break":
             raise RuntimeError("on purpose, in the middle")
 
     def was_run(self, nonce: str) -> bool:
@@ -292,9 +298,12 @@ class Stage:
         if self._drained:
             return
         self._drained = True
+        began = self.world.now
         self.runtime.drain(self._listener.close)
-        if not self.runtime.join(self.world.now + STOP):
+        if not self.runtime.join(began + STOP):
             self.world.fail(f"the runtime does not end: {self.world.describe()}")
+        if self.world.now > began + LONGEST_STOP:
+            self.world.fail(f"the runtime needed {self.world.now - began:.1f} s to end")
 
     def _check(self) -> None:
         state = self.runtime.snapshot()
@@ -335,7 +344,13 @@ class Stage:
         """After a failure nobody else closes what was open. All actors have ended."""
         for close in self.world.closers:
             close()
+        if (dispatcher := getattr(self.runtime, "_dispatcher", None)) is not None:
+            for thing in (dispatcher._poller, dispatcher._reader, dispatcher._writer):
+                thing.close()
         for core in self.world.made:
+            for task in core._inbox:
+                if getattr(getattr(task, "func", None), "__name__", "") == "adopt_moved":
+                    os.close(task.args[0])  # accepted, on its way to its core
             entries = [*core.table.values()]
             entries += [getattr(entry, "connection", None) for entry in entries]
             for entry in (*entries, core):

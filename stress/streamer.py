@@ -4,12 +4,15 @@ from typing import Any, Final
 
 import hpack
 
-from stress.stage import Gone, Guest, Stage, piece
+from stress.stage import STREAMS, Gone, Guest, Stage, piece
 from tests.support import http2 as h2
 
-__all__ = ["WINDOW", "Streamer"]
+__all__ = ["NO_LAST", "WINDOW", "Streamer"]
 
 WINDOW: Final = 1 << 20
+_REFUSED: Final = 7
+"""The request was not run, and may be sent again (RFC 9113 §8.7)."""
+NO_LAST: Final = (1 << 31) - 1
 _FIRST: Final = 65_535
 """The window of a connection before it is widened (RFC 9113 §6.9.2)."""
 
@@ -33,7 +36,8 @@ class Streamer(Guest):
         self.bodies: dict[int, bytes] = {}
         self.done: set[int] = set()
         self.last = -1
-        """The last stream that the server says it serves; -1: it has not said that it goes."""
+        """The last stream that the server says it serves; -1: it has not said that it goes,
+        `NO_LAST`: it has, but not yet which is the last."""
         self.send(
             h2.PREFACE + h2.settings((4, window)) + (h2.window_update(0, more) if more else b"")
         )
@@ -42,11 +46,13 @@ class Streamer(Guest):
         """Ask on a new stream; its number. `upload`: bytes of a body."""
         stream, self._next = self._next, self._next + 2
         nonce = self.stage.nonce()
-        body = {
-            "big": nonce.encode() * number,
-            "stream": b"".join(piece(nonce, n) for n in range(number if kind == "stream" else 0)),
-            "upload": b"%d" % (upload or 0),
-        }.get(kind, nonce.encode())
+        body = nonce.encode()
+        if kind == "big":
+            body *= number
+        elif kind in STREAMS:
+            body = b"".join(piece(nonce, place) for place in range(number))
+        elif kind == "upload":
+            body = b"%d" % (upload or 0)
         self.nonces[stream] = (nonce, body)
         self._rooms[stream] = self._window
         path = (":path", f"/{kind}/{nonce}/{number}")
@@ -86,13 +92,18 @@ class Streamer(Guest):
             if int.from_bytes(payload[4:8]):
                 self.world.fail(f"the connection was ended: {payload[8:]!r}")
         elif kind == h2.RST_STREAM and stream in self.nonces:
-            self.world.fail(f"stream {stream} was reset with {int.from_bytes(payload)}")
+            self._refused(stream, int.from_bytes(payload))
         elif kind == h2.SETTINGS and not flags & h2.ACK:
             self.send(h2.settings(ack=True))
         elif kind == h2.PING and not flags & h2.ACK:
             self.send(h2.frame(h2.PING, h2.ACK, 0, payload))
         if kind in (h2.HEADERS, h2.DATA) and flags & h2.END_STREAM:
             self.done.add(stream)
+
+    def _refused(self, stream: int, code: int) -> None:
+        nonce, _ = self.nonces.pop(stream)
+        if code != _REFUSED or stream <= self.last or self.stage.was_run(nonce):
+            self.world.fail(f"stream {stream}, {nonce}, was reset with {code}")
 
     def _data_came(self, stream: int, payload: bytes, *, ends: bool) -> None:
         self.bodies[stream] = self.bodies.get(stream, b"") + payload

@@ -13,7 +13,7 @@ from stress.loopstage import on_loops
 from stress.scenes.guests import Client, several
 from stress.scenes.scene import Scene
 from stress.stage import Gone, Stage, on_threads, perform
-from stress.streamer import WINDOW, Streamer
+from stress.streamer import NO_LAST, WINDOW, Streamer
 from stress.world import World
 
 __all__ = ["SCENES", "asking"]
@@ -46,7 +46,7 @@ def asking(*asks: tuple[str, int], window: int = WINDOW, kind: type[Streamer] = 
 
 
 def opening(stage: Stage) -> None:
-    """A guest who opens one stream after the other until the server says that it goes."""
+    """A guest who opens one stream after the other until the server says which is the last."""
     try:
         client = Streamer(stage)
     except (Gone, OSError):
@@ -54,7 +54,7 @@ def opening(stage: Stage) -> None:
     try:
         for number in range(12):
             client.start("sleep" if number % 3 else "stream", number % 3)
-            if client.last >= 0:
+            if client.last not in (-1, NO_LAST):
                 break
             client.take()
     except Gone:
@@ -141,6 +141,7 @@ def soon(stage: Stage) -> None:
 
 
 _STREAMS = [
+    asking(("drip", 4), ("drip", 5), ("drip", 3)),
     asking(("sleep", 3), ("fast", 0), ("big", 20_000), ("stream", 5), ("fast", 0)),
     asking(("stream", 4), ("stream", 4), ("sleep", 2), window=5000),
     several(("fast", 0), ("sleep", 2), ("fast", 0)),

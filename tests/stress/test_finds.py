@@ -9,8 +9,16 @@ import pytest
 
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
+from nogilserve.engine.http2.pump import Pump
+from nogilserve.engine.loop.http2.exchange import StreamExchange
+from nogilserve.engine.loop.secure import SecureTransport
+from nogilserve.engine.loop.waiters import Waiters
 from nogilserve.engine.scheduler import Monitor, Spares
+from nogilserve.engine.secure import Handshake
+from nogilserve.engine.securesocket import SecureSocket
 from nogilserve.engine.timeouts import Turn
+from nogilserve.protocols.http2 import Http2Connection, codes
+from nogilserve.supervise.states import Machine
 from stress.explore import Found, Replay, Roll, attempt, parse, shrink
 from stress.scenes import SCENES
 from tests.support.waiting import Deadline
@@ -101,12 +109,113 @@ def claim_without_lock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Turn, "expire", expire)
 
 
+def socket_of_tls_without_lock(patch: pytest.MonkeyPatch) -> None:
+    """One thread reads what has come, and answers it, while another one sends."""
+    patch.setattr(SecureSocket, "locked", lambda self: self)
+
+
+def farewell_to_half_an_answer(patch: pytest.MonkeyPatch) -> None:
+    """An answer that breaks off ends like a whole one."""
+    patch.setattr(SecureSocket, "cut", lambda _: None)
+
+
+def certificate_for_nobody(patch: pytest.MonkeyPatch) -> None:
+    """A handshake that goes on when its certificate comes, whether or not the client has gone."""
+
+    def ask(self: Any, core: Any, hello: Any) -> None:
+        def again(core: Any) -> bool:
+            begin(self, core, source.find(hello.name, hello.protocols))
+            return True
+
+        source = self.connection.encryption.source
+        source.request(hello.name, hello.protocols, lambda: core.submit(again))
+
+    begin = Handshake._begin
+    patch.setattr(Handshake, "_ask", ask)
+
+
+def certificate_brought_to_the_loop(patch: pytest.MonkeyPatch) -> None:
+    """Whoever has got a certificate goes on with the handshake by himself."""
+    patch.setattr(SecureTransport, "_ready", lambda self: self._queue())
+
+
+def two_pumps(patch: pytest.MonkeyPatch) -> None:
+    """A thread that looks whether another one sends, and says in a second step that it does."""
+
+    def flush(self: Any) -> bool:
+        with self.mutex:
+            if self._pumping or self._blocked or self._closed:
+                return False
+        with self.mutex:
+            self._pumping = False
+        return bool(real(self))
+
+    real = Pump.flush
+    patch.setattr(Pump, "flush", flush)
+
+
+def writer_not_told_of_reset(patch: pytest.MonkeyPatch) -> None:
+    """A task that waits for a window is not told that its stream is over."""
+
+    def lost(self: Any) -> None:
+        drainers, self._drainers = self._drainers, Waiters(self.core.loop)
+        real(self)
+        self._drainers = drainers
+
+    real = StreamExchange.lost
+    patch.setattr(StreamExchange, "lost", lost)
+
+
+def farewell_names_too_much(patch: pytest.MonkeyPatch) -> None:
+    """A connection that goes promises the stream that may just be on its way."""
+
+    def last_call(self: Any) -> None:
+        if not self.refusing:
+            self.refusing = True
+            self.put(codes.goaway(self.last_stream + 2, codes.NO_ERROR, "going away"))
+
+    patch.setattr(Http2Connection, "last_call", last_call)
+
+
+def reload_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A reload that comes while the generation before opens is taken for done."""
+
+    def reload(self: Any, reason: str, now: float) -> Any:
+        if any(generation.state == "opening" for generation in self.generations.values()):
+            return []
+        return real(self, reason, now)
+
+    real = Machine.reload
+    patch.setattr(Machine, "reload", reload)
+
+
+def drained_too_soon(patch: pytest.MonkeyPatch) -> None:
+    """The generation that serves is told to go when the next one is only loaded."""
+
+    def loaded(self: Any, number: int, now: float) -> Any:
+        before = self.generations.get(self.current)
+        wanted = real(self, number, now)
+        return wanted + [self._drain(before, now, patient=True)] * (before is not None)
+
+    real = Machine.loaded
+    patch.setattr(Machine, "loaded", loaded)
+
+
 PLANTED: list[tuple[Plant, str]] = [
     (spares_without_second_look, "doorman"),
     (bell_cleared_last, "bell"),
     (core_touched_without_lock, "hand-off"),
     (task_given_twice, "slow-kinds"),
     (claim_without_lock, "claim"),
+    (socket_of_tls_without_lock, "tls-http2"),
+    (farewell_to_half_an_answer, "tls-close"),
+    (certificate_for_nobody, "tls"),
+    (certificate_brought_to_the_loop, "loop-tls"),
+    (two_pumps, "http2"),
+    (writer_not_told_of_reset, "loop-http2-cancel"),
+    (farewell_names_too_much, "loop-http2-drain"),
+    (reload_forgotten, "reload"),
+    (drained_too_soon, "reload-failing"),
 ]
 
 

@@ -72,7 +72,7 @@ def _latency(add: AddParser) -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=positive, default=500, help="requests per second")
     parser.add_argument("--scenes", type=names(latency.SCENES), default=list(latency.SCENES))
     parser.add_argument("--quick", action="store_true", help="to see it work, not to cite")
-    _add_interpreters(parser)
+    pinning.add_options(parser)
     parser.set_defaults(run=latency.run)
     return parser
 
@@ -120,7 +120,7 @@ def _command(part: str, options: argparse.Namespace) -> list[str]:
     for name in ("server_cpus", "client_cpus"):
         if found := getattr(options, name):
             words += [f"--{name.replace('_', '-')}", ",".join(map(str, sorted(found)))]
-    if options.gil_python and part != "peers":
+    if options.gil_python and part in ("seed", "copies"):
         words += ["--gil-python", options.gil_python]
     return words + ["--quick"] * options.quick
 

@@ -49,6 +49,13 @@ _LAST_CALL: Final = 0.05
 """How long a stopping server lets an idle connection finish what is on its way already."""
 
 
+# What is known of the next request head.
+_FIRST: Final = 1
+"""There was no request so far."""
+_BEGUN: Final = 2
+"""Some of it has come, and the deadline is the head's."""
+
+
 class _Nothing(Preamble):
     """Nothing is said before the first request: for connections that are looked at as they begin.
     Owner: the connection it begins."""
@@ -66,8 +73,7 @@ class HttpConnection(HttpExchange):
 
     __slots__ = (
         "_advancing",
-        "_fresh",
-        "_in_head",
+        "_head_to_come",
         "_lingered",
         "_preamble",
         "judged",
@@ -92,10 +98,8 @@ class HttpConnection(HttpExchange):
         self._preamble: Preamble | None = None
         """Reads what a load balancer says before HTTP begins."""
         self._advancing = False
-        self._fresh = True
-        """No request so far."""
-        self._in_head = False
-        """The deadline is that of a head that has begun."""
+        self._head_to_come = _FIRST
+        """_FIRST, _BEGUN, both or none."""
         self._lingered = 0
 
     def _locate(self) -> None:
@@ -129,6 +133,9 @@ class HttpConnection(HttpExchange):
         self.core.counters.received += len(data)
         state = self.state
         if state == HEAD:
+            if self._preamble is None and not self.congested:
+                self._advance(data)
+                return
             if self._preamble is not None:
                 data = self._read_preamble(self._preamble, data)
                 if not data:
@@ -218,49 +225,64 @@ class HttpConnection(HttpExchange):
 
     def _advance(self, data: bytes | None = None) -> None:
         """Run the requests that are complete, with what has just come."""
-        protocol, core = self.protocol, self.core
+        protocol = self.protocol
         self._advancing = True
+        left = _AT_ONCE
         try:
-            for _ in range(_AT_ONCE):
+            while True:
                 try:
                     if data is None:
                         request = protocol.next_request()
                     else:
                         request = protocol.receive_request(data)
                         data = None
-                    if (
-                        request is not None
-                        and self.origins is not None
-                        and request is not self.judged
-                    ):
-                        request = judge(self, request)
-                        self._locate()
+                    if self.origins is not None and request is not None:
+                        request = self._judge(request)
                 except ProtocolError as exc:
-                    if core.begin_http2 is not None and protocol.leaves(first=self._fresh):
-                        core.begin_http2(self, protocol.preface)
-                        return
-                    self.client, self.scheme, self.server = self.own  # not the request before's
-                    self._refuse(exc)
+                    self._fail(exc)
                     return
                 if request is None:
-                    self._resume_reading()
-                    if protocol.eof:
-                        self._close()
-                    elif protocol.head_started and not self._in_head:
-                        # The head's time runs from its first byte, not from each of its pieces.
-                        self._in_head = True
-                        core.set_deadline(self, core.head_timeout)
+                    self._await_head()
                     return
                 self._begin(request)
                 if self.state != HEAD or self.congested:
                     return
                 if not protocol.buffer and not protocol.eof:
                     return
+                left -= 1
+                if not left:
+                    break
         finally:
             self._advancing = False
         if protocol.buffered >= READ_HIGH:
             self._pause_reading()  # until these are served
         self._advance_soon()
+
+    def _judge(self, request: Request) -> Request:
+        """See whom the request is from, where proxies are believed."""
+        if request is not self.judged:
+            request = judge(self, request)
+            self._locate()
+        return request
+
+    def _fail(self, exc: ProtocolError) -> None:
+        """What has come is no HTTP/1 request."""
+        begin_http2, first = self.core.begin_http2, bool(self._head_to_come & _FIRST)
+        if begin_http2 is not None and self.protocol.leaves(first=first):
+            begin_http2(self, self.protocol.preface)
+            return
+        self.client, self.scheme, self.server = self.own  # not the request before's
+        self._refuse(exc)
+
+    def _await_head(self) -> None:
+        """There is no request, or only a part of its head."""
+        self._resume_reading()
+        if self.protocol.eof:
+            self._close()
+        elif self.protocol.head_started and not self._head_to_come & _BEGUN:
+            # The head's time runs from its first byte, not from each of its pieces.
+            self._head_to_come |= _BEGUN
+            self.core.set_deadline(self, self.core.head_timeout)
 
     def _advance_soon(self) -> None:
         self.core.loop.call_soon(self._advance_later)
@@ -276,28 +298,38 @@ class HttpConnection(HttpExchange):
         self.received = 0
         self.state = RUNNING
         self.deadline = NEVER
-        self._in_head = self._fresh = self._continued = self._endless = False
+        self._head_to_come = 0
+        core.active += 1
+        if core.careful and not self._admit():
+            return
+        if not core.beating:
+            core.touch()
+        if request.upgrade and wants_websocket(request):
+            self._begin_websocket(request)
+        else:
+            core.spawn(core.gateway.http(self))
+
+    def _admit(self) -> bool:
+        """Look at a request more closely; False: it is answered already."""
+        core = self.core
         if core.record is not None:
             self._begin_record()
             if core.record.ids:
                 self._id = self.request_id  # the application may outlive its response
         if core.stopping or not core.keep_alive:
             self.protocol.keep_alive = False
-        core.active += 1
         if core.limit and core.crowded():
             self._turn_away()
+            return False
+        return True
+
+    def _begin_websocket(self, request: Request) -> None:
+        try:
+            handshake = Handshake(request)
+        except ProtocolError as exc:
+            self._refuse(exc)
             return
-        if not core.beating:
-            core.touch()
-        if request.upgrade and wants_websocket(request):
-            try:
-                handshake = Handshake(request)
-            except ProtocolError as exc:
-                self._refuse(exc)
-                return
-            core.spawn(core.gateway.websocket(WebSocketSession(self, handshake)))
-            return
-        core.spawn(core.gateway.http(self))
+        self.core.spawn(self.core.gateway.websocket(WebSocketSession(self, handshake)))
 
     def _turn_away(self) -> None:
         """Answer 503 in place of the application. The connection stays: a new one costs more."""
@@ -307,7 +339,7 @@ class HttpConnection(HttpExchange):
         self.prepare(OVERLOADED_STATUS, OVERLOADED_FIELDS)
         self.send_whole(OVERLOADED_BODY)
 
-    def _end_request(self, *, complete: bool) -> None:
+    def _end_request(self, complete: bool = True) -> None:
         """The request is over for the connection, if not for the application."""
         core = self.core
         core.counters.requests += 1
@@ -315,14 +347,14 @@ class HttpConnection(HttpExchange):
         if core.record is not None and self._started:
             unsent = 0 if complete else self._unsent
             self._write_record(core.record, max(self._payload - unsent, 0), complete=complete)
-        self._id = ""
-        self._head = b""
+        if self._id:
+            self._id = ""
         if self._readers.waiting:
             self._readers.wake()
 
     def _responded(self, now: float) -> None:
         """The whole response is on its way."""
-        self._end_request(complete=True)
+        self._end_request()
         if self.request.body and not self.protocol.body_complete:
             self.state = DRAINING
             self._lingered = 0
@@ -420,7 +452,7 @@ class HttpConnection(HttpExchange):
         """The deadline of the state has passed."""
         if self.congested or self.state == CLOSING:
             self._expire_writing()
-        elif self.state == HEAD and self._in_head:
+        elif self.state == HEAD and self._head_to_come & _BEGUN:
             self._refuse(ProtocolError(408, "the request head took too long"))
         elif self.state == RUNNING:
             if self._readers.awaited:  # else nobody waits for the client any longer
@@ -437,11 +469,11 @@ class HttpConnection(HttpExchange):
             elif self._endless:
                 self._end_stream()
         elif self.state == HEAD and not self.core.patient:
-            wait = _FRESH_SECONDS if self._fresh else _LAST_CALL
+            wait = _FRESH_SECONDS if self._head_to_come & _FIRST else _LAST_CALL
             self.core.loop.call_later(wait, self._stop_idle)
 
     def _stop_idle(self) -> None:
-        if self.state == HEAD and not self._in_head:
+        if self.state == HEAD and not self._head_to_come & _BEGUN:
             self._close()
 
     def _end_stream(self) -> None:

@@ -1,11 +1,12 @@
 """What the connections of one event loop share."""
 
 import asyncio
-import contextvars
 import logging
 import socket
 import threading
+from asyncio import Task
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -146,6 +147,7 @@ class LoopCore:
         "begin_http2",
         "blocked",
         "body_timeout",
+        "careful",
         "clients",
         "common",
         "context",
@@ -210,7 +212,7 @@ class LoopCore:
         self.active = 0
         """Requests that the application has not answered yet."""
         self.wheel: Wheel[Any] = Wheel()
-        self.context = contextvars.Context()
+        self.context = Context()
         """Of timers. They would take along that of the request which happens to set them, and keep
         what the application has put there."""
         self._timer: asyncio.TimerHandle | None = None
@@ -260,6 +262,8 @@ class LoopCore:
         self.limit = settings.limit_concurrency
         self.crowd: Sequence[LoopCore] = (self,)
         """All cores that the limit is for. Set before the first connection."""
+        self.careful = bool(self.record is not None or self.limit or not self.keep_alive)
+        """Whether there is more to do with a request than to give it to the application."""
         self.proxies = settings.proxies
         self.origins = settings.proxies.reader()
 
@@ -342,7 +346,7 @@ class LoopCore:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine as an eager task with a context of its own."""
-        task = asyncio.Task(work, loop=self.loop, eager_start=True, context=contextvars.Context())
+        task = Task(work, loop=self.loop, eager_start=True, context=Context())
         if not task.done():
             self.tasks.add(task)
             task.add_done_callback(self._task_done)
@@ -403,7 +407,7 @@ class LoopCore:
 
     def stop(self, *, patient: bool) -> None:
         """Serve what was begun and nothing else; see `idle` and `patient`."""
-        self.stopping = True
+        self.stopping = self.careful = True
         self.patient = patient
         for client in list(self.clients):
             client.stop()

@@ -10,7 +10,7 @@ from nogilserve.engine.loop.sendfile import send_range
 from nogilserve.engine.loop.states import CLOSING, HEAD, RUNNING
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
-from nogilserve.messages import Headers, TlsFacts
+from nogilserve.messages import Headers, Request, TlsFacts
 from nogilserve.protocols.http1 import Http1Connection
 
 __all__ = ["DRAIN_BYTES", "HttpExchange"]
@@ -38,8 +38,8 @@ class HttpExchange(Flow):
         self.state = HEAD
         self.gone = False
         """The client has closed its sending side, or the connection is lost."""
-        self._continued = False
-        """100 Continue was sent."""
+        self._continued: Request | None = None
+        """The last request that was answered with 100 Continue."""
         self._head = b""
         """A response head that waits for the first bytes of the body, to leave with them."""
         self._endless = False
@@ -86,8 +86,8 @@ class HttpExchange(Flow):
     def news(self) -> "asyncio.Future[None]":
         """Wait for bytes of the body, the client's end, or the end of this response."""
         if self.state == RUNNING and not self.protocol.body_complete:
-            if self.request.expect_continue and not self._continued:
-                self._continued = True
+            if self.request.expect_continue and self._continued is not self.request:
+                self._continued = self.request
                 # RFC 9110 §10.1.1: due when the application asks for the body.
                 if not self.received and not self.head_sent and not self.protocol.buffered:
                     self._write(self.protocol.interim(100, []))
@@ -249,6 +249,7 @@ class HttpExchange(Flow):
             self._withdraw()
             raise
         self._put([rest])
+        self._endless = False
         self._responded(monotonic())
 
     def abort(self) -> None:

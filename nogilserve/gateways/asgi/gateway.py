@@ -54,7 +54,9 @@ class AsgiGateway:
         limit = None if self._limits is None else self._limit(call, self._limits)
         try:
             await self._app(self._scopes.http(exchange), call.receive, call.send)
-            if not call.complete and not exchange.gone:
+            if call.complete:
+                return
+            if not exchange.gone:
                 raise ResponseError(
                     "the application returned before its response was complete"
                     if exchange.head_sent

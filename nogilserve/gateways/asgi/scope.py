@@ -8,17 +8,8 @@ from nogilserve.messages import AsyncExchange, Request
 
 __all__ = ["ScopeMaker"]
 
-SPEC_VERSION: Final = "2.5"
-
 _MOST_NAMES: Final = 512
 """Field names kept as bytes: they come from clients, so there is a bound."""
-
-_HTTP_EXTENSIONS: Final = (
-    "http.response.trailers",
-    "http.response.pathsend",
-    "http.response.zerocopysend",
-    "http.response.early_hint",
-)
 
 
 class ScopeMaker:
@@ -29,8 +20,7 @@ class ScopeMaker:
         self._root_path = root_path
         self._raw_root = quote(root_path, safe="/!$&'()*+,;=:@%~").encode()
         self._state = state
-        names = [*_HTTP_EXTENSIONS, *(["http.response.debug"] if debug else [])]
-        self._http_extensions = names
+        self._debug = debug
         self._names: dict[str, bytes] = {}
 
     def http(self, exchange: AsyncExchange) -> Scope:
@@ -42,10 +32,18 @@ class ScopeMaker:
             if request.kept:
                 request.made_of_it = made
         scope = made.copy()
-        # Every scope has its own of what middleware may change.
-        scope["asgi"] = scope["asgi"].copy()
-        scope["headers"] = scope["headers"].copy()
-        scope["extensions"] = {name: {} for name in self._http_extensions}
+        # Every scope has its own of what middleware may change. Displays are quicker than copies.
+        scope["asgi"] = {"version": "3.0", "spec_version": "2.5"}
+        scope["headers"] = made["headers"].copy()
+        extensions: dict[str, Any] = {
+            "http.response.trailers": {},
+            "http.response.pathsend": {},
+            "http.response.zerocopysend": {},
+            "http.response.early_hint": {},
+        }
+        scope["extensions"] = extensions
+        if self._debug:
+            extensions["http.response.debug"] = {}
         scope["scheme"] = exchange.scheme
         scope["client"] = exchange.peer
         scope["server"] = exchange.local
@@ -64,7 +62,8 @@ class ScopeMaker:
         return scope
 
     def _from_head(self, request: Request) -> dict[str, Any]:
-        """The scope of a request as far as its head alone makes it."""
+        """The scope of a request as far as its head alone makes it; with places for the rest,
+        since filling them is quicker than adding them."""
         path = request.path
         raw_path = path.encode("latin-1")
         if "%" in path or not path.isascii():
@@ -85,7 +84,7 @@ class ScopeMaker:
             headers.append((key, value.encode("latin-1")))
         return {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
+            "asgi": None,
             "http_version": ("1.0", "1.1", "2")[request.minor],
             "method": request.method,
             "path": path,
@@ -93,4 +92,8 @@ class ScopeMaker:
             "query_string": request.query.encode("latin-1"),
             "root_path": root,
             "headers": headers,
+            "extensions": None,
+            "scheme": "",
+            "client": None,
+            "server": None,
         }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    atomics,
     compare,
     contention,
     everyone,
@@ -142,6 +143,14 @@ def _contention(add: AddParser) -> argparse.ArgumentParser:
     return parser
 
 
+def _atomics(add: AddParser) -> argparse.ArgumentParser:
+    parser = add("atomics", help="the shared counts and locks that one request touches")
+    parser.add_argument("--apps", type=_names({**sharing.APPS}), default=list(sharing.APPS))
+    parser.add_argument("--steps", type=_names({**STEPS}), default=["freeze"])
+    parser.set_defaults(run=atomics.run)
+    return parser
+
+
 def _runtimes(add: AddParser) -> argparse.ArgumentParser:
     parser = add("runtimes", help="threads, subinterpreters and processes: speed and memory")
     _add_load(parser, duration=2, rounds=3)
@@ -223,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
         _scaling,
         _sharing,
         _contention,
+        _atomics,
         _runtimes,
         _http2,
         _tls,

@@ -408,8 +408,15 @@ class Core:
                 victim.lock.release()
 
     def finished(self) -> bool:
-        """Whether the engine stops and this core has nothing left to do."""
-        return self.stopping and not self.connections and not self._inbox
+        """Whether the engine stops and this core has nothing left to do. A request of HTTP/2 may be
+        with the application still, though its connection has ended: it is counted and its files are
+        closed here."""
+        return (
+            self.stopping
+            and not self.connections
+            and not self._inbox
+            and self.calls == self.counters.requests
+        )
 
     def on_event(self, core: "Core", mask: int) -> bool:
         """The wake-up socket is readable (the core is its own entry in its table)."""

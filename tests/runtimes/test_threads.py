@@ -1,5 +1,6 @@
 """Real threads, real sockets: threads inside the application, hand-off, drain, counters."""
 
+import queue
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,10 +9,12 @@ from time import monotonic
 
 import pytest
 
+from nogilserve.engine.http2 import begin
 from nogilserve.engine.poller import POLLERS
-from nogilserve.messages import Exchange
+from nogilserve.messages import Exchange, RequestRecord
 from tests.engine.threads import Running
 from tests.runtimes.served import SECONDS, Served, echo_target, reply
+from tests.support import http2
 from tests.support.leaks import Possessions
 from tests.support.waiting import Deadline, wait_until
 from tests.support.wire import Client
@@ -372,3 +375,32 @@ def test_drain_may_be_joined_in_steps(clients: ExitStack) -> None:
         assert client.receive().body == b"/hold"
         assert served.runtime.join(monotonic() + SECONDS)
         served.ended = True
+
+
+def test_stop_waits_for_a_request_whose_connection_has_ended() -> None:
+    """A client of HTTP/2 leaves while its request runs apart, being of a slow kind, and then the
+    engine stops: the request is counted and noted all the same."""
+    holds, records = [Hold() for _ in range(3)], queue.SimpleQueue[RequestRecord]()
+    begun = iter(holds)
+    head = http2.headers(1, [(":path", "/hold") if f[0] == ":path" else f for f in http2.GET])
+
+    def application(exchange: Exchange) -> None:
+        (echo_target if exchange.request.path == "/" else next(begun))(exchange)
+
+    with Served(application, threads=3, http2=begin, record=records.put) as served:
+        for done, hold in enumerate(holds, 1):
+            with served.connect() as client, served.connect() as other:
+                client.send(http2.PREFACE + http2.settings() + head)
+                hold.wait_inside(1)
+                # Somebody waits for the core: so the monitor finds the call before blocked.
+                other.send(get("/"))
+                assert other.receive().status == 200
+                if hold is not holds[-1]:
+                    hold.let_go.set()
+                    wait_until(lambda n=2 * done: served.counters()["requests"] == n, SECONDS)
+        wait_until(lambda: not served.counters()["connections"], SECONDS)
+        assert not served.stop(0.3)
+        holds[-1].let_go.set()
+        assert served.stop()
+        assert served.counters()["requests"] == 6
+        assert [records.get_nowait().target for _ in range(6)].count("/hold") == 3

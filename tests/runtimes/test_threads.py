@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from http.client import HTTPException
 from time import monotonic
 
@@ -377,6 +378,11 @@ def test_drain_may_be_joined_in_steps(clients: ExitStack) -> None:
         served.ended = True
 
 
+def has_run(served: Served, requests: int) -> bool:
+    """Whether so many requests are counted."""
+    return bool(served.counters()["requests"] == requests)
+
+
 def test_stop_waits_for_a_request_whose_connection_has_ended() -> None:
     """A client of HTTP/2 leaves while its request runs apart, being of a slow kind, and then the
     engine stops: the request is counted and noted all the same."""
@@ -397,7 +403,7 @@ def test_stop_waits_for_a_request_whose_connection_has_ended() -> None:
                 assert other.receive().status == 200
                 if hold is not holds[-1]:
                     hold.let_go.set()
-                    wait_until(lambda n=2 * done: served.counters()["requests"] == n, SECONDS)
+                    wait_until(partial(has_run, served, 2 * done), SECONDS)
         wait_until(lambda: not served.counters()["connections"], SECONDS)
         assert not served.stop(0.3)
         holds[-1].let_go.set()

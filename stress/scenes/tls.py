@@ -147,28 +147,6 @@ def spoiling(stage: Stage) -> None:
     client.leave()
 
 
-_SHAKING = [
-    awaiting(("fast", 0)),
-    breaking_off(0),
-    breaking_off(1),
-    slowly,
-    several(("fast", 0), ("sleep", 2), ("fast", 0)),
-]
-_ENDING = [
-    waving(("fast", 0), ("stream", 3)),
-    waving(("sleep", 2)),
-    cut_short,
-    leaving("stream", 20, read=1),
-    dawdling("big", 100_000),
-    pipelined(("sleep", 2), ("fast", 0)),
-]
-_STREAMS = [
-    rekeying,
-    spoiling,
-    asking(("stream", 4), ("sleep", 2), ("fast", 0), kind=EncryptedStreamer),
-]
-
-
 def soon(stage: Stage) -> None:
     """Stop while hands are shaken."""
     stage.world.sleep("drain.soon", 0.0003)
@@ -205,6 +183,28 @@ def awaiting_or_not(stage: Stage) -> None:
     if reply.body != nonce.encode():
         stage.world.fail(f"{nonce} was answered with {reply}")
     client.leave()
+
+
+_SHAKING = [
+    awaiting(("fast", 0)),
+    breaking_off(0),
+    breaking_off(1),
+    slowly,
+    reluctant(several(("fast", 0), ("sleep", 2), ("fast", 0))),
+]
+_ENDING = [
+    waving(("fast", 0), ("stream", 3)),
+    waving(("sleep", 2)),
+    cut_short,
+    leaving("stream", 20, read=1),
+    dawdling("big", 100_000),
+    pipelined(("sleep", 2), ("fast", 0)),
+]
+_STREAMS = [
+    rekeying,
+    spoiling,
+    asking(("stream", 4), ("sleep", 2), ("fast", 0), kind=EncryptedStreamer),
+]
 
 
 def _on_cores(stage: Stage) -> Any:

@@ -134,8 +134,8 @@ def _describe(item: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _objects() -> Iterator[tuple[int, int, str]]:
-    """Address, size and description of everything that lives."""
+def _objects() -> Iterator[tuple[int, str]]:
+    """Address and description of everything that lives."""
     seen: set[int] = set()
     named: dict[int, str] = {}
     everything = gc.get_objects()
@@ -149,7 +149,7 @@ def _objects() -> Iterator[tuple[int, int, str]]:
             if id(each) not in seen:
                 seen.add(id(each))
                 name = f" ({named[id(each)]})" if id(each) in named else ""
-                yield id(each), object.__sizeof__(each), _describe(each) + name
+                yield id(each), _describe(each) + name
 
 
 def target(name: str, path: str, step: str, objects: str) -> None:
@@ -159,7 +159,10 @@ def target(name: str, path: str, step: str, objects: str) -> None:
     with caller_of(app, path) as call:
         call(WARM_UP)
     gc.collect()
-    Path(objects).write_text(json.dumps(list(_objects())))  # before some of it is frozen
+    # Before some of it is frozen; twice, since looking makes objects whose memory is used again.
+    first = set(_objects())
+    Path(objects).write_text(json.dumps([entry for entry in _objects() if entry in first]))
+    del first
     STEPS[step].prepare()
     thread = daemon(partial(_call_for_ever, app, path), "followed")
     thread.start()
@@ -263,21 +266,17 @@ class _Symbols:
 class _Objects:
     """Which object an address is in. Immutable."""
 
-    def __init__(self, listed: list[tuple[int, int, str]]) -> None:
+    def __init__(self, listed: list[tuple[int, str]]) -> None:
         self._listed = sorted(listed)
 
     def what(self, address: int) -> str:
         """The object and the part of it; "": none that was there before the request."""
-        place = bisect.bisect(self._listed, (address, 0, "")) - 1
+        place = bisect.bisect(self._listed, (address, "")) - 1
         if place < 0:
             return ""
-        start, size, description = self._listed[place]
-        offset = address - start
-        if offset == SHARED_COUNT:
-            return f"count of {description}"
-        if offset == MUTEX:
-            return f"lock of {description}"
-        return f"inside {description}" if offset < size else ""
+        start, description = self._listed[place]
+        part = {SHARED_COUNT: "count", MUTEX: "lock"}.get(address - start)
+        return f"{part} of {description}" if part else ""
 
 
 @dataclass(frozen=True, slots=True)

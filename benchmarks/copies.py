@@ -70,6 +70,8 @@ class Way:
     """Whether it would rather run on an interpreter with the GIL."""
     memory_only: bool = False
     """Left out where throughput is compared, because it has the same as another way."""
+    requires: tuple[str, ...] = ()
+    """Distributions that it needs, where it runs on this interpreter."""
 
 
 def _python(path: str, *arguments: str) -> list[str]:
@@ -126,6 +128,7 @@ WAYS = (
         "N workers that each load the application; gthread with one thread",
         asgi=False,
         gil=True,
+        requires=("gunicorn",),
     ),
     Way(
         "gunicorn --preload",
@@ -135,8 +138,16 @@ WAYS = (
         asgi=False,
         gil=True,
         memory_only=True,
+        requires=("gunicorn",),
     ),
-    Way("uvicorn", _uvicorn, "N workers; uvloop and httptools", asgi=True, gil=True),
+    Way(
+        "uvicorn",
+        _uvicorn,
+        "N workers; uvloop and httptools",
+        asgi=True,
+        gil=True,
+        requires=("uvicorn", "uvloop", "httptools"),
+    ),
 )
 
 
@@ -161,9 +172,16 @@ def _contestant(way: Way, cores: int, options: argparse.Namespace) -> Contestant
     return Contestant(Server(way.name, (), way.argv(path), way.notes), cores)
 
 
-def _ways(workload: Workload, memory: bool) -> list[Way]:
+def _ways(workload: Workload, options: argparse.Namespace, *, memory: bool) -> list[Way]:
+    """Those that can serve this application here, with what they need."""
     asgi = workload.name in ASGI
-    return [way for way in WAYS if way.asgi in (None, asgi) and (memory or not way.memory_only)]
+    return [
+        way
+        for way in WAYS
+        if way.asgi in (None, asgi)
+        and (memory or not way.memory_only)
+        and (options.gil_python or all(version_of(name) for name in way.requires))
+    ]
 
 
 def _footprint(
@@ -196,7 +214,7 @@ def _footprint(
 def _footprints(options: argparse.Namespace, failures: list[str]) -> list[Footprint]:
     found = []
     for workload in _available(options.memory):
-        for way in _ways(workload, memory=True):
+        for way in _ways(workload, options, memory=True):
             for cores in options.counts:
                 head = f"memory of {workload.name}, {way.name} x{cores}"
                 try:
@@ -299,9 +317,9 @@ def _speed_graphs(title: str, counts: Sequence[int], rows: Sequence[Summary]) ->
 def expected(options: argparse.Namespace) -> float:
     """Seconds the whole takes, about."""
     copies = sum(options.counts)
-    trials = sum(len(_ways(w, memory=False)) for w in _available(options.workloads))
+    trials = sum(len(_ways(w, options, memory=False)) for w in _available(options.workloads))
     speed = trials * options.rounds * len(options.counts) * (options.duration + 3.0)
-    ways = sum(len(_ways(w, memory=True)) for w in _available(options.memory))
+    ways = sum(len(_ways(w, options, memory=True)) for w in _available(options.memory))
     loading = copies / pinning.server_processors()
     return float(speed + ways * (len(options.counts) * (MEMORY_SECONDS + 2.5) + loading))
 
@@ -317,7 +335,7 @@ def run(options: argparse.Namespace) -> int:
     pairs = [
         (workload, _contestant(way, count, options))
         for workload in workloads
-        for way in _ways(workload, memory=False)
+        for way in _ways(workload, options, memory=False)
         for count in options.counts
     ]
     plan = Plan.of(pairs, options)
@@ -352,7 +370,8 @@ def run(options: argparse.Namespace) -> int:
             )
     charts.append(memory)
     lines += [report.noise_line(trials), "", *failures, "\nSettings:\n"]
-    lines += [f"- {way.name}: {way.notes}." for way in WAYS]
+    used = {row.server for row in summaries} | {row.way for row in footprints}
+    lines += [f"- {way.name}: {way.notes}." for way in WAYS if way.name in used]
     text = "\n".join(lines)
     print(text)
     payload: dict[str, object] = {"counts": options.counts, "failures": failures}

@@ -71,6 +71,7 @@ def _latency(add: AddParser) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=positive, default=1, help="trials of each kind")
     parser.add_argument("--rate", type=positive, default=500, help="requests per second")
     parser.add_argument("--scenes", type=names(latency.SCENES), default=list(latency.SCENES))
+    parser.add_argument("--servers", type=names(latency.SERVERS), default=latency.SERVERS)
     parser.add_argument("--quick", action="store_true", help="to see it work, not to cite")
     pinning.add_options(parser)
     parser.set_defaults(run=latency.run)

@@ -28,7 +28,7 @@ from benchmarks.servers import BACKLOG, KEEP_ALIVE, Contestant, Server
 from benchmarks.trial import Running, TrialError, background, check, get, serve, settle
 from benchmarks.workloads import ASGI_WORKLOADS, WORKLOADS, Background, Workload
 
-__all__ = ["SCENES", "Latency", "expected", "run"]
+__all__ = ["SCENES", "SERVERS", "Latency", "expected", "run"]
 
 BLOCK = 2000  # milliseconds
 SLOW = Background("/sleep?50", 12)
@@ -169,6 +169,9 @@ TAKERS = (
         Server("uvicorn", ("uvicorn", "uvloop", "httptools"), _uvicorn, "two processes"),
     ),
 )
+
+
+SERVERS = list(dict.fromkeys(taker.server.name for taker in TAKERS))
 
 
 def _workload(scene: str, interface: str) -> Workload:
@@ -329,7 +332,8 @@ def _chosen(options: argparse.Namespace) -> list[tuple[Scene, _Taker]]:
         (SCENES[name], taker)
         for name in options.scenes
         for taker in TAKERS
-        if name in taker.scenes and not taker.server.missing()
+        if name in taker.scenes and taker.server.name in options.servers
+        if not taker.server.missing()
     ]
 
 
@@ -380,7 +384,12 @@ def run(options: argparse.Namespace) -> int:
             panels.append(_panel(f"{title}: p99.9, ms", middles))
         charts.append(panels)
     lines += [*failures, "\nSettings:\n"]
-    lines += [f"- {t.interface}, {t.server.name}: {t.server.notes}." for t in TAKERS]
+    used = {(row.interface, row.server) for row in rows}
+    lines += [
+        f"- {t.interface}, {t.server.name}: {t.server.notes}."
+        for t in TAKERS
+        if (t.interface, t.server.name) in used
+    ]
     text = "\n".join(lines)
     print(text)
     payload: dict[str, object] = {"rate": options.rate, "failures": failures}

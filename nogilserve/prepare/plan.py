@@ -5,7 +5,7 @@ from typing import Final
 
 __all__ = ["NOTHING", "STEPS", "Ask", "Plan"]
 
-STEPS: Final = ("freeze", "defer")
+STEPS: Final = ("freeze", "defer", "immortal")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from time import monotonic
 
 from nogilserve.prepare.collecting import FROZEN, Collector
 from nogilserve.prepare.deferring import defer
+from nogilserve.prepare.immortal import immortalize
 from nogilserve.prepare.plan import NOTHING, Plan
 from nogilserve.prepare.warmup import Dial, warm_up
 
@@ -50,7 +51,7 @@ class Preparation:
 
     def undo(self) -> None:
         """The runtime has ended: collect garbage as before. Objects that were deferred stay so,
-        and are freed by collections."""
+        and are freed by collections; those that are immortal stay."""
         if self._collector is not None:
             self._collector.stop()
             self._collector = None
@@ -72,6 +73,8 @@ class Preparation:
         words = []
         # First: the frame of a generator that is frozen is not searched for references, so what is
         # deferred later could be freed while it is used there.
+        if "immortal" in self._plan.steps:
+            words.append(f"{immortalize()} immortal")
         if "defer" in self._plan.steps:
             words.append(f"{defer()} deferred")
         if "freeze" in self._plan.steps:

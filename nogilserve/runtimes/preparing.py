@@ -26,7 +26,7 @@ def _steps(text: str) -> frozenset[str]:
         return _AUTO
     steps = frozenset(text.split(",")) - {"none"}
     # With the GIL threads do not get into each other's way.
-    return steps if FREE_THREADED and not gil_is_on() else steps - {"defer"}
+    return steps if FREE_THREADED and not gil_is_on() else steps - {"defer", "immortal"}
 
 
 def _ask(config: Config, text: str) -> Ask:

@@ -1,4 +1,4 @@
-"""Deferred reference counts: nothing is freed early, nothing is kept for ever, no code is run."""
+"""Deferred and immortal objects: nothing is freed early, and no code of theirs is run."""
 
 import subprocess
 import sys
@@ -166,12 +166,14 @@ print("good")
     assert out == "good\n"
 
 
-def test_while_other_threads_use_and_drop_objects() -> None:
+@pytest.mark.parametrize("step", ["defer", "immortalize"])
+def test_while_other_threads_use_and_drop_objects(step: str) -> None:
     """They go on undisturbed, and nothing that they still use is freed."""
     out = python(
         """
 import gc, threading
 from nogilserve.prepare.deferring import defer
+from nogilserve.prepare.immortal import immortalize
 
 class Thing:
     def __init__(self, number):
@@ -199,7 +201,8 @@ for thread in threads:
     thread.start()
 for _ in range(20):
     before = list(turns)
-    assert defer() > 0
+    shared["now"] = Thing(len(before))  # made here, used and dropped there
+    assert STEP() > 0
     gc.collect()
     while not all(now > then for now, then in zip(turns, before)):
         pass
@@ -207,6 +210,64 @@ stop.set()
 for thread in threads:
     thread.join()
 assert not wrong
+print("good")
+""".replace("STEP", step)
+    )
+    assert out == "good\n"
+
+
+IMMORTAL = """
+import contextvars, gc, sys, threading, weakref
+from nogilserve.prepare.immortal import immortalize
+
+class Thing:
+    pass
+
+kept = Thing()
+kept.text = "not interned, made now ".strip() + str(len(sys.argv))
+kept.number = 10**20
+kept.parts = [{}]
+kept.variable = contextvars.ContextVar("variable")
+mine = weakref.ref(kept)
+
+others = []
+def work():
+    others.append(Thing())
+    made.set()
+    done.wait()
+made, done = threading.Event(), threading.Event()
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+made.wait()
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="3.15 decides what becomes immortal")
+def test_immortal_is_what_this_thread_has_made() -> None:
+    """With what is in it; what others have made keeps its count, and all can be used."""
+    out = python(
+        IMMORTAL
+        + """
+assert immortalize() > 1000
+for item in (Thing, kept, kept.parts, kept.parts[0], kept.text, kept.number, kept.variable):
+    assert sys._is_immortal(item), item
+assert not sys._is_immortal(others[0])
+theirs = weakref.ref(others.pop())
+done.set()
+thread.join()
+gc.collect()
+assert theirs() is None
+later = Thing()
+end = weakref.ref(later)
+kept.later = later
+del later
+assert end() is not None
+del kept.later
+assert end() is None
+del kept
+gc.collect()
+assert mine().number == 10**20
+assert sys.intern(mine().text) == mine().text
 print("good")
 """
     )
@@ -218,7 +279,8 @@ def test_data_is_left_alone() -> None:
     out = python(
         """
 import gc, sys
-from nogilserve.prepare.deferring import _MOST, defer
+from nogilserve.prepare.deferring import defer
+from nogilserve.prepare.lasting import _MOST
 
 class Thing:
     pass

@@ -20,7 +20,7 @@ from tests.support.server import RUNTIME, Server
 from tests.support.waiting import wait_until
 
 SECONDS = 30.0
-APPS = ["tests.prepare.app:wsgi", "tests.prepare.app:asgi"]
+APPS = ["tests.apps.prepared:wsgi", "tests.apps.prepared:asgi"]
 BOTH = pytest.mark.parametrize("app", APPS, ids=["wsgi", "asgi"])
 TWO = ("--workers", "2", "--threads", "4")
 defers = pytest.mark.skipif(
@@ -95,7 +95,7 @@ def test_sites_and_hosts(serve: Callable[..., Server], tmp_path: Path) -> None:
     path.write_text(
         'warmup = ["/hello", "b.test/hello", "c.test/x"]\nworkers = 1\n'
         '[[site]]\nhosts = ["a.test"]\nrespond = "a"\n'
-        '[[site]]\nhosts = ["b.test"]\npath = "/"\napp = "tests.prepare.app:wsgi"\n'
+        '[[site]]\nhosts = ["b.test"]\npath = "/"\napp = "tests.apps.prepared:wsgi"\n'
     )
     server = serve(f"--config={path}", "--workers", "1")
     assert "Warming up: GET c.test/x was answered with 421" in server.log
@@ -197,7 +197,7 @@ async def collect() -> bool:
 
 @defers
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
-@pytest.mark.parametrize("steps", ["defer", "freeze,defer"])
+@pytest.mark.parametrize("steps", ["defer", "freeze,defer", "defer,immortal"])
 @pytest.mark.parametrize("source", [FLASK, FASTAPI], ids=EXAMPLES)
 def test_requests_leave_nothing_behind(
     serve: Callable[..., Server], tmp_path: Path, source: str, steps: str
@@ -315,8 +315,8 @@ def test_requests_begin_in_empty_contexts(
     """Importing has set a variable, requests set it: the next request on a loop sees neither, and
     a thread for WSGI starts without either."""
     (tmp_path / "nogilserve.toml").write_text(
-        '[[site]]\npath = "/"\napp = "tests.prepare.app:wsgi"\n'
-        '[[site]]\npath = "/asgi"\napp = "tests.prepare.app:asgi"\n'
+        '[[site]]\npath = "/"\napp = "tests.apps.prepared:wsgi"\n'
+        '[[site]]\npath = "/asgi"\napp = "tests.apps.prepared:asgi"\n'
     )
     server = serve(f"--config={tmp_path / 'nogilserve.toml'}", "--workers", "1", "--threads", "1")
     with server.connect() as client:

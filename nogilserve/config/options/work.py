@@ -30,7 +30,7 @@ def _default_threads() -> int:
     return max(16, 4 * processors())
 
 
-_STEPS: Final = ("freeze", "defer")
+_STEPS: Final = ("freeze", "defer", "immortal")
 _WARMUP: Final = re.compile(r"([a-z0-9.-]+(:[0-9]+)?)?/[!-~]*")
 
 
@@ -50,7 +50,7 @@ def _parse_warmup(value: str) -> str:
 
 
 _PREPARE: Final = Kind(
-    "auto, none, or some of freeze, defer, separated by commas", _parse_steps, str
+    "auto, none, or some of freeze, defer, immortal, separated by commas", _parse_steps, str
 )
 _ASK: Final = Kind(
     "a path such as /shop, or a host and a path: example.com/shop", _parse_warmup, str
@@ -110,8 +110,8 @@ class _Preparing:
         "--prepare",
         _PREPARE,
         """What is done to objects once the application is started: freeze has garbage collections
-        leave them alone, defer has threads count references without getting into each other's way
-        (free-threaded CPython 3.14 and later).""",
+        leave them alone; defer has collections find their references, immortal keeps them for
+        ever, so that threads need not count them (free-threaded CPython 3.14).""",
         section=WORK,
         metavar="STEP,STEP",
     )

@@ -1,0 +1,57 @@
+"""Which objects last: what is alive when the application is started and no request was accepted."""
+
+import gc
+import types
+import weakref
+from typing import Any, Final
+
+__all__ = ["Lasting"]
+
+_MOST: Final = 200_000
+"""Objects beyond which plain containers are taken for data, which is left alone: half a second."""
+
+_CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
+
+_LEFT_ALONE: Final = frozenset(
+    {
+        # Deferred, or counted for each thread, by the interpreter itself.
+        *(type, types.CodeType, types.ModuleType, types.GetSetDescriptorType),
+        *(types.WrapperDescriptorType, types.MethodDescriptorType, types.MemberDescriptorType),
+        *(types.ClassMethodDescriptorType, staticmethod, classmethod),
+        # Their end is what they are for, or they belong to something that is going on.
+        *(weakref.ref, weakref.ProxyType, weakref.CallableProxyType),
+        *(types.FrameType, types.TracebackType),
+    }
+)
+
+_mro = type.__dict__["__mro__"].__get__
+_class_dict = type.__dict__["__dict__"].__get__
+
+
+class Lasting:
+    """Tells objects that may as well stay from those that have to be freed in time. Runs none of
+    their code. Owner: the thread that made it."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[type, bool] = dict.fromkeys(_LEFT_ALONE, False)
+
+    def is_one(self, item: object) -> bool:
+        """Whether an object may stay, by its type."""
+        kind = type(item)
+        wanted = self._kinds.get(kind)
+        if wanted is None:
+            wanted = self._kinds[kind] = not (issubclass(kind, type) or _has_finalizer(kind))
+        return wanted
+
+    def tracked(self) -> list[Any]:
+        """Those that the collector knows."""
+        found = [item for item in gc.get_objects() if self.is_one(item)]
+        if len(found) > _MOST:
+            return [item for item in found if type(item) not in _CONTAINERS]
+        return found
+
+
+def _has_finalizer(kind: type) -> bool:
+    """Whether something happens when an instance is freed: files, sockets, connections, tasks,
+    generators. Their users may rely on the moment."""
+    return any("__del__" in _class_dict(each) for each in _mro(kind))

@@ -347,3 +347,52 @@ def test_a_hostile_way_back(scene: Scene) -> None:
             assert head.startswith(b"GET / ")
             client.close()
     shop.close()
+
+
+def test_a_way_back_that_is_shut_as_it_is_forgotten(
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for that is told, and no error of ours is in the log."""
+    monkeypatch.setattr(logging.getLogger("nogilserve"), "propagate", True)
+    back, receiving = feed_pair()
+    forgotten = threading.Event()
+
+    def at_once() -> None:
+        back.shutdown(socket.SHUT_WR)
+        scene.front._forget_back(receiving, forgotten.set)
+
+    with back, receiving:
+        scene.front.watch(receiving, BLOG)
+        scene.front._order(at_once)
+        assert forgotten.wait(10)
+        assert not caplog.records
+
+
+def test_an_order_that_fails_holds_up_no_other(scene: Scene) -> None:
+    """They come together, with one word to wake up."""
+    done = threading.Event()
+
+    def both() -> None:
+        scene.front._orders.put(fail)
+        scene.front._orders.put(done.set)
+
+    def fail() -> None:
+        raise RuntimeError("on purpose")
+
+    scene.front._order(both)
+    assert done.wait(10)
+
+
+def test_more_than_may_wait_for_a_tenant_that_takes_none(
+    scene: Scene, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its way is full and nobody reads from it: who comes is parked, but not without end."""
+    monkeypatch.setattr(front, "_PARKED", 2)
+    way.sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+    scene.front.open(SHOP, way.senders)
+    clients = [scene.client() for _ in range(60)]
+    counts = scene.front.counts
+    wait_until(lambda: counts["passed"] + counts["turned away"] == len(clients) - 2, timeout=10)
+    assert counts["turned away"]
+    for client in clients:
+        client.close()

@@ -222,7 +222,10 @@ class Front:
                 order = self._orders.get_nowait()
             except queue.Empty:
                 return
-            order()
+            try:
+                order()
+            except Exception:  # the next one is not to wait until somebody gives another
+                _log.critical("internal error at the front", exc_info=True)
 
     # ---- accepting
 
@@ -399,9 +402,9 @@ class Front:
             try:
                 sock, back = intake.accept()
             except BlockingIOError:
-                if intake.ended:  # it has shut it: that would be reported for ever
+                # It has shut it: that would be reported for ever, unless it is forgotten already.
+                if intake.ended and self._backs.pop(intake.fileno(), None) is not None:
                     self._poller.unregister(intake.fileno())
-                    self._backs.pop(intake.fileno(), None)
                 return
             except OSError as exc:
                 report_refusal(exc)
@@ -440,18 +443,18 @@ class Front:
         seat = self._seats.get(tenant)
         if seat is None:
             seat = self._seats[tenant] = Seat()
-        if not seat.senders:
-            if len(seat.parked) >= _PARKED:
-                self._say_full(tenant, seat)
-                self._answer(visitor, _busy("too many wait for this application", 1))
-                return
-            seat.parked.append(visitor)
-            self._tell(tenant, seat, "wanted")
-        elif seat.parked or not self._send(seat, visitor):
-            seat.parked.append(visitor)
-            self._full.add(tenant)
-        else:
+        if seat.senders and not seat.parked and self._send(seat, visitor):
             self._tell(tenant, seat, "used")
+            return
+        if len(seat.parked) >= _PARKED:
+            self._say_full(tenant, seat)
+            self._answer(visitor, _busy("too many wait for this application", 1))
+            return
+        seat.parked.append(visitor)
+        if seat.senders:
+            self._full.add(tenant)  # it does not keep up, or has stopped
+        else:
+            self._tell(tenant, seat, "wanted")
 
     @staticmethod
     def _say_full(tenant: Tenant, seat: Seat) -> None:
@@ -459,9 +462,10 @@ class Front:
         if not seat.overfull:
             seat.overfull = True
             _log.warning(
-                "%s: %d connections wait for it to start, further ones are answered 503",
+                "%s: %d connections wait for it to %s, further ones are answered 503",
                 tenant_name(tenant),
                 _PARKED,
+                "take them" if seat.senders else "start",
             )
 
     def _tell(self, tenant: Tenant, seat: Seat, what: str) -> None:
@@ -493,6 +497,8 @@ class Front:
                 self._full.add(tenant)
                 return
             seat.parked.popleft()
+        if seat is not None and not seat.parked:
+            seat.overfull = False
         self._full.discard(tenant)
 
     # ---- orders

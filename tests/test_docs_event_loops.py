@@ -107,8 +107,10 @@ def test_example_serves_every_request_on_two_loops(
     pytest.importorskip("fastapi")
     (tmp_path / "main.py").write_text(EXAMPLES[name])
     with SERVICES[name](tmp_path) as environment:
+        # On a busy machine imports may hold a loop up; that is no mistake of the example.
+        calm = ("--blocked-loop-timeout", "0")
         server = serve(
-            "main:app", "--workers", "2", "--loop", "asyncio", cwd=tmp_path, env=environment
+            "main:app", "--workers", "2", "--loop", "asyncio", *calm, cwd=tmp_path, env=environment
         )
         kept = threading.Barrier(16)
 
@@ -129,8 +131,7 @@ def test_example_serves_every_request_on_two_loops(
             assert [*clients.map(ask, range(16))] == [[200] * 5] * 16, server.log
         loops = event_loops(server)
         server.stop()
-    # On a busy machine imports may hold a loop up; that is no mistake of the example.
-    assert not re.search(r"\[WARNING\](?!.* is blocked)", server.log)
+    assert "[WARNING]" not in server.log
     assert "Traceback" not in server.log
     assert loops in ({"loop-0", "loop-1"}, set())
 

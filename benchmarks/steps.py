@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nogilserve.prepare.deferring import defer
+from nogilserve.prepare.immortal import immortalize
 
 __all__ = ["STEPS", "Step"]
 
@@ -72,6 +73,7 @@ STEPS: dict[str, Step] = {
         Step("freeze", "frozen", gc.freeze, "freeze"),
         Step("defer", "references deferred", defer, "defer"),
         Step("freeze-defer", "deferred, then frozen", _freeze_and_defer, "freeze,defer"),
+        Step("immortal", "immortal", immortalize, "immortal"),
         Step("defer-instances", "deferred, but for plain containers", _defer_instances),
         Step("defer-all", "deferred, whatever it is", _defer_all),
         Step("uncounted", "nothing counted", _uncounted),

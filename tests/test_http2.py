@@ -386,10 +386,10 @@ def test_client_that_asks_for_much_and_takes_nothing(app: str) -> None:
     """Requests are begun only as long as the answers to earlier ones are taken. With one thread: of
     several each may begin one before the answers of the others are there."""
     with (
-        Server(app, "--threads", "1", "--workers", "1", *LIMITS) as running,
+        Server(app, "--threads", "1", "--workers", "1") as running,
         client_of(running, (4, 0), windows=False) as client,
     ):
-        numbers = [client.ask("/bytes/3000000") for _ in range(20)]
+        numbers = [client.ask("/bytes/3000000") for _ in range(8)]
         client.receive(lambda: len([n for n in numbers if client.answers[n].heads]) >= 2)
         client.send(frame(PING, 0, 0, b"last one"))
         client.receive(lambda: any(f.payload == b"last one" for f in client.frames))

@@ -18,14 +18,14 @@ HOME_OF_PYTHON=$(for made in "$CACHE"/python/*-tsan; do echo "$made"; done | sor
 ENVIRONMENT="$ROOT/.venv/tsan"
 REPORTS="$ROOT/build/tsan"
 
-if ! "$ENVIRONMENT/bin/python" -c 'import h11, nogilserve, wsproto' 2>/dev/null; then
+if ! "$ENVIRONMENT/bin/python" -c 'import cryptography, h11, nogilserve, wsproto' 2>/dev/null; then
     say "making the virtual environment .venv/tsan"
     rm -rf "$ENVIRONMENT"
     "$HOME_OF_PYTHON/bin/python3" -m venv "$ENVIRONMENT"
     "$ENVIRONMENT/bin/python" -m pip -q --disable-pip-version-check install \
         -c "$ROOT/tools/constraints.txt" hatchling
     "$ENVIRONMENT/bin/python" -m pip -q --disable-pip-version-check install \
-        -c "$ROOT/tools/constraints.txt" --no-build-isolation -e "$ROOT"
+        -c "$ROOT/tools/constraints.txt" --no-build-isolation -e "$ROOT[tls]"
 fi
 
 rm -rf "$REPORTS"

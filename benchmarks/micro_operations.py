@@ -12,6 +12,7 @@ __all__ = ["OPERATIONS", "Operation", "WrongAnswer", "make", "require"]
 
 OPERATIONS: Final = {
     "head of a browser": "micro_protocol:Heads",
+    "request line of a browser": "micro_protocol:Lines",
     "small request and response": "micro_protocol:Small",
     "browser's request and response": "micro_protocol:Browser",
     "chunked upload and response": "micro_protocol:Upload",

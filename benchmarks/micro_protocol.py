@@ -4,7 +4,7 @@ from benchmarks.micro_operations import Operation, require
 from nogilserve.messages import Limits
 from nogilserve.protocols.http1 import Http1Connection, Tables
 
-__all__ = ["BROWSER", "COMMON", "SMALL", "Browser", "Heads", "Small", "Upload"]
+__all__ = ["BROWSER", "COMMON", "SMALL", "Browser", "Heads", "Lines", "Small", "Upload"]
 
 SMALL = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
 BROWSER = (
@@ -68,11 +68,13 @@ class Upload(_Exchanged):
 
 
 class Heads(Operation):
-    """A head of ten fields that is parsed each time: of two in turns none is remembered."""
+    """A head of ten fields that is parsed each time: of two in turns nothing is remembered."""
+
+    other = BROWSER.replace(b"theme=dark", b"theme=light")
 
     def __init__(self) -> None:
         self._connection = Http1Connection(Limits(), Tables())
-        self._wires = (memoryview(BROWSER), memoryview(BROWSER.replace(b"page=2", b"page=12")))
+        self._wires = (memoryview(BROWSER), memoryview(self.other))
 
     def run(self, count: int) -> None:
         """Receive, and answer as shortly as can be."""
@@ -85,3 +87,9 @@ class Heads(Operation):
             connection.whole(b"", b"")
             connection.next_cycle()
         require(fields == 10, BROWSER)
+
+
+class Lines(Heads):
+    """The same, but only the request line is another one."""
+
+    other = BROWSER.replace(b"page=2", b"page=12")

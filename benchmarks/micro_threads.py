@@ -69,11 +69,15 @@ class Wire:
 class Threads(Operation):
     """One connection on one core."""
 
-    def __init__(self, app: Callable[[Environ, StartResponse], Iterable[bytes]]) -> None:
+    def __init__(
+        self,
+        app: Callable[[Environ, StartResponse], Iterable[bytes]],
+        spares: Spares | None = None,
+    ) -> None:
         gateway = WsgiGateway(app, "benchmark").run
         settings = Settings(threads=1, cores=1, gateway=lambda: gateway)
         lazy = threading.Semaphore(1)
-        self.core = Core(0, settings, Shares(1), Spares(), lazy, lambda: None)
+        self.core = Core(0, settings, Shares(1), spares or Spares(), lazy, lambda: None)
         self.core.unwatched = False
         self.core.lock.acquire()
         self.core.drive(home=True, until=0)  # makes what the driver makes, and returns
@@ -157,7 +161,7 @@ class Hello(_Plain):
 
 
 class Browser(_Plain):
-    """Ten header fields; the head differs from the one before, so that it is parsed."""
+    """Ten header fields; only the request line differs from the one before."""
 
     def __init__(self) -> None:
         super().__init__(hello, BROWSER, 100, 250)

@@ -316,12 +316,13 @@ def _speed_graphs(title: str, counts: Sequence[int], rows: Sequence[Summary]) ->
 
 def expected(options: argparse.Namespace) -> float:
     """Seconds the whole takes, about."""
-    copies = sum(options.counts)
-    trials = sum(len(_ways(w, options, memory=False)) for w in _available(options.workloads))
-    speed = trials * options.rounds * len(options.counts) * (options.duration + 3.0)
-    ways = sum(len(_ways(w, options, memory=True)) for w in _available(options.memory))
-    loading = copies / pinning.server_processors()
-    return float(speed + ways * (len(options.counts) * (MEMORY_SECONDS + 2.5) + loading))
+    speed = [way for w in _available(options.workloads) for way in _ways(w, options, memory=False)]
+    memory = [way for w in _available(options.memory) for way in _ways(w, options, memory=True)]
+    # Each process of a way that has many begins with half a second of importing.
+    loading = sum(options.counts) * 0.5 / pinning.server_processors()
+    each = len(options.counts) * (options.duration + 3.0) + loading
+    once = len(options.counts) * (MEMORY_SECONDS + 2.5) + loading
+    return float(len(speed) * options.rounds * each + len(memory) * once)
 
 
 def run(options: argparse.Namespace) -> int:

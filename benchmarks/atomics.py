@@ -18,7 +18,7 @@ import subprocess
 import sys
 import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import report
 from benchmarks.calls import WARM_UP, caller_of, load
+from benchmarks.chart import Bar, Panel
 from benchmarks.machine import conditions
 from benchmarks.rounds import say
 from benchmarks.servers import python
@@ -351,6 +352,22 @@ def _table(title: str, counts: dict[str, int]) -> str:
     return report.table((title, "operations"), cells)
 
 
+def panels(found: Sequence[Followed], across: int = 2) -> list[list[Panel]]:
+    """A chart for each application, with a bar for each step."""
+    charts = [
+        Panel(
+            f"{name}: atomic operations on shared objects per request",
+            [
+                Bar(STEPS[one.step].title, one.shared, f"{one.shared}", ours=True)
+                for one in found
+                if one.app == name
+            ],
+        )
+        for name in dict.fromkeys(one.app for one in found)
+    ]
+    return [charts[start : start + across] for start in range(0, len(charts), across)]
+
+
 def run(options: argparse.Namespace) -> int:
     """Follow one request of each application; 2 where that cannot be done."""
     if platform.machine() != "x86_64" or sys.platform != "linux":
@@ -363,8 +380,13 @@ def run(options: argparse.Namespace) -> int:
     for name in options.apps:
         for step in options.steps:
             objects = options.results / "atomics-objects.json"
-            one = follow(APPS[name], step, objects)
-            objects.unlink()
+            try:
+                one = follow(APPS[name], step, objects)
+            except OSError as exc:
+                say(f"this process may not follow another one: {exc}")
+                return 2
+            finally:
+                objects.unlink(missing_ok=True)
             say(f"{name}, {step}: {one.shared} of {one.total}")
             found.append(one)
             parts += [
@@ -381,5 +403,5 @@ def run(options: argparse.Namespace) -> int:
     title = f"# Atomic operations of one request\n\n{report.footer(setting)}\n"
     text = "\n".join([title, report.table(head, cells) + "\n", *parts])
     print(text)
-    report.save(options, "atomics", setting, {"requests": found}, text, [])
+    report.save(options, "atomics", setting, {"requests": found}, text, panels(found))
     return 0

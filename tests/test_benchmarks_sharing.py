@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.atomics import decode
 from benchmarks.calls import WrongAnswerError, caller_of, load
 from benchmarks.contention import growth, parse_symbols
 from benchmarks.extrapolate import fit
@@ -22,6 +24,12 @@ DEADLINE = 60
 linux_only = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="the benchmarks read /proc"
 )
+
+
+def may_trace() -> bool:
+    """Whether one process may follow another one that it has started."""
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    return not scope.exists() or scope.read_text().strip() in "01"
 
 
 def pair(cpu_us: tuple[float, float], disturbed: float = 0.0) -> list[Sample]:
@@ -145,3 +153,48 @@ def test_step_that_the_server_does_not_have(tmp_path: Path) -> None:
     done = bench("sharing", "--steps", "defer-all", "--results", str(tmp_path))
     assert done.returncode == 2
     assert "nogilserve has no defer-all" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "address"),
+    [
+        ("f0480fc14710", 0x1010),  # lock xadd [rdi+0x10], rax
+        ("f0490fb17c2410", 0x2010),  # lock cmpxchg [r12+0x10], rdi
+        ("f0834708ff", 0x1008),  # lock add dword [rdi+8], -1
+        ("f00fb00d10000000", 0x4018),  # lock cmpxchg [rip+0x10], cl: from the next instruction on
+        ("f0480fc144c708", 0x1000 + 3 * 8 + 8),  # lock xadd [rdi+rax*8+8], rax
+        ("8607", 0x1000),  # xchg [rdi], al: it locks without being told
+        ("64f0480fc10425f8ffffff", 0x7000 - 8),  # lock xadd fs:[-8], rax
+    ],
+)
+def test_instructions_that_lock(code: str, address: int) -> None:
+    """Where each changes memory, as the processor finds it."""
+    registers = {"rdi": 0x1000, "r12": 0x2000, "rip": 0x4000, "rax": 3, "fs_base": 0x7000}
+    found = decode(bytes.fromhex(code).ljust(16, b"\x90"))
+    assert found is not None
+    assert found.address(registers) == address
+
+
+@pytest.mark.parametrize("code", ["488b4710", "0fc1c0", "87c8", "480fb607", "90"])
+def test_instructions_that_do_not_lock(code: str) -> None:
+    """mov, xadd and xchg between registers, movzx, nop."""
+    assert decode(bytes.fromhex(code).ljust(16, b"\x90")) is None
+
+
+@linux_only
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not AVAILABLE, reason="it reads instructions of x86-64"
+)
+@pytest.mark.skipif(not may_trace(), reason="this system lets nobody follow a process")
+def test_atomic_operations_of_a_request(tmp_path: Path) -> None:
+    """The application's own bytes are shared; not counted, nearly nothing is."""
+    done = bench(
+        *("atomics", "--apps", "plain", "--steps", "freeze,uncounted"),
+        *("--results", str(tmp_path)),
+    )
+    assert done.returncode == 0, done.stderr
+    frozen, uncounted = json.loads((tmp_path / "atomics.json").read_text())["requests"]
+    assert frozen["total"] > frozen["shared"] > uncounted["shared"]
+    assert any("wsgi.version" in name for name in frozen["objects"])
+    assert sum(frozen["objects"].values()) == frozen["total"]
+    assert sum(frozen["functions"].values()) == frozen["total"]

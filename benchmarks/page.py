@@ -45,7 +45,7 @@ def _picture(path: Path, page: Path, alternative: str) -> str:
     name = f"bench-{machine}{path.stem}.svg"
     (page.parent / "pictures").mkdir(exist_ok=True)
     shutil.copyfile(chart, page.parent / "pictures" / name)
-    return f"![{alternative}](pictures/{name})\n"
+    return f"[![{alternative}](pictures/{name})](pictures/{name})\n"
 
 
 def _footer(document: Json) -> str:

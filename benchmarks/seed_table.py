@@ -342,9 +342,8 @@ def _panels(framework: str, rows: dict[tuple[str, str], Summary], words: str) ->
 
     return [
         Panel(f"{framework}, {words}: requests/s", bars(lambda r: r.rate, "{:,.0f}")),
-        Panel("p99, ms (less is better)", bars(lambda r: r.p99_us / 1000, "{:,.1f}")),
-        Panel("memory, MiB (less is better)", bars(lambda r: r.pss_bytes / 2**20, "{:,.0f}")),
         Panel("CPU µs per request (less is better)", bars(lambda r: r.cpu_us, "{:,.0f}")),
+        Panel("memory, MiB (less is better)", bars(lambda r: r.pss_bytes / 2**20, "{:,.0f}")),
     ]
 
 

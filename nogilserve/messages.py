@@ -361,6 +361,18 @@ class AsyncExchange(Protocol):
     def prepare(self, status: str, headers: Headers) -> None:
         """As of Exchange."""
 
+    @property
+    def heads(self) -> dict[tuple[object, ...], Any] | None:
+        """Response heads that are kept, by status and fields as the application has given them: for
+        the gateways of the event loop to look up and to fill. None where none are kept."""
+
+    @property
+    def known_head(self) -> object | None:
+        """The head that was prepared last, if it is worth a place in `heads`."""
+
+    def prepare_known(self, head: Any) -> None:
+        """As `prepare`, for a head out of `heads`."""
+
     def end_after(self) -> None:
         """Have this response be the last one of the connection."""
 

@@ -94,6 +94,22 @@ def test_plain_beside(several: Server) -> None:
     assert "SSL_PROTOCOL" not in found
 
 
+@pytest.mark.parametrize("app", [WSGI, ASGI])
+def test_strict_transport_is_promised_with_tls_only(authority: Authority, app: str) -> None:
+    """Also where an application answers the same on both again and again (RFC 6797 §7.2)."""
+    options = [*pair(*authority.issue("localhost", "127.0.0.1")), "--hsts", "--workers", "1"]
+    with (
+        Server(app, *options, "--insecure-bind", "127.0.0.1:0", addresses=2) as server,
+        TlsClient(server.addresses[0], trusting(authority)) as secure,
+        Client(server.addresses[1]) as plain,
+    ):
+        for _ in range(4):
+            for _ in range(4):
+                assert secure.get("/").get("Strict-Transport-Security") == "max-age=31536000"
+            for _ in range(4):
+                assert plain.get("/").get("Strict-Transport-Security") == ""
+
+
 @pytest.mark.parametrize(
     ("request_line", "host", "expected"),
     [

@@ -122,6 +122,12 @@ class AsyncWrapped(Both):
     __slots__ = ()
     _inner: AsyncExchange
 
+    heads = known_head = None  # who prepares a head wants to see all of it
+
+    def prepare_known(self, head: object) -> None:
+        """Never called: no heads are kept."""
+        raise NotImplementedError
+
     @property
     def peer(self) -> tuple[str, int] | None:
         return self._inner.peer

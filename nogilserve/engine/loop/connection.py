@@ -133,22 +133,27 @@ class HttpConnection(HttpExchange):
         self.core.counters.received += len(data)
         state = self.state
         if state == HEAD:
-            if self._preamble is None and not self.congested:
-                self._advance(data)
-                return
             if self._preamble is not None:
-                data = self._read_preamble(self._preamble, data)
+                data = self._begin_http(self._preamble, data)
                 if not data:
                     return
-                if self.core.only_http2 and self.core.begin_http2 is not None:
-                    self.core.begin_http2(self, data)
-                    return
+            protocol = self.protocol
             if self.congested:
-                self.protocol.receive_data(data)
-                if self.protocol.buffered >= READ_HIGH:
+                protocol.receive_data(data)
+                if protocol.buffered >= READ_HIGH:
                     self._pause_reading()  # a client that asks and asks and does not read
+                return
+            try:
+                request = protocol.receive_request(data)
+            except ProtocolError as exc:
+                self._fail(exc)
+                return
+            if request is None:
+                self._await_head()
+            elif protocol.buffer or self.origins is not None:
+                self._advance(request)
             else:
-                self._advance(data)
+                self._begin(request)
         elif state == RUNNING:
             protocol = self.protocol
             protocol.receive_data(data)
@@ -165,6 +170,14 @@ class HttpConnection(HttpExchange):
             self._lingered += len(data)
             if self._lingered > _LINGER_BYTES:
                 self._close()
+
+    def _begin_http(self, preamble: Preamble, data: bytes) -> bytes:
+        """What is there of HTTP/1, b"" as long as there is nothing."""
+        data = self._read_preamble(preamble, data)
+        if data and self.core.only_http2 and self.core.begin_http2 is not None:
+            self.core.begin_http2(self, data)
+            return b""
+        return data
 
     def _read_preamble(self, preamble: Preamble, data: bytes) -> bytes:
         """Read a PROXY header; what stands behind it, b"" as long as there is nothing."""
@@ -223,19 +236,15 @@ class HttpConnection(HttpExchange):
 
     # ---- requests
 
-    def _advance(self, data: bytes | None = None) -> None:
-        """Run the requests that are complete, with what has just come."""
+    def _advance(self, request: Request | None = None) -> None:
+        """Run the requests that are complete, after `request`, which was the next one."""
         protocol = self.protocol
         self._advancing = True
-        left = _AT_ONCE
         try:
-            while True:
+            for _ in range(_AT_ONCE):
                 try:
-                    if data is None:
+                    if request is None:
                         request = protocol.next_request()
-                    else:
-                        request = protocol.receive_request(data)
-                        data = None
                     if self.origins is not None and request is not None:
                         request = self._judge(request)
                 except ProtocolError as exc:
@@ -249,9 +258,7 @@ class HttpConnection(HttpExchange):
                     return
                 if not protocol.buffer and not protocol.eof:
                     return
-                left -= 1
-                if not left:
-                    break
+                request = None
         finally:
             self._advancing = False
         if protocol.buffered >= READ_HIGH:

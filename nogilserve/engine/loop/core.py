@@ -22,7 +22,7 @@ from nogilserve.engine.roles import ENCRYPTED
 from nogilserve.engine.scheduler import Shares
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.messages import AsyncExchange, Limits, RequestRecord, WebSocketExchange
-from nogilserve.protocols.http1.tables import Tables
+from nogilserve.protocols.http1.tables import KnownHead, Tables
 from nogilserve.protocols.proxy import ProxyRules
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class LoopCore:
         "gateway",
         "handshakes",
         "head_timeout",
+        "heads",
         "idle",
         "index",
         "keep_alive",
@@ -177,6 +178,7 @@ class LoopCore:
         "settings",
         "shares",
         "stopping",
+        "strict_heads",
         "tables",
         "tasks",
         "thread",
@@ -204,6 +206,10 @@ class LoopCore:
         self._make_client = make_client
         self._selector = selector
         self.tables = Tables()
+        self.heads: dict[tuple[object, ...], KnownHead] = {}
+        """Response heads that gateways have prepared before; see `messages.AsyncExchange`."""
+        self.strict_heads: dict[tuple[object, ...], KnownHead] = {}
+        """Those that hold the promise of RFC 6797."""
         self.counters = Counters()
         self.clients: set[Client] = set()
         """Open connections."""

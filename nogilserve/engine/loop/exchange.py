@@ -12,6 +12,7 @@ from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
 from nogilserve.messages import Headers, Request, TlsFacts
 from nogilserve.protocols.http1 import Http1Connection
+from nogilserve.protocols.http1.tables import KnownHead
 
 __all__ = ["DRAIN_BYTES", "HttpExchange"]
 
@@ -26,7 +27,7 @@ class HttpExchange(Flow):
     """Owner: the thread of its loop. Implements `messages.AsyncExchange`, but for what says who
     talks to whom."""
 
-    __slots__ = ("_continued", "_endless", "_head", "gone", "protocol", "state")
+    __slots__ = ("_continued", "_endless", "_head", "gone", "heads", "protocol", "state")
 
     tls: TlsFacts | None = None
     redirects = False
@@ -35,6 +36,7 @@ class HttpExchange(Flow):
     def __init__(self, core: LoopCore, client: tuple[str, str] | None) -> None:
         Flow.__init__(self, core, client)
         self.protocol = Http1Connection(core.limits, core.tables)
+        self.heads = core.heads
         self.state = HEAD
         self.gone = False
         """The client has closed its sending side, or the connection is lost."""
@@ -123,6 +125,17 @@ class HttpExchange(Flow):
         if self.state != RUNNING:
             self._check()
         self.protocol.prepare(status, headers)
+
+    @property
+    def known_head(self) -> KnownHead | None:
+        """The head that was prepared last, if it is kept."""
+        return self.protocol.known_head
+
+    def prepare_known(self, head: KnownHead) -> None:
+        """As `prepare`, for a head that was kept."""
+        if self.state != RUNNING:
+            self._check()
+        self.protocol.prepare_known(head)
 
     def end_after(self) -> None:
         """Have this response be the last one of the connection."""

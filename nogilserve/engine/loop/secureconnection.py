@@ -31,6 +31,8 @@ class SecureHttpConnection(HttpConnection):
         self.scheme = "https"
         self.own = (accepted.client, "https", accepted.server)
         self._strict = self.encryption.strict_transport
+        if self._strict:
+            self.heads = core.strict_heads
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there, TLS is not yet (asyncio.Protocol)."""

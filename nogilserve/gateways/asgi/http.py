@@ -7,7 +7,7 @@ import stat
 from asyncio import get_running_loop
 from contextlib import ExitStack
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from nogilserve.errors import ClientDisconnected, ResponseError, TruncatedBody
 from nogilserve.gateways.asgi.calls import (
@@ -25,6 +25,9 @@ from nogilserve.messages import AsyncExchange, Headers
 __all__ = ["HttpCall"]
 
 _log = logging.getLogger("nogilserve.error")
+
+_MOST_HEADS: Final = 64
+"""Response heads that are kept by what the application gave for them."""
 
 # What the application has sent.
 _NOTHING: Final = 0
@@ -118,18 +121,36 @@ class HttpCall:
                 self._state = _START
                 raise
         elif kind == "http.response.start" and self._state == 0:
-            status = message["status"]
-            headers = response_headers(message)
-            try:
-                self.exchange.prepare(STATUS_TEXT.get(status) or status_text(status), headers)
-            except ResponseError:
-                prepare_without_connection_fields(self.exchange, status_text(status), headers)
+            exchange = self.exchange
+            heads = exchange.heads
+            if heads and (head := _kept(heads, message)) is not None:
+                exchange.prepare_known(head)
+            else:
+                self._prepare(message)
             if "trailers" in message and message["trailers"]:  # noqa: RUF019
                 self._with_trailers = True
             self._state = 1
         else:
             await self._send_other(kind, message)
         return None
+
+    def _prepare(self, message: Message) -> None:
+        """Prepare the head of the response, and keep it if it is likely to come again."""
+        exchange = self.exchange
+        status = message["status"]
+        headers = response_headers(message)
+        try:
+            exchange.prepare(STATUS_TEXT.get(status) or status_text(status), headers)
+        except ResponseError:
+            prepare_without_connection_fields(exchange, status_text(status), headers)
+            return
+        heads = exchange.heads
+        if heads is not None and (head := exchange.known_head) is not None:
+            given = message.get("headers")
+            if type(given) is list and all(_is_field(pair) for pair in given):
+                if len(heads) >= _MOST_HEADS:
+                    heads.clear()
+                heads[(status, *given)] = head
 
     async def _send_other(self, kind: str, message: Message) -> None:
         """What is not part of the ordinary response of one piece."""
@@ -243,6 +264,22 @@ class HttpCall:
                 exchange.send_whole(body)
         except (ClientDisconnected, ResponseError):
             exchange.abort()
+
+
+def _kept(heads: dict[tuple[object, ...], Any], message: Message) -> Any:
+    """The head that was prepared for such a message before; None where there is none."""
+    headers = message["headers"] if "headers" in message else None  # noqa: SIM401
+    if type(headers) is not list:
+        return None
+    try:
+        return heads.get((message["status"], *headers))
+    except TypeError:  # a pair is a list
+        return None
+
+
+def _is_field(pair: object) -> bool:
+    """Whether this is a pair of bytes that will stay what it is."""
+    return type(pair) is tuple and all(type(part) is bytes for part in pair)
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -61,6 +61,19 @@ class ScopeMaker:
         del scope["method"]
         return scope
 
+    def _fields(self, request: Request) -> list[tuple[bytes, bytes]]:
+        """The field lines as bytes."""
+        names = self._names
+        fields = []
+        for name, value in request.headers:
+            key = names.get(name)
+            if key is None:
+                key = name.encode("latin-1")
+                if len(names) < _MOST_NAMES:
+                    names[name] = key
+            fields.append((key, value.encode("latin-1")))
+        return fields
+
     def _from_head(self, request: Request) -> dict[str, Any]:
         """The scope of a request as far as its head alone makes it; with places for the rest,
         since filling them is quicker than adding them."""
@@ -73,15 +86,14 @@ class ScopeMaker:
             # A proxy has taken it away; the path of a scope is the whole one.
             path = root + path
             raw_path = self._raw_root + raw_path
-        names = self._names
-        headers = []
-        for name, value in request.headers:
-            key = names.get(name)
-            if key is None:
-                key = name.encode("latin-1")
-                if len(names) < _MOST_NAMES:
-                    names[name] = key
-            headers.append((key, value.encode("latin-1")))
+        section = request.section
+        if section is None:
+            headers = self._fields(request)
+        else:
+            made = section.made_of_it
+            if made is None or made[0] is not self:
+                section.made_of_it = made = (self, {"headers": self._fields(request)})
+            headers = made[1]["headers"]
         return {
             "type": "http",
             "asgi": None,

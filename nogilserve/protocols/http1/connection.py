@@ -129,6 +129,20 @@ class Http1Connection(Receiver):
         self.declared_length = fields.length
         self._prepared = _SPECIAL
 
+    @property
+    def known_head(self) -> KnownHead | None:
+        """The head that was prepared, if it is kept: for prepare_known()."""
+        return self._known if self._prepared == _ORDINARY else None
+
+    def prepare_known(self, head: KnownHead) -> None:
+        """As prepare(), for what known_head was once, on any connection of the core."""
+        if self.head_sent:
+            raise ResponseError("the response was already started")
+        self._known = head
+        self.prepared_head = head.text
+        self.declared_length = head.declared
+        self._prepared = _ORDINARY
+
     def whole(self, body: bytes, common: bytes) -> bytes:
         """The prepared response with its whole body. `common`: our Date and Server lines with
         their CRLFs; a line is left out when the application sends that field itself.

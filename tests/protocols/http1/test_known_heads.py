@@ -1,5 +1,6 @@
 """Response heads that were made before: nothing but the time may show that they are kept."""
 
+import contextlib
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from nogilserve.errors import ResponseError
 from nogilserve.messages import Headers, Limits
 from nogilserve.protocols.http1 import Http1Connection, Tables
+from nogilserve.protocols.http1.tables import KnownHead
 from tests.protocols.http1.replay import COMMON
 
 TEXT: Headers = [("Content-Type", "text/plain")]
@@ -39,14 +41,17 @@ ANSWERS = st.tuples(
 )
 
 
-def answered(tables: Tables, answer: Answer) -> bytes | str:
-    """The bytes of an answer, or what is said against it."""
+def answered(tables: Tables, answer: Answer, head: KnownHead | None = None) -> bytes | str:
+    """The bytes of an answer, or what is said against it; `head` is prepared, if there is one."""
     request, status, fields, body, at_once = answer
     connection = Http1Connection(Limits(), tables)
     connection.receive_data(request)
     assert connection.next_request() is not None
     try:
-        connection.prepare(status, list(fields))
+        if head is None:
+            connection.prepare(status, list(fields))
+        else:
+            connection.prepare_known(head)
         declared = connection.declared_length
         if at_once:
             data = connection.whole(body, COMMON)
@@ -65,6 +70,42 @@ def test_answers_are_the_same(answers: list[Answer]) -> None:
     tables = Tables()
     for answer in answers:
         assert answered(tables, answer) == answered(Tables(), answer)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ANSWERS, st.lists(ANSWERS, max_size=4))
+@example((REQUESTS[0], "200 OK", TEXT, b"hi", True), [])
+def test_known_head_is_as_good(answer: Answer, between: list[Answer]) -> None:
+    """What is known of a head makes the same answers as the head, on every connection."""
+    tables = Tables()
+    connection = Http1Connection(Limits(), tables)
+    connection.receive_data(answer[0])
+    connection.next_request()
+    for _ in range(2):
+        with contextlib.suppress(ResponseError):
+            connection.prepare(answer[1], list(answer[2]))
+    head = connection.known_head
+    for other in between:
+        answered(tables, other)
+    if head is not None:
+        for request in REQUESTS:
+            again = (request, *answer[1:])
+            assert answered(tables, again, head) == answered(Tables(), again)
+
+
+def test_known_head_is_refused_after_a_start() -> None:
+    """As any other head."""
+    connection = Http1Connection(Limits())
+    connection.receive_data(REQUESTS[0])
+    connection.next_request()
+    for _ in range(2):
+        connection.prepare("200 OK", TEXT)
+    head = connection.known_head
+    assert head is not None
+    connection.head(2, COMMON)
+    assert connection.known_head is None
+    with pytest.raises(ResponseError, match="already started"):
+        connection.prepare_known(head)
 
 
 def test_head_is_kept_when_it_comes_twice_in_a_row() -> None:

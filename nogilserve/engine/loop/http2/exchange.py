@@ -234,6 +234,13 @@ class StreamExchange(Recorded):
         if not self.live:
             raise ClientDisconnected("the client is gone")
 
+    heads = known_head = None
+    """Kept are the fields, compressed; see `protocols.http2.response`."""
+
+    def prepare_known(self, head: object) -> None:
+        """Never called: no heads are kept."""
+        raise NotImplementedError
+
     def prepare(self, status: str, headers: Headers) -> None:
         """Check and keep status and field lines of the response to come."""
         promise = self.session.promise

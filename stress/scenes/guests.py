@@ -6,6 +6,7 @@ from stress.stage import Gone, Guest, Stage, piece
 
 __all__ = [
     "Client",
+    "answered",
     "dawdling",
     "expecting",
     "half_a_body",
@@ -17,6 +18,7 @@ __all__ = [
     "patient",
     "pipelined",
     "refusable",
+    "request",
     "several",
 ]
 

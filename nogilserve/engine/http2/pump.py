@@ -116,7 +116,8 @@ class Pump(Successor):
         """Frames as bytes; what lies in files is read."""
         parts: list[bytes | memoryview] = []
         for part in out:
-            if isinstance(part, bytes | memoryview):
+            # Not a union of both: that would be made anew for each.
+            if type(part) is bytes or isinstance(part, memoryview):
                 parts.append(part)
             else:
                 assert isinstance(part, FilePiece)

@@ -141,10 +141,10 @@ def check_trailers(trailers: Sequence[tuple[str, str]]) -> Headers:
 
 def _pairs(headers: object) -> Iterable[tuple[str, str]]:
     """The fields one by one, each certain to be two strings."""
-    if not isinstance(headers, list | tuple):
+    if not isinstance(headers, (list, tuple)):  # a union would be made anew each time
         raise ResponseError(f"headers must be a list of pairs, not {headers!r}")
     for field in headers:
-        if not (isinstance(field, tuple | list) and len(field) == 2):
+        if not (isinstance(field, (tuple, list)) and len(field) == 2):
             raise ResponseError(f"a header must be a pair of name and value, not {field!r}")
         name, value = field
         if not isinstance(name, str) or not isinstance(value, str):

@@ -241,7 +241,7 @@ class WebSocketConnection:
     def _collect(self, piece: Frame) -> str | bytes | None:
         """Add a piece of a message to what there is; the message when it is complete."""
         payload = piece.payload
-        if not isinstance(payload, str | bytes):
+        if not isinstance(payload, (str, bytes)):
             raise TypeError(f"not a piece of a message: {piece!r}")  # wsproto's contract
         if self.state != OPEN:
             self._partial = None

@@ -100,6 +100,7 @@ class Application:
         streams = kind in STREAMS
         if not streams:
             fields.append((b"content-length", b"%d" % len(body)))
+        reading = asyncio.create_task(_size_of_body(receive)) if kind == "duplex" else None
         await send({"type": "http.response.start", "status": 200, "headers": fields})
         for number in range(amount if streams else 0):
             body = piece(nonce, number)
@@ -109,6 +110,8 @@ class Application:
         if kind == "break":
             raise RuntimeError("on purpose, in the middle")
         await send({"type": "http.response.body", "body": b"" if streams else body})
+        if reading is not None:
+            await reading
 
     async def _talk(self, kind: str, amount: int, receive: Any, send: Any) -> None:
         await receive()

@@ -23,7 +23,7 @@ from stress.world import JUMP, Failure, World
 __all__ = ["STREAMS", "Gone", "Guest", "Reply", "Stage", "on_threads", "perform", "piece"]
 
 PIECE: Final = 16_384
-STREAMS: Final = ("stream", "drip", "break")
+STREAMS: Final = ("stream", "drip", "break", "duplex")
 """Kinds of requests that are answered in pieces."""
 STOP: Final = 600.0
 """Seconds of the world."""

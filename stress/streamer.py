@@ -35,6 +35,7 @@ class Streamer(Guest):
         self.fields: dict[int, dict[str, str]] = {}
         self.bodies: dict[int, bytes] = {}
         self.done: set[int] = set()
+        self.reset: set[int] = set()
         self.last = -1
         """The last stream that the server says it serves; -1: it has not said that it goes,
         `NO_LAST`: it has, but not yet which is the last."""
@@ -42,8 +43,10 @@ class Streamer(Guest):
             h2.PREFACE + h2.settings((4, window)) + (h2.window_update(0, more) if more else b"")
         )
 
-    def start(self, kind: str, number: int = 0, *, upload: int | None = None) -> int:
-        """Ask on a new stream; its number. `upload`: bytes of a body."""
+    def start(
+        self, kind: str, number: int = 0, *, upload: int | None = None, halts: bool = False
+    ) -> int:
+        """Ask on a new stream; its number. `upload`: bytes of a body; `halts`: in its middle."""
         stream, self._next = self._next, self._next + 2
         nonce = self.stage.nonce()
         body = nonce.encode()
@@ -63,7 +66,8 @@ class Streamer(Guest):
             self.send(h2.headers(stream, fields, h2.END_HEADERS))
             half = upload // 2
             self.send(h2.frame(h2.DATA, 0, stream, b"x" * half))
-            self.send(h2.frame(h2.DATA, h2.END_STREAM, stream, b"x" * (upload - half)))
+            if not halts:
+                self.send(h2.frame(h2.DATA, h2.END_STREAM, stream, b"x" * (upload - half)))
         return stream
 
     def cancel(self, stream: int) -> None:
@@ -91,8 +95,10 @@ class Streamer(Guest):
             self.last = int.from_bytes(payload[:4])
             if int.from_bytes(payload[4:8]):
                 self.world.fail(f"the connection was ended: {payload[8:]!r}")
-        elif kind == h2.RST_STREAM and stream in self.nonces:
-            self._refused(stream, int.from_bytes(payload))
+        elif kind == h2.RST_STREAM:
+            self.reset.add(stream)
+            if stream in self.nonces:
+                self._refused(stream, int.from_bytes(payload))
         elif kind == h2.SETTINGS and not flags & h2.ACK:
             self.send(h2.settings(ack=True))
         elif kind == h2.PING and not flags & h2.ACK:

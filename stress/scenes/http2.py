@@ -125,6 +125,18 @@ def uploading(stage: Stage) -> None:
     client.leave()
 
 
+def halting(stage: Stage) -> None:
+    """A guest who sends half a body and takes half an answer: the server gives up when its time is
+    over, and with it whoever waits for a window."""
+    client = Streamer(stage, more=0)
+    client.generous = False
+    stream = client.start("duplex", 20, upload=2000, halts=True)
+    client.nonces.pop(stream)
+    while stream not in client.reset:
+        client.take()
+    client.leave()
+
+
 def slamming(stage: Stage) -> None:
     """A guest who goes without a word."""
     client = Streamer(stage, window=20_000)
@@ -176,7 +188,7 @@ def loop_http2(world: World) -> None:
 
 def loop_http2_cancel(world: World) -> None:
     """Streams that are reset while their task sends, or waits for a window."""
-    perform(world, on_two_loops, _MANY, *_CANCELS)
+    perform(world, on_two_loops, _MANY, *_CANCELS, halting)
 
 
 def loop_http2_drain(world: World) -> None:

@@ -142,6 +142,7 @@ class StreamExchange(Recorded):
     def wake(self) -> None:
         """Something has changed: whoever waits looks again."""
         self._readers.wake()
+        self._drainers.wake()
 
     def end_stream_of_events(self) -> None:
         """The server stops: end an event stream in order, so that its client connects anew."""

@@ -79,7 +79,7 @@ ASGI = (
     Step("engine.loop.direct:DirectTransport._read", "reads", "engine", ("recv", "data_received")),
     Step("", "recv", "system"),
     Step(
-        "engine.loop.connection:HttpConnection._advance",
+        "engine.loop.connection:HttpConnection.data_received",
         "bytes go in, a request comes out",
         "engine",
         ("receive_request", "_begin"),
@@ -100,7 +100,10 @@ ASGI = (
     ),
     Step("", "your application", "application"),
     Step(
-        "gateways.asgi.http:HttpCall.send", "start and body", "gateways", ("prepare", "send_whole")
+        "gateways.asgi.http:HttpCall.send",
+        "start and body",
+        "gateways",
+        ("_prepare", "send_whole"),
     ),
     Step(
         "engine.loop.exchange:HttpExchange.send_whole", "in one piece", "engine", ("whole", "write")

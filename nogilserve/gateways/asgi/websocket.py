@@ -1,6 +1,7 @@
 """One WebSocket connection of an ASGI application: `receive` and `send`, and their order."""
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from nogilserve.errors import ClientDisconnected, ResponseError
@@ -101,7 +102,7 @@ class WebSocketCall:
         """The next message of the application. Raises ClientDisconnected (an OSError) when the
         client is gone, ResponseError for a message that is wrong or out of order."""
         if asyncio.get_running_loop() is not self.loop:
-            return await at_home(self.loop, lambda: self.send(message))
+            return await at_home(self.loop, partial(self.send, message))
         kind = message["type"]
         exchange = self.exchange
         if self._state == _OPEN:

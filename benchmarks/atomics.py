@@ -40,7 +40,8 @@ __all__ = ["Locked", "decode", "run"]
 
 MARK = 110  # getppid(2): what the thread calls before each request
 SHARED_COUNT, MUTEX = 16, 10  # where in an object they stand (3.14, free-threaded)
-TOP = 30  # rows of a table
+TOP = 12  # rows of a table
+KEPT = 60  # lines that are written down
 
 PEEKUSER, SINGLESTEP, GETREGS, ATTACH, DETACH, SYSCALL = 3, 9, 12, 16, 17, 24
 WALL = 0x40000000
@@ -292,7 +293,7 @@ class Followed:
     objects: dict[str, int]
     """Atomic operations by object; those on nothing that was there before are under "other"."""
     lines: dict[str, int]
-    """Those on objects, by innermost line of Python."""
+    """Those on objects, by innermost line of Python: where there are most."""
     functions: dict[str, int]
     """All, by C function."""
 
@@ -331,7 +332,8 @@ def _follow(app: App, step: str, pid: int, thread: int, objects: Path) -> Follow
         follower.close()
     total = sum(touched.values())
     shared = total - touched["other"]
-    return Followed(app.name, step, total, shared, dict(touched), dict(lines), dict(functions))
+    kept = dict(lines.most_common(KEPT))
+    return Followed(app.name, step, total, shared, dict(touched), kept, dict(functions))
 
 
 def _line(unwinder: Any, thread: int) -> str:
@@ -368,6 +370,26 @@ def panels(found: Sequence[Followed], across: int = 2) -> list[list[Panel]]:
     return [charts[start : start + across] for start in range(0, len(charts), across)]
 
 
+def describe(found: Sequence[Followed], head: str) -> str:
+    """All of it as text."""
+    steps = dict.fromkeys(one.step for one in found)
+    cells = [
+        [name, *(f"{one.shared} of {one.total}" for one in found if one.app == name)]
+        for name in dict.fromkeys(one.app for one in found)
+    ]
+    header = ("application", *(STEPS[step].title for step in steps))
+    parts = [f"# Atomic operations of one request\n\n{head}\n", report.table(header, cells) + "\n"]
+    for one in found:
+        title = f"{one.app}, {STEPS[one.step].title}"
+        parts += [
+            f"## {title}: {one.shared} of {one.total} on shared objects\n",
+            _table("object", one.objects) + "\n",
+            _table("line: object", one.lines) + "\n",
+            _table("C function", one.functions) + "\n",
+        ]
+    return "\n".join(parts)
+
+
 def run(options: argparse.Namespace) -> int:
     """Follow one request of each application; 2 where that cannot be done."""
     if platform.machine() != "x86_64" or sys.platform != "linux":
@@ -375,11 +397,10 @@ def run(options: argparse.Namespace) -> int:
         return 2
     setting = conditions()
     found = []
-    parts = []
     options.results.mkdir(parents=True, exist_ok=True)
+    objects = options.results / "atomics-objects.json"
     for name in options.apps:
         for step in options.steps:
-            objects = options.results / "atomics-objects.json"
             try:
                 one = follow(APPS[name], step, objects)
             except OSError as exc:
@@ -389,19 +410,7 @@ def run(options: argparse.Namespace) -> int:
                 objects.unlink(missing_ok=True)
             say(f"{name}, {step}: {one.shared} of {one.total}")
             found.append(one)
-            parts += [
-                f"## {name}, {STEPS[step].title}: {one.shared} of {one.total} on shared objects\n",
-                _table("object", one.objects) + "\n",
-                _table("line: object", one.lines) + "\n",
-                _table("C function", one.functions) + "\n",
-            ]
-    head = ("application", *(STEPS[step].title for step in options.steps))
-    cells = [
-        [name, *(f"{one.shared} of {one.total}" for one in found if one.app == name)]
-        for name in options.apps
-    ]
-    title = f"# Atomic operations of one request\n\n{report.footer(setting)}\n"
-    text = "\n".join([title, report.table(head, cells) + "\n", *parts])
+    text = describe(found, report.footer(setting))
     print(text)
     report.save(options, "atomics", setting, {"requests": found}, text, panels(found))
     return 0

@@ -123,6 +123,7 @@ class Http1Connection(Receiver):
             pass
         text, code = response.status_line(status)
         fields = response.compose_fields(headers, tables.kinds)
+        tables.learn(fields.lines)
         self.prepared_head = text + fields.text
         self._code = code
         self._fields = fields

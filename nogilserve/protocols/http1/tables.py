@@ -7,7 +7,7 @@ free-threaded CPython makes immortal: they cost nothing to share.
 
 from typing import Final
 
-from nogilserve.messages import HeaderSection, Request
+from nogilserve.messages import Headers, HeaderSection, Request
 
 __all__ = ["DATE", "FRAMING", "HOP_BY_HOP", "LENGTH", "PHRASES", "PLAIN", "SERVER", "Tables"]
 
@@ -228,6 +228,12 @@ _LONGEST_ANSWER: Final = 512
 """Characters of a response head that is kept."""
 
 
+_MOST_NAMES: Final = 512
+"""Names of response fields that are known, …"""
+_LONGEST_NAME: Final = 64
+"""… and characters of one that an application has brought."""
+
+
 class KnownHead:
     """An ordinary response head that an application has prepared before.
 
@@ -249,7 +255,7 @@ class Tables:
     """The look-up tables of one core, about 20 KiB.
 
     Owner: the core that made it. A thread that finishes a request of that core (hand-off) reads
-    `kinds` and `status_lines`, which are not written after they were made, and uses `heads` and
+    `status_lines`, which is not written after it was made, and uses `kinds`, `heads`, `learn` and
     `remember_head`: single operations of a dictionary, and what it holds is right in any order.
     """
 
@@ -282,7 +288,7 @@ class Tables:
         self.request_names = _spellings(_REQUEST_NAMES) | _ODD_SPELLINGS
         """Field name as peers spell it → lower case."""
         self.kinds: dict[str, int] = dict.fromkeys(_spellings(_RESPONSE_NAMES), PLAIN)
-        """Field name as applications spell it → kind. Any other name is looked at closely."""
+        """Field name as applications spell it → kind. Any other name is looked at closely, once."""
         for name, kind in FRAMING.items():
             self.kinds[name] = self.kinds[name.title()] = kind
         self.kinds["ETag"] = self.kinds["WWW-Authenticate"] = PLAIN
@@ -307,6 +313,19 @@ class Tables:
             if len(self.sections) >= _MOST_RECENT:
                 self.sections.clear()
             request.section = self.sections[data] = HeaderSection(request)
+
+    def learn(self, headers: Headers) -> None:
+        """Know from now on the names of response fields that were found right."""
+        kinds = self.kinds
+        for name, _ in headers:
+            if (
+                name not in kinds
+                and type(name) is str
+                and len(name) <= _LONGEST_NAME
+                and len(kinds) < _MOST_NAMES
+                and name.lower() not in FRAMING
+            ):
+                kinds[name] = PLAIN
 
     def try_again(self) -> None:
         """Once a second: the application may have changed its ways."""

@@ -210,3 +210,34 @@ def test_two_threads_send_the_same_head() -> None:
         thread.join(30)
         assert not thread.is_alive()
     assert not wrong
+
+
+def test_names_of_fields_are_learned() -> None:
+    """A name that was found right is known the next time; values are looked at each time, and what
+    is said of framing, date and server in any spelling counts as ever."""
+    tables, get = Tables(), REQUESTS[0]
+    fields: Headers = [("X-Own", "1"), ("dAtE", "today"), ("X_other!", "2")]
+    first = answered(tables, (get, "200 OK", fields, b"hi", True))
+    assert isinstance(first, bytes)
+    assert {"X-Own", "X_other!"} <= tables.kinds.keys()
+    assert "dAtE" not in tables.kinds
+    assert first.count(b"\r\nDate: ") + first.count(b"\r\ndAtE: today\r\n") == 1
+    fields[1:2] = []
+    assert answered(tables, (get, "200 OK", fields, b"hi", True)) == answered(
+        Tables(), (get, "200 OK", fields, b"hi", True)
+    )
+    for wrong in (("X-Own", "a\r\nb"), ("X Own", "1"), ("cONNECTION", "close"), ("X-N\r\n", "")):
+        said = answered(tables, (get, "200 OK", [("X-New", "1"), wrong], b"", True))
+        assert isinstance(said, str)
+        assert said == answered(Tables(), (get, "200 OK", [("X-New", "1"), wrong], b"", True))
+    assert "X-New" not in tables.kinds
+
+
+def test_names_that_are_learned_are_bounded() -> None:
+    """By their number and their length."""
+    tables, before = Tables(), len(Tables().kinds)
+    for number in range(2000):
+        fields = [(f"X-{number}", "1"), (f"X-{number:0100}", "1")]
+        assert isinstance(answered(tables, (REQUESTS[0], "200 OK", fields, b"", True)), bytes)
+    assert before < len(tables.kinds) <= 512
+    assert max(map(len, tables.kinds)) <= 64

@@ -39,6 +39,10 @@ _QUIET_TICKS: Final = 20
 """Looks without any call in progress after which the monitor sleeps until it is rung."""
 
 
+_LONE_LOOKS: Final = 20
+"""Looks after which a spare thread waits at a core whose call lasts, although nobody else does."""
+
+
 class Driven(Protocol):
     """What the scheduler sees of a core."""
 
@@ -278,6 +282,8 @@ class Monitor:
         self._blocked = blocked
         self._busy: dict[int, int] = {}
         """Per core, looks at which its present call was computing."""
+        self._lone: dict[int, int] = {}
+        """Per core, looks at which nobody waited for the end of its present call."""
         self._cores = cores
         self._spares = spares
         self._tick = tick
@@ -324,8 +330,10 @@ class Monitor:
             if not core.lock.locked():
                 active = True
                 if not same_call:
-                    self._busy[index] = 0
-                elif core.has_work() and self._is_stuck(index, core, seen[0]):
+                    self._busy[index] = self._lone[index] = 0
+                elif not core.has_work():
+                    self._stand_by(index, core)
+                elif self._is_stuck(index, core, seen[0]):
                     self._help(core, driverless=True)
                     continue
             elif not same_call:
@@ -335,6 +343,13 @@ class Monitor:
                 # an idle core does.
                 self._help(core, driverless=False)
         return active
+
+    def _stand_by(self, index: int, core: Driven) -> None:
+        """Of a long call for whose end nobody waits: have a spare thread wait in the core's poller
+        instead of looking every tick whether somebody has come."""
+        self._lone[index] = self._lone.get(index, 0) + 1
+        if self._lone[index] % _LONE_LOOKS == 0:
+            self._spares.offer(core.drive_as_spare)
 
     def _is_stuck(self, index: int, core: Driven, call: int) -> bool:
         """Whether the call of a core is to be waited for no longer: it is blocked, or it has

@@ -123,6 +123,42 @@ def test_two_blocked_cores_get_one_spare_each() -> None:
     assert {thread.result() for thread in threads} == {core.drive_as_spare for core in cores}
 
 
+def test_long_call_beside_nobody() -> None:
+    """After some looks a spare thread waits at the core, and nobody has to look any more; where
+    none is parked the next one that parks does."""
+    core = FakeCore(held=False)
+    spares = Spares()
+    monitor = Monitor([core], spares)
+    for _ in range(50):
+        assert monitor.look()
+    threads = park_all(spares, 2)
+    looks = 0
+    while spares.parked() == 2:
+        assert monitor.look()
+        looks += 1
+        assert looks <= 20
+    core.lock.acquire()  # as the spare does
+    assert not monitor.look()
+    assert spares.parked() == 1
+    spares.stop()
+    assert {thread.result() for thread in threads} == {core.drive_as_spare, None}
+
+
+def test_short_calls_beside_nobody() -> None:
+    """One after the other they take no spare thread."""
+    core = FakeCore(held=False)
+    spares = Spares()
+    threads = park_all(spares, 1)
+    monitor = Monitor([core], spares)
+    for _ in range(100):
+        core.calls += 1
+        for _ in range(15):
+            assert monitor.look()
+    assert spares.parked() == 1
+    spares.stop()
+    assert threads[0].result() is None
+
+
 # ---- sleep and bell
 
 

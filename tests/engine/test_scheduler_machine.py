@@ -208,6 +208,7 @@ class MonitorMachine(RuleBasedStateMachine):
         )
         self.seen = [(-1, -1)] * self.CORES
         self.busy = [0] * self.CORES
+        self.lone = [0] * self.CORES
 
     numbers = st.integers(0, CORES - 1)
 
@@ -262,16 +263,21 @@ class MonitorMachine(RuleBasedStateMachine):
             assert active or not expected or any(core.behind for core in self.cores)
             self.seen = [(core.calls, core.turns) for core in self.cores]
 
-    def expected(self) -> list[tuple[int, bool]]:
-        """Which cores need help, and whether for want of a driver."""
-        found = []
+    def expected(self) -> list[tuple[int, bool | None]]:
+        """Which cores need help, and whether for want of a driver; None: a spare thread is to wait
+        there, if one has nothing else to do."""
+        found: list[tuple[int, bool | None]] = []
         for number, core in enumerate(self.cores):
             same_call = core.calls == self.seen[number][0]
             same_turn = core.turns == self.seen[number][1]
             if not core.lock.locked():
                 if not same_call:
-                    self.busy[number] = 0
-                elif core.work:
+                    self.busy[number] = self.lone[number] = 0
+                elif not core.work:
+                    self.lone[number] += 1
+                    if self.lone[number] % 20 == 0:
+                        found.append((number, None))
+                else:
                     stuck = number not in self.computing
                     if not stuck:
                         self.busy[number] += 1
@@ -283,7 +289,10 @@ class MonitorMachine(RuleBasedStateMachine):
         return found
 
     def check(
-        self, expected: list[tuple[int, bool]], before: tuple[int, int], free: tuple[int, int]
+        self,
+        expected: list[tuple[int, bool | None]],
+        before: tuple[int, int],
+        free: tuple[int, int],
     ) -> None:
         """Each core that needs help got it from the first of those who could give it."""
         spares = self.spares.given[before[0] :]
@@ -294,9 +303,11 @@ class MonitorMachine(RuleBasedStateMachine):
         for number, driverless in expected:
             core = self.cores[number]
             others = [other for other in self.cores if other is not core]
-            if driverless and spare_left:
+            if driverless is not False and spare_left:
                 spare_left -= 1
                 assert core.drive_as_spare in spares
+            elif driverless is None:
+                continue
             elif any(other.parked and not other.door for other in others):
                 helped += 1
                 assert any(core in other.asked for other in others if other.parked)

@@ -4,7 +4,8 @@ Warm-up requests on every core, references that threads count without disturbing
 when garbage is collected. Knows no engine: a core is something that connections are made to.
 """
 
+from nogilserve.prepare.collecting import FROZEN
 from nogilserve.prepare.plan import NOTHING, STEPS, Ask, Plan
 from nogilserve.prepare.preparation import Preparation
 
-__all__ = ["NOTHING", "STEPS", "Ask", "Plan", "Preparation"]
+__all__ = ["FROZEN", "NOTHING", "STEPS", "Ask", "Plan", "Preparation"]

@@ -1,7 +1,7 @@
 """When garbage is collected: what is left alone, and the thread that collects when nobody asks."""
 
 import gc
-import logging
+import math
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -9,18 +9,19 @@ from typing import Final
 
 __all__ = ["FROZEN", "Collector", "Frozen"]
 
-_log = logging.getLogger("nogilserve")
-
 _LOOK: Final = 0.5
-"""Seconds between looks while requests come."""
+"""Seconds between looks while there is something to collect."""
 _ASLEEP: Final = 5.0
-"""Seconds between looks while none come."""
+"""Seconds between looks else."""
 _WORTH: Final = 20_000
 """New objects for which an idle moment is used."""
 _TOO_MANY: Final = 2_000_000
 """New objects for which no idle moment is waited for: some hundreds of megabytes."""
 _AT_LATEST: Final = 60.0
 """Seconds after which none is waited for either, if it is worth anything."""
+_ALL: Final = 600.0
+"""Seconds between collections of everything: before, nothing is freed that is deferred and frozen.
+An idle moment is waited for, but not as long again."""
 
 
 class Frozen:
@@ -46,35 +47,55 @@ class Frozen:
             if not self._holders:
                 gc.unfreeze()
 
+    def collect_all(self) -> int:
+        """Collect garbage among all objects, and leave alone those that are left."""
+        with self._lock:
+            if not self._holders:
+                return gc.collect()
+            gc.unfreeze()
+            try:
+                return gc.collect()
+            finally:
+                gc.freeze()
+
 
 FROZEN: Final = Frozen()
 
 
 class Collector:
-    """Collects in a thread of its own, instead of whichever request makes the object too many.
+    """Collects in moments without a request, instead of whichever makes the object too many; and
+    from time to time everything.
 
-    Owner: the thread that made it; `run` is the body of the thread.
+    Owner: the thread that made it; `run` is the body of a thread.
     """
 
-    def __init__(self, active: Callable[[], int]) -> None:
-        """`active`: requests inside the application. Any thread."""
+    def __init__(
+        self, active: Callable[[], int], *, alone: bool, whole: bool, every: float = _ALL
+    ) -> None:
+        """`active`: requests inside the application, any thread; `alone`: the automatic collection
+        is off; `whole`: collect everything every so many seconds."""
         self._active = active
+        self._alone = alone
+        self._every = every if whole else math.inf
         self._stop = threading.Event()
 
     def run(self) -> None:
         """Until `stop`."""
-        last = monotonic()
-        pause = _LOOK
+        last = last_whole = monotonic()
+        pause = asleep = min(_ASLEEP if self._alone else self._every / 10, self._every)
         while not self._stop.wait(pause):
-            # Counted also while the automatic collection is off; it starts anew with each.
+            now = monotonic()
+            # Counted also while the automatic collection is off; each collection begins anew.
             new = gc.get_count()[0]
-            pause = _LOOK if new >= _WORTH else _ASLEEP
-            if new < _WORTH:
-                continue
-            late = new >= _TOO_MANY or monotonic() - last >= _AT_LATEST
-            if late or not self._active():
+            worth = self._alone and new >= _WORTH
+            idle = not self._active()
+            if now - last_whole >= self._every * (1 if idle else 2):
+                FROZEN.collect_all()
+                last = last_whole = now
+            elif worth and (idle or new >= _TOO_MANY or now - last >= _AT_LATEST):
                 gc.collect()
-                last = monotonic()
+                last = now
+            pause = _LOOK if worth else asleep
 
     def stop(self) -> None:
         """End the thread. Any thread."""

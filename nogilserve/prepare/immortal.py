@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from nogilserve.prepare.deferring import AVAILABLE
-from nogilserve.prepare.lasting import Lasting
+from nogilserve.prepare.lasting import OF_CLASSES, Lasting
 
 __all__ = ["immortalize"]
 
@@ -38,11 +38,14 @@ def immortalize() -> int:
 
 
 def _all() -> Iterable[object]:
-    """What the collector knows, then what it does not: text, bytes, numbers, context variables."""
+    """What lasts, then classes with what is theirs, which C code counts after all, then what the
+    collector does not know: text, bytes, numbers, context variables."""
     lasting = Lasting()
     tracked = lasting.tracked()
     yield from tracked
-    yield from (item for item in gc.get_objects() if issubclass(type(item), type))
+    for item in gc.get_objects():
+        if type(item) in OF_CLASSES or issubclass(type(item), type):
+            yield item
     for start in range(0, len(tracked), _AT_ONCE):
         for item in gc.get_referents(*tracked[start : start + _AT_ONCE]):
             if not gc.is_tracked(item) and lasting.is_one(item):

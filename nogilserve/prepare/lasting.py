@@ -5,19 +5,25 @@ import types
 import weakref
 from typing import Any, Final
 
-__all__ = ["Lasting"]
+__all__ = ["OF_CLASSES", "Lasting"]
 
 _MOST: Final = 200_000
 """Objects beyond which plain containers are taken for data, which is left alone: half a second."""
 
 _CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
 
+OF_CLASSES: Final = frozenset(
+    {
+        *(type, types.CodeType, types.GetSetDescriptorType, types.MemberDescriptorType),
+        *(types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType),
+        *(staticmethod, classmethod),
+    }
+)
+"""Types whose objects are deferred, or counted for each thread, by the interpreter itself."""
+
 _LEFT_ALONE: Final = frozenset(
     {
-        # Deferred, or counted for each thread, by the interpreter itself.
-        *(type, types.CodeType, types.ModuleType, types.GetSetDescriptorType),
-        *(types.WrapperDescriptorType, types.MethodDescriptorType, types.MemberDescriptorType),
-        *(types.ClassMethodDescriptorType, staticmethod, classmethod),
+        *(*OF_CLASSES, types.ModuleType),
         # Their end is what they are for, or they belong to something that is going on.
         *(weakref.ref, weakref.ProxyType, weakref.CallableProxyType),
         *(types.FrameType, types.TracebackType),

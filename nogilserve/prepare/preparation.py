@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import Final
 
 from nogilserve.prepare.collecting import FROZEN, Collector
 from nogilserve.prepare.deferring import defer
@@ -15,6 +16,9 @@ from nogilserve.prepare.warmup import Dial, warm_up
 __all__ = ["MakeThread", "Preparation"]
 
 _log = logging.getLogger("nogilserve")
+
+_END: Final = 10.0
+"""Seconds for a collection to end that is going on."""
 
 MakeThread = Callable[[Callable[[], None], str], threading.Thread]
 """Makes a thread of the engine, not started yet: its body and its name."""
@@ -28,6 +32,7 @@ class Preparation:
         self._holding = False
         self._switched_off = False
         self._collector: Collector | None = None
+        self._thread: threading.Thread | None = None
 
     def run(
         self, dials: Sequence[Dial], active: Callable[[], int], make_thread: MakeThread
@@ -45,9 +50,12 @@ class Preparation:
         if plan.collecting != "default" and gc.isenabled():
             gc.disable()
             self._switched_off = True
-        if plan.collecting == "idle":
-            self._collector = Collector(active)
-            make_thread(self._collector.run, "collector").start()
+        alone = plan.collecting == "idle"
+        whole = "defer" in plan.steps and plan.collecting != "off"
+        if alone or whole:
+            self._collector = Collector(active, alone=alone, whole=whole)
+            self._thread = make_thread(self._collector.run, "collector")
+            self._thread.start()
 
     def undo(self) -> None:
         """The runtime has ended: collect garbage as before. Objects that were deferred stay so,
@@ -55,6 +63,9 @@ class Preparation:
         if self._collector is not None:
             self._collector.stop()
             self._collector = None
+        if self._thread is not None:
+            self._thread.join(_END)
+            self._thread = None
         if self._switched_off:
             self._switched_off = False
             gc.enable()

@@ -22,6 +22,7 @@ from nogilserve.observe.pauses import Pauses
 from nogilserve.observe.profile import sample
 from nogilserve.observe.slow import Slow, SlowWatch
 from nogilserve.observe.statsd import Statsd
+from nogilserve.prepare import FROZEN
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.threads import daemon
 from nogilserve.runtimes.watching import READINESS
@@ -182,7 +183,7 @@ def _add_failures(found: Answer, failures: RecentFailures, arguments: Mapping[st
 
 def _collect() -> Answer:
     began = monotonic()
-    freed = gc.collect()
+    freed = FROZEN.collect_all()
     return {"collected": freed, "longest_seconds": monotonic() - began}
 
 

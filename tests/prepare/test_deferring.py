@@ -101,6 +101,39 @@ print("good")
     assert out == "good\n"
 
 
+def test_collecting_everything_frees_what_is_frozen_and_deferred() -> None:
+    """The thread that collects does it from time to time, but not in the middle of a request."""
+    out = python(
+        KINDS
+        + """
+from nogilserve.prepare.collecting import FROZEN, Collector
+names = sorted(things)
+defer()
+FROZEN.hold()
+things.clear()
+looked = threading.Semaphore(0)
+busy = 1
+def active():
+    looked.release()
+    return busy
+collector = Collector(active, alone=False, whole=True, every=4.0)
+thread = threading.Thread(target=collector.run, daemon=True)
+thread.start()
+for _ in range(2):
+    assert looked.acquire(timeout=60)
+assert ended == []
+busy = 0
+while sorted(ended) != names:
+    assert looked.acquire(timeout=60)
+assert gc.get_freeze_count() > 1000
+collector.stop()
+thread.join()
+print("good")
+"""
+    )
+    assert out == "good\n"
+
+
 def test_what_has_a_finalizer_is_freed_at_once() -> None:
     """Files, sockets, generators: somebody may rely on the moment."""
     out = python(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import nogilserve
+from nogilserve.cli import main
 from nogilserve.prepare.deferring import AVAILABLE
 from nogilserve.prepare.warmup import TIMES, USER_AGENT
 from tests.support.server import RUNTIME, Server
@@ -145,6 +146,32 @@ def test_frozen_alone_is_freed_without_a_collection(serve: Callable[..., Server]
     assert ask(server, "/collecting")[1] > 1000
     ask(server, "/remove")
     wait_until(lambda: ask(server, "/model") is False, SECONDS)
+
+
+@defers
+@BOTH
+def test_the_command_gc_frees_what_is_frozen_and_deferred(
+    serve: Callable[..., Server], app: str, tmp_path: Path
+) -> None:
+    """That is the default: a collection leaves such objects alone, the command does not."""
+    control = str(tmp_path / "c.sock")
+    server = serve(app, *TWO, "--control-socket", control)
+    assert ask(server, "/deferred") is True
+    assert ask(server, "/collecting")[1] > 1000
+    ask(server, "/remove")
+    ask(server, "/collect")
+    assert ask(server, "/model") is True
+    assert main(["gc", "--control-socket", control]) == 0
+    wait_until(lambda: ask(server, "/model") is False, SECONDS)
+    assert ask(server, "/collecting")[1] > 1000
+
+
+@in_one_process
+def test_one_thread_shares_nothing(serve: Callable[..., Server]) -> None:
+    """So by default its objects are counted as ever."""
+    server = serve(APPS[0], "--workers", "1", "--threads", "1")
+    assert ask(server, "/deferred") is False
+    assert ask(server, "/collecting")[1] > 1000
 
 
 @in_one_process

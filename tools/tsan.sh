@@ -25,7 +25,7 @@ if ! "$ENVIRONMENT/bin/python" -c 'import cryptography, h11, nogilserve, wsproto
     "$ENVIRONMENT/bin/python" -m pip -q --disable-pip-version-check install \
         -c "$ROOT/tools/constraints.txt" hatchling
     "$ENVIRONMENT/bin/python" -m pip -q --disable-pip-version-check install \
-        -c "$ROOT/tools/constraints.txt" --no-build-isolation -e "$ROOT[tls]"
+        -c "$ROOT/tools/constraints.txt" --no-build-isolation -e "${ROOT}[tls]"
 fi
 
 rm -rf "$REPORTS"

@@ -1,9 +1,14 @@
 """What is to be prepared: plain values, made from the configuration by the runtime."""
 
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["NOTHING", "STEPS", "Ask", "Plan"]
+__all__ = ["NOTHING", "STEPS", "Ask", "Dial", "Plan"]
+
+Dial = Callable[[], socket.socket]
+"""Makes a connection to one core; the client's end of it."""
 
 STEPS: Final = ("freeze", "defer", "immortal")
 

@@ -10,8 +10,7 @@ from typing import Final
 from nogilserve.prepare.collecting import FROZEN, Collector
 from nogilserve.prepare.deferring import defer
 from nogilserve.prepare.immortal import immortalize
-from nogilserve.prepare.plan import NOTHING, Plan
-from nogilserve.prepare.warmup import Dial, warm_up
+from nogilserve.prepare.plan import NOTHING, Dial, Plan
 
 __all__ = ["MakeThread", "Preparation"]
 
@@ -74,6 +73,8 @@ class Preparation:
             FROZEN.release()
 
     def _warm_up(self, dials: Sequence[Dial]) -> None:
+        from nogilserve.prepare.warmup import warm_up  # an HTTP client: for those that warm up
+
         began = monotonic()
         answered = warm_up(dials, self._plan.asks)
         _log.info("Warmed up with %d requests in %.2f s", answered, monotonic() - began)

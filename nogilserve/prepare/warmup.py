@@ -5,19 +5,15 @@ slow until it was run some times, and applications make many things at the first
 import contextlib
 import http.client
 import logging
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from nogilserve.prepare.plan import Ask
+from nogilserve.prepare.plan import Ask, Dial
 
-__all__ = ["TIMES", "USER_AGENT", "Dial", "warm_up"]
+__all__ = ["TIMES", "USER_AGENT", "warm_up"]
 
 _log = logging.getLogger("nogilserve")
-
-Dial = Callable[[], socket.socket]
-"""Makes a connection to one core; the client's end of it."""
 
 TIMES: Final = 20
 """Requests for each path and core: after so many a request takes as long as it ever will."""

@@ -154,16 +154,20 @@ def two_pumps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pump, "flush", flush)
 
 
-def writer_not_told_of_reset(patch: pytest.MonkeyPatch) -> None:
-    """A task that waits for a window is not told that its stream is over."""
+def writer_not_told_of_end(patch: pytest.MonkeyPatch) -> None:
+    """A task that waits for a window is not told that its stream is over: neither by who ends the
+    stream nor by who ends the request."""
 
-    def lost(self: Any) -> None:
-        drainers, self._drainers = self._drainers, Waiters(self.core.loop)
-        real(self)
-        self._drainers = drainers
+    def deaf(tell: Callable[[StreamExchange], None]) -> Callable[[StreamExchange], None]:
+        def told(self: StreamExchange) -> None:
+            drainers, self._drainers = self._drainers, Waiters(self.core.loop)
+            tell(self)
+            self._drainers = drainers
 
-    real = StreamExchange.lost
-    patch.setattr(StreamExchange, "lost", lost)
+        return told
+
+    for name in ("lost", "wake"):
+        patch.setattr(StreamExchange, name, deaf(getattr(StreamExchange, name)))
 
 
 def farewell_names_too_much(patch: pytest.MonkeyPatch) -> None:
@@ -212,7 +216,7 @@ PLANTED: list[tuple[Plant, str]] = [
     (certificate_for_nobody, "tls"),
     (certificate_brought_to_the_loop, "loop-tls"),
     (two_pumps, "http2"),
-    (writer_not_told_of_reset, "loop-http2-cancel"),
+    (writer_not_told_of_end, "loop-http2-cancel"),
     (farewell_names_too_much, "loop-http2-drain"),
     (reload_forgotten, "reload"),
     (drained_too_soon, "reload-failing"),

@@ -116,6 +116,32 @@ def test_sites_come_move_and_go(tmp_path: Path) -> None:
         assert "CRITICAL" not in server.log
 
 
+def test_host_that_moves_asked_for_where_it_was_not(tmp_path: Path) -> None:
+    """A connection that the process before has kept: what it does not know is for the next one."""
+    for name in ("a", "b"):
+        tenant(tmp_path / "apps" / name, "1.0", APP)
+    file, control = tmp_path / "nogilserve.toml", tmp_path / "control"
+    text = f'control-socket = "{control}"\nkeep-alive = 60\n'
+
+    def sites(*hosts: str) -> str:
+        return text + "".join(
+            f'[[site]]\nhosts = ["{name}.test"{more}]\napp = "main:app"\n'
+            f'working-dir = "{tmp_path}/apps/{name}"\nenv = ["GREETING={name}"]\n'
+            for name, more in zip("ab", hosts, strict=True)
+        )
+
+    file.write_text(sites(', "moving.test"', ""))
+    with Server(f"--config={file}") as server, server.connect(timeout=20) as kept:
+        assert kept.request("GET", "/", {"Host": "b.test"}).status == 200
+        file.write_text(sites("", ', "moving.test"'))
+        assert command(control, "reload").returncode == 0
+        server.wait_log("b.test: Generation 2 has taken over", timeout=20)
+        assert told(server, "moving.test")["said"] == "b"
+        response = kept.request("GET", "/", {"Host": "moving.test"})
+        assert response.status == 200, response
+        assert json.loads(response.body)["said"] == "b"
+
+
 def test_commands_for_tenants(tmp_path: Path) -> None:
     """drain, threads and log-level, for one or for all; they hold over a reload until something
     else is written."""

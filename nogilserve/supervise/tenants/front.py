@@ -533,6 +533,9 @@ class Front:
         self._changing = True
 
     def _settle(self) -> None:
+        # What has come back from processes that are gone is still by the names before.
+        for intake, tenant in list(self._backs.values()):
+            self._come_back(intake, tenant)
         self._changing = False
 
     def _drain(self, *, drained: bool) -> None:

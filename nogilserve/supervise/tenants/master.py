@@ -95,6 +95,8 @@ class TenantMaster:
         self._names = Names(self.naming)
         self._settling = False
         """The front goes by names that not every tenant goes by yet."""
+        self._before: set[int] = set()
+        """Processes that go by the names before, by the numbers of all tenants."""
         self.drained = False
         """It was told to be given no new clients, and serves on."""
         self._signals: list[tuple[signal.Signals, Any]] = []
@@ -377,7 +379,7 @@ class TenantMaster:
                     self._carry_out(self.table.evict(tenant, "its site is no more", now), now)
         if self._reloads:
             self._reload_some(now)
-        elif self._settling and not any(house.changing for house in self.households.values()):
+        elif self._settling and not self._awaits_others():
             self._settling = False
             if self.front is not None:
                 self.front.settled()
@@ -385,6 +387,14 @@ class TenantMaster:
             self._part(now)
         if self.stopping and self._part_at is None and not self._all():
             self._over = True
+
+    def _awaits_others(self) -> bool:
+        """Whether a process that goes by the names before will end, as others take its place: until
+        then it gives back what is for them. One whose tenant could not reload stays."""
+        houses = self.households.values()
+        staying = {house.key(house.machine.current) for house in houses if not house.changing}
+        self._before &= children_of(self._all()).keys()
+        return not self._before <= staying
 
     def _reload_some(self, now: float) -> None:
         """Some at a time: importing takes a processor each."""
@@ -439,6 +449,7 @@ class TenantMaster:
         if self.front is not None:
             self.front.follow(manners_of(config, self.naming))
             self._settling = True
+            self._before = set(children_of(self._all()))
         self._want_shared(now)
 
     def _accept(self, config: Config) -> None:

@@ -36,8 +36,8 @@ __all__ = ["Core", "Entry", "Expiring"]
 _READY: Final = 64
 """Events of one turn below which they are not taken for requests that wait."""
 
-_HELP_SECONDS: Final = 0.005
-"""How long the thread of an idle core helps another one at most."""
+_HELP_SECONDS: Final = 0.001
+"""How long a thread that has two cores to drive stays with one of them at most."""
 
 
 class Entry(Protocol):
@@ -396,16 +396,42 @@ class Core:
         return inside > self.limit or len(self.ready) >= max(self.limit // len(self.crowd), _READY)
 
     def leave_to_help(self) -> None:
-        """Let go of this core, which had nothing to do, and drive the one that needs it, if any.
+        """Let go of this core and drive the one that needs it, if any, and both in turn as long as
+        nobody else drives either of them and there is something to do.
 
-        Should this core get work meanwhile, the monitor finds it without a driver.
+        Should one of them get work later, the monitor finds it without a driver.
         """
         victim, self.victim = self.victim, None
+        self._leave()
+        if not isinstance(victim, Core):
+            return
+        stolen = 1
+        while victim.take_turn(stolen) and self.take_turn():
+            stolen = 0
+            if self._needed() or not (victim.has_work() or self.has_work()):
+                return
+
+    def _needed(self) -> bool:
+        """Whether somebody wants this thread elsewhere, or this core."""
+        return (
+            self.victim is not None or self.wanted or (self.limit > 0 and bool(self.spares.tasks()))
+        )
+
+    def take_turn(self, stolen: int = 0) -> bool:
+        """Drive for a moment, if no other thread does, and count `stolen`. False: another thread
+        drives by now."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        self.counters.steals += stolen
+        if not self.drive(home=False, until=monotonic() + _HELP_SECONDS):
+            return False
+        self._leave()
+        return True
+
+    def _leave(self) -> None:
+        """Let go of the core outside a call: there is nobody who comes back to it."""
+        self.driver = 0
         self.lock.release()
-        if isinstance(victim, Core) and victim.lock.acquire(blocking=False):
-            victim.counters.steals += 1
-            if victim.drive(home=False, until=monotonic() + _HELP_SECONDS):
-                victim.lock.release()
 
     def finished(self) -> bool:
         """Whether the engine stops and this core has nothing left to do. A request of HTTP/2 may be

@@ -51,7 +51,8 @@ class Driven(Protocol):
     calls: int
     """Application calls begun. Written by the driver, read by the monitor."""
     driver: int
-    """Native id of the thread that drives or is inside the last call; a hint, 0: not known."""
+    """Native id of the thread that drives or is inside the last call; 0: none, it was left by a
+    driver that had to go elsewhere. A hint."""
     blocked: set[int]
     """Values of `calls` during calls found blocked. The monitor adds, drivers take out."""
     turns: int
@@ -329,7 +330,12 @@ class Monitor:
             self._seen[index] = seen
             if not core.lock.locked():
                 active = True
-                if not same_call:
+                if not core.driver:
+                    # Nobody is inside a call whose end could be waited for.
+                    if core.has_work():
+                        self._help(core, driverless=True)
+                        continue
+                elif not same_call:
                     self._busy[index] = self._lone[index] = 0
                 elif not core.has_work():
                     self._stand_by(index, core)

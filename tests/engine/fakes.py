@@ -22,7 +22,7 @@ class FakeCore:
         if state.pop("held", True):
             self.lock.acquire()
         self.turns = 0
-        self.driver = 0
+        self.driver = 1
         self.blocked: set[int] = set()
         self.parked = False
         self.door = False

@@ -29,6 +29,14 @@ SITUATIONS: dict[str, tuple[dict[str, Any], int, bool, tuple[bool, bool, bool]]]
         True,
         (True, False, False),
     ),
+    # Nobody is inside a call: there is nothing to wait for.
+    "left, new calls, work": (
+        {"held": False, "work": True, "calls": 1, "turns": 1, "driver": 0},
+        1,
+        True,
+        (True, True, False),
+    ),
+    "left, without work": ({"held": False, "driver": 0}, 1, True, (True, False, False)),
     "calls since, driven now": ({"calls": 5, "turns": 5}, 1, True, (True, False, False)),
     "busy, same batch, backlog": ({"calls": 5, "behind": 3}, 1, True, (True, False, True)),
     "busy, next batch, backlog": (

@@ -195,7 +195,7 @@ class MonitorMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cores = [FakeCore(driver=number) for number in range(self.CORES)]
+        self.cores = [FakeCore(driver=number + 1) for number in range(self.CORES)]
         self.spares, self.doormen = Threads(), Threads()
         self.computing: set[int] = set()
         spares, doormen = self.spares, self.doormen
@@ -203,7 +203,7 @@ class MonitorMachine(RuleBasedStateMachine):
         self.monitor = Monitor(
             cores,
             spares,  # type: ignore[arg-type]
-            blocked=lambda thread: thread not in self.computing,
+            blocked=lambda thread: thread - 1 not in self.computing,
             doormen=doormen,  # type: ignore[arg-type]
         )
         self.seen = [(-1, -1)] * self.CORES
@@ -222,10 +222,19 @@ class MonitorMachine(RuleBasedStateMachine):
 
     @rule(number=numbers)
     def end_call(self, number: int) -> None:
-        """It takes its core back."""
+        """It takes its core back; or a thread drives one that was left."""
         core = self.cores[number]
         core.lock.acquire(blocking=False)
+        core.driver = number + 1
         core.turns += 1
+
+    @rule(number=numbers)
+    def leave(self, number: int) -> None:
+        """A driver goes to help elsewhere, outside any call."""
+        core = self.cores[number]
+        if core.lock.locked():
+            core.parked, core.driver = False, 0
+            core.lock.release()
 
     @rule(number=numbers, work=st.booleans(), behind=st.integers(0, 2), computing=st.booleans())
     def change(self, number: int, work: bool, behind: int, computing: bool) -> None:
@@ -271,7 +280,11 @@ class MonitorMachine(RuleBasedStateMachine):
             same_call = core.calls == self.seen[number][0]
             same_turn = core.turns == self.seen[number][1]
             if not core.lock.locked():
-                if not same_call:
+                if not core.driver:
+                    if core.work:
+                        found.append((number, True))
+                        continue
+                elif not same_call:
                     self.busy[number] = self.lone[number] = 0
                 elif not core.work:
                     self.lone[number] += 1

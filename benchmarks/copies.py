@@ -81,10 +81,11 @@ def _python(path: str, *arguments: str) -> list[str]:
 def _nogilserve(runtime: str) -> Callable[[str], Argv]:
     def of(path: str) -> Argv:
         def argv(app: str, cores: int) -> list[str]:
+            loops = cores if runtime == "threads" else 1  # of each process
             return _python(
                 *(path, "-m", "nogilserve", app, "--bind", "127.0.0.1:0"),
                 *("--runtime", runtime, "--workers", str(cores), "--threads", str(cores)),
-                *("--loops", str(cores), "--keep-alive", KEEP_ALIVE),
+                *("--loops", str(loops), "--keep-alive", KEEP_ALIVE),
             )
 
         return argv

@@ -1,7 +1,10 @@
-"""`nogilserve certs`: list, import and export; `renew` is tried with a real authority elsewhere."""
+"""`nogilserve certs`: list, import and export; `renew` beside others. With a real authority it is
+tried elsewhere."""
 
 import re
+import socket
 import stat
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from nogilserve.cli import main
-from nogilserve.tls.storage import FolderStorage
+from nogilserve.tls.storage import FolderStorage, Lease
 from nogilserve.tls.storage.records import CHANGES, Certificate, Plan, plan_key
 
 Run = Callable[..., int]
@@ -176,3 +179,50 @@ def test_help(certs: Run, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"], ["import", "-h"]):
         assert certs(*words) == 0
         assert capsys.readouterr().out.startswith("usage: nogilserve certs list\n")
+
+
+@pytest.mark.parametrize("obtains", [True, False])
+def test_renew_while_another_process_is_at_it(
+    certs: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    obtains: bool,
+) -> None:
+    """It waits. A certificate that has come meanwhile will do; else one is obtained after all."""
+    seen = threading.Event()
+    lock = FolderStorage.lock
+
+    def watched(self: FolderStorage, name: str, term: float) -> Lease | None:
+        lease = lock(self, name, term)
+        if lease is None:
+            seen.set()
+        return lease
+
+    monkeypatch.setattr(FolderStorage, "lock", watched)
+    monkeypatch.setattr("nogilserve.tls.acme.command._AGAIN", 0.01)
+    storage = FolderStorage(tmp_path / "kept")
+    Path("both.pem").write_text("".join(make("a.example")))
+    assert certs("import", "both.pem") == 0
+    lease = storage.lock("work/a.example", 60)
+    assert lease is not None
+    statuses: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        address = f"https://127.0.0.1:{nobody.getsockname()[1]}/dir"
+    words = ("renew", "a.example", "--acme-directory", address)
+    command = threading.Thread(target=lambda: statuses.append(certs(*words)))
+    command.start()
+    try:
+        assert seen.wait(30)
+        if obtains:
+            Path("both.pem").write_text("".join(make("a.example")))
+            assert certs("import", "both.pem") == 0
+    finally:
+        if not obtains:
+            lease.release()
+        command.join(60)
+        lease.release()
+    out = capsys.readouterr().out
+    assert statuses == [0 if obtains else 1], out
+    wanted = "another process has just obtained one" if obtains else "no new certificate: "
+    assert f"a.example: {wanted}" in out

@@ -42,6 +42,8 @@ so do the configuration file and the environment.
 _OPERANDS: Final = {"list": (0, 0), "renew": (0, 999), "import": (1, 2), "export": (1, 2)}
 _ELSEWHERE: Final = 120.0
 """Seconds to wait for somebody else who is obtaining the same certificate."""
+_AGAIN: Final = 1.0
+"""Seconds between two looks at whether he is done."""
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str], directory: Path) -> int:
@@ -165,14 +167,15 @@ def _renew(name: str, config: Config, storage: Storage) -> int:
 
     jobs = Jobs(settings_of(config), storage, wait, save)
     deadline = time.monotonic() + _ELSEWHERE
+    before = find_certificate(storage, name)
     print(f"{name}: asking {config.acme_url}", flush=True)
     outcome = jobs.step(name, force=True)
     while outcome.elsewhere and time.monotonic() < deadline:
-        wait(1.0)
-        outcome = jobs.step(name)
-        if not outcome.elsewhere and not outcome.changed and not outcome.error:
+        wait(_AGAIN)
+        if find_certificate(storage, name) != before:
             print(f"{name}: another process has just obtained one")
             return 0
+        outcome = jobs.step(name, force=True)
     if outcome.changed:
         print(f"{name}: there is a new certificate; a running server shows it within seconds")
         return 0

@@ -53,8 +53,11 @@ def test_every_core_is_warmed_up(serve: Callable[..., Server], app: str) -> None
     assert {agent for _, agent in seen} == {USER_AGENT}
     threads = Counter(thread for thread, _ in seen)
     if sysconfig.get_config_var("Py_GIL_DISABLED") or app == APPS[0]:
-        assert len(threads) == 2
-        assert set(threads.values()) == {2 * TIMES}
+        assert threads.total() == 2 * 2 * TIMES
+        if app == APPS[0]:  # another thread may take over where a call is found blocked
+            assert {"core-0", "core-1"} <= threads.keys()
+        else:
+            assert set(threads.values()) == {2 * TIMES}
     assert f"Warmed up with {len(seen)} requests in" in server.log
 
 

@@ -1,19 +1,13 @@
-"""`nogilserve stress` finds the races of broken applications, and none in sound ones.
-
-The runs are independent of each other: two at a time, as on two processors that are busy.
-"""
+"""`nogilserve stress` finds the races of broken applications, and none in sound ones."""
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.stress_app.runs import EXAMPLES, stress
-
-pytestmark = pytest.mark.keeps_open("the runs of the next tests go on meanwhile")
 
 SOUND = """
 import itertools, threading, time, uuid
@@ -142,43 +136,22 @@ NEEDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def runs(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[dict[str, "Future[dict[str, Any]]"]]:
-    """The reports of those runs that the chosen tests ask for."""
-    chosen = {item.name for item in request.session.items}
-    with ThreadPoolExecutor(2) as pool:
-        started = {}
-        for name, arguments in RUNS.items():
-            wanted = any(name in each for each in chosen)
-            if wanted and (name not in NEEDS or importlib.util.find_spec(NEEDS[name])):
-                folder = tmp_path_factory.mktemp(name)
-                for file in (*(EXAMPLES / "races").iterdir(), EXAMPLES / "fastapi_demo.py"):
-                    if file.is_file():
-                        shutil.copy(file, folder)
-                for file_name, text in FILES.items():
-                    (folder / file_name).write_text(text)
-                more = ("--seed", "1", *(() if name == "pool" else ("--quiet",)))
-                started[name] = pool.submit(stress, folder, *arguments, *more)
-        yield started
-        for each in started.values():
-            each.cancel()
-
-
-type Runs = dict[str, Future[dict[str, Any]]]
-
-
-def report_of(runs: Runs, name: str) -> dict[str, Any]:
-    """The report of a run, once it is there."""
-    if name not in runs:
+def report_of(folder: Path, name: str) -> dict[str, Any]:
+    """The report of a run."""
+    if name in NEEDS and not importlib.util.find_spec(NEEDS[name]):
         pytest.skip(f"{NEEDS[name]} is not installed, or has no wheels for this interpreter")
-    return runs[name].result(110)
+    for file in (*(EXAMPLES / "races").iterdir(), EXAMPLES / "fastapi_demo.py"):
+        if file.is_file():
+            shutil.copy(file, folder)
+    for file_name, text in FILES.items():
+        (folder / file_name).write_text(text)
+    more = ("--seed", "1", *(() if name == "pool" else ("--quiet",)))
+    return stress(folder, *RUNS[name], *more)
 
 
-def finding_of(runs: Runs, name: str) -> dict[str, Any]:
+def finding_of(folder: Path, name: str) -> dict[str, Any]:
     """The only finding of a run, shrunk; its report has to end as reports with one do."""
-    report = report_of(runs, name)
+    report = report_of(folder, name)
     assert report["status"] == 1, report["said"]
     (finding,) = report["findings"]
     assert finding["shrunk"], report["text"]
@@ -201,9 +174,9 @@ def shared(finding: dict[str, Any]) -> set[str]:
         ("user", {"answer", "marker"}, "current_user"),
     ],
 )
-def test_broken_flask_example(runs: Runs, name: str, kinds: set[str], state: str) -> None:
+def test_broken_flask_example(tmp_path: Path, name: str, kinds: set[str], state: str) -> None:
     """The race is found, with the two requests that show it and the variable they share."""
-    finding = finding_of(runs, name)
+    finding = finding_of(tmp_path, name)
     assert finding["kind"] in kinds
     assert state in shared(finding)
     assert len(finding["requests"]) == 2, finding["report"]["text"]
@@ -211,9 +184,9 @@ def test_broken_flask_example(runs: Runs, name: str, kinds: set[str], state: str
     assert finding["moments"][0]["stack"]
 
 
-def test_pool_on_event_loops(runs: Runs) -> None:
+def test_pool_on_event_loops(tmp_path: Path) -> None:
     """Four requests for three connections, on however many loops."""
-    finding = finding_of(runs, "pool")
+    finding = finding_of(tmp_path, "pool")
     assert (finding["kind"], len(finding["requests"])) == ("answer", 4)
     assert "free" in shared(finding)
     assert any("IndexError: pop from empty list" in text for text in finding["failures"])
@@ -221,44 +194,44 @@ def test_pool_on_event_loops(runs: Runs) -> None:
     assert "found: GET /" in finding["report"]["said"]
 
 
-def test_sound_application(runs: Runs) -> None:
+def test_sound_application(tmp_path: Path) -> None:
     """Locked counters, names of threads, tokens, times, keys made at start, answers that depend on
     what was asked before: nothing is found."""
-    report = report_of(runs, "sound")
+    report = report_of(tmp_path, "sound")
     assert (report["status"], report["findings"]) == (0, []), report["text"]
     assert report["sent"] > 4
     assert "No race found." in report["text"]
 
 
-def test_sound_fastapi_demo(runs: Runs) -> None:
+def test_sound_fastapi_demo(tmp_path: Path) -> None:
     """By its OpenAPI document, which is found without being named."""
-    report = report_of(runs, "fastapi_demo")
+    report = report_of(tmp_path, "fastapi_demo")
     assert (report["status"], report["findings"]) == (0, []), report["text"]
     asked = {f"{each['method']} {each['target']}" for each in report["requests"]}
     assert {"GET /?name=Ada", "GET /?name={marker}", "POST /notes", "GET /notes/1"} <= asked
 
 
-def test_deadlock_is_shown_with_its_stacks(runs: Runs) -> None:
+def test_deadlock_is_shown_with_its_stacks(tmp_path: Path) -> None:
     """Two locks, taken in two orders."""
-    finding = finding_of(runs, "deadlock")
+    finding = finding_of(tmp_path, "deadlock")
     assert finding["kind"] == "hang"
     stuck = [frames for _, frames in finding["stacks"] if "with second:" in "".join(frames)]
     assert len(stuck) == 2
     assert finding["report"]["text"].count("with second:") == 2
 
 
-def test_tasks_that_wait_for_each_other_are_shown(runs: Runs) -> None:
+def test_tasks_that_wait_for_each_other_are_shown(tmp_path: Path) -> None:
     """The same with tasks of one event loop: no thread is stuck."""
-    finding = finding_of(runs, "tasks")
+    finding = finding_of(tmp_path, "tasks")
     assert (finding["kind"], len(finding["requests"])) == ("hang", 2)
     stuck = [frames for name, frames in finding["stacks"] if name.startswith("task of")]
     assert len(stuck) == 2
     assert finding["report"]["text"].count("async with await second():") == 2
 
 
-def test_crash_is_a_finding(runs: Runs) -> None:
+def test_crash_is_a_finding(tmp_path: Path) -> None:
     """With what the process had to say."""
-    finding = finding_of(runs, "crash")
+    finding = finding_of(tmp_path, "crash")
     assert finding["kind"] == "crash"
     assert "was killed by SIGABRT" in finding["what"]
     assert "in app" in finding["failures"][0]
@@ -266,8 +239,8 @@ def test_crash_is_a_finding(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("counting", "counter"), ("checked", "check")])
-def test_lost_updates_by_the_hook(runs: Runs, name: str, kind: str) -> None:
+def test_lost_updates_by_the_hook(tmp_path: Path, name: str, kind: str) -> None:
     """What the answers do not show, a counter or a function of the user's finds."""
-    finding = finding_of(runs, name)
+    finding = finding_of(tmp_path, name)
     assert (finding["kind"], len(finding["requests"])) == (kind, 2)
     assert "count" in shared(finding)

@@ -111,12 +111,17 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+EVERY_STEP = list(STEPS) if AVAILABLE else ["none", "freeze"]
+
+
 @linux_only
-def test_calls_of_one_copy_and_of_two(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("app", "steps"), [("plain", EVERY_STEP), ("asgi-plain", ["none", "freeze"])]
+)
+def test_calls_of_one_copy_and_of_two(tmp_path: Path, app: str, steps: list[str]) -> None:
     """The whole way without sockets, with every step that this interpreter has."""
-    steps = list(STEPS) if AVAILABLE else ["none", "freeze"]
     done = bench(
-        *("sharing", "--no-sockets", "--apps", "plain,asgi-plain", "--threads", "2"),
+        *("sharing", "--no-sockets", "--apps", app, "--threads", "2"),
         *("--duration", "0.1", "--turns", "1", "--steps", ",".join(steps)),
         *("--results", str(tmp_path)),
     )

@@ -189,7 +189,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 def base_of(root: Path, revision: str = "") -> str:
     """The commit to compare with: `revision`, else where HEAD has left main, else, on main itself,
-    the commit before. "": there is none here."""
+    the one before the last that changed the package. "": there is none here."""
     if revision:
         return _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     head = _git(root, "rev-parse", "HEAD")
@@ -197,7 +197,8 @@ def base_of(root: Path, revision: str = "") -> str:
         found = _git(root, "merge-base", "HEAD", main)
         if found and found != head:
             return found
-    return _git(root, "rev-parse", "--verify", "--quiet", "HEAD^")
+    last = _git(root, "log", "-1", "--format=%H", "--", PACKAGE) or head
+    return _git(root, "rev-parse", "--verify", "--quiet", f"{last}^")
 
 
 def excuses(messages: str) -> dict[str, str]:

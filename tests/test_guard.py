@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.guard import LIMIT, ROOT, GuardError, base_of, excuses, judge
+from benchmarks.guard import LIMIT, PACKAGE, ROOT, GuardError, base_of, excuses, judge
 from benchmarks.micro_operations import OPERATIONS, make
 from tests.support.certificates import NEEDS_OPENSSL
 
@@ -102,12 +102,19 @@ def _commit(folder: Path, text: str) -> str:
 
 
 def test_base_is_where_a_branch_has_left_main(tmp_path: Path) -> None:
-    """On main itself it is the commit before; with one commit there is none."""
+    """On main itself it is the one before the last change; with one commit there is none."""
     _git(tmp_path, "init", "-b", "main")
     first = _commit(tmp_path, "first")
     assert base_of(tmp_path) == ""
     second = _commit(tmp_path, "second")
     assert base_of(tmp_path) == first
+    (tmp_path / PACKAGE).mkdir()
+    (tmp_path / PACKAGE / "new.py").touch()
+    _git(tmp_path, "add", PACKAGE)
+    changed = _commit(tmp_path, "changes the package")
+    assert base_of(tmp_path) == second
+    second = _commit(tmp_path, "changes something else")
+    assert base_of(tmp_path) == _git(tmp_path, "rev-parse", f"{changed}^")
     _git(tmp_path, "checkout", "-b", "work")
     _commit(tmp_path, "third")
     _commit(tmp_path, "fourth")

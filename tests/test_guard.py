@@ -119,7 +119,7 @@ def test_base_is_where_a_branch_has_left_main(tmp_path: Path) -> None:
     _commit(tmp_path, "third")
     _commit(tmp_path, "fourth")
     assert base_of(tmp_path) == second
-    assert base_of(tmp_path, "HEAD~3") == first
+    assert base_of(tmp_path, "HEAD~5") == first
     assert base_of(tmp_path, "nothing") == ""
 
 

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from tests.apps.raw_websocket import RawWebSocket
-from tests.support.server import ROOT, WITH_GIL, Server, children_of
+from tests.support import commands
+from tests.support.server import WITH_GIL, Server, children_of
 from tests.support.tenants import APP, make_tenants, tenant
 from tests.support.waiting import wait_until
 from tests.support.wire import Client, Response
@@ -49,14 +50,7 @@ def told(response: Response) -> dict[str, Any]:
 def command(server: Server, *words: str) -> "subprocess.CompletedProcess[str]":
     """A control command for it."""
     path = next(word.partition("=")[2] for word in server.command if "control-socket=" in word)
-    return subprocess.run(
-        [sys.executable, "-m", "nogilserve", *words, f"--control-socket={path}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return commands.command(Path(path), *words)
 
 
 def serve(root: Path, *arguments: str, app: str = "main:app", **more: Any) -> Server:

@@ -25,6 +25,13 @@ def app(environ, start_response):
 """
 
 
+def make_apps(root: Path) -> None:
+    """The applications of two tenants."""
+    for name in ("shop", "blog"):
+        (root / name).mkdir(parents=True)
+        (root / name / "main.py").write_text(APP)
+
+
 def get(server: Server, host: str, path: str = "/") -> tuple[int, str]:
     """Status and body."""
     with server.connect(timeout=20) as client:
@@ -42,10 +49,7 @@ def told(server: Server, host: str) -> Any:
 def test_templates_follow_the_file(tmp_path: Path) -> None:
     """New values count for every tenant; a mistake, and what makes another kind of server, changes
     nothing and is told; what was evicted is started with the new values, too."""
-    for name in ("shop", "blog"):
-        folder = tmp_path / "apps" / name
-        folder.mkdir(parents=True)
-        (folder / "main.py").write_text(APP)
+    make_apps(tmp_path / "apps")
     file, control = tmp_path / "nogilserve.toml", tmp_path / "control"
     text = f'app = "main:app"\nworking-dir = "{tmp_path}/apps/{{host.labels.1}}"\n'
     text += f'control-socket = "{control}"\nhealth-path = "/up"\n'
@@ -145,10 +149,7 @@ def test_host_that_moves_asked_for_where_it_was_not(tmp_path: Path) -> None:
 def test_commands_for_tenants(tmp_path: Path) -> None:
     """drain, threads and log-level, for one or for all; they hold over a reload until something
     else is written."""
-    for name in ("shop", "blog"):
-        folder = tmp_path / "apps" / name
-        folder.mkdir(parents=True)
-        (folder / "main.py").write_text(APP)
+    make_apps(tmp_path / "apps")
     file, control = tmp_path / "nogilserve.toml", tmp_path / "control"
     text = f'app = "main:app"\nworking-dir = "{tmp_path}/apps/{{host.labels.1}}"\nthreads = 3\n'
     text += f'control-socket = "{control}"\nreadiness-path = "/ready"\nruntime = "threads"\n'

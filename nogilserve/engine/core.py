@@ -59,9 +59,9 @@ class Expiring(Protocol):
 
 class Core:
     """Owner: the thread that holds `lock`. For any thread: `submit`, `has_work`, `backlog`,
-    `ask_help`, `await_turn`, reading `counters`, and trying to acquire `lock`; adding to
-    and taking out of `blocked`, a set whose single operations are atomic, for the monitor and for
-    threads that come back from a call.
+    `ask_help`, `await_turn`, `take_turn`, reading `counters`, and trying to acquire `lock`; adding
+    to and taking out of `blocked`, a set whose single operations are atomic, for the monitor and
+    for threads that come back from a call.
     """
 
     # Not only to save memory: an instance with more than 30 attributes keeps them in a

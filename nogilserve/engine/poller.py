@@ -114,7 +114,11 @@ class _TablePoller:
         raise NotImplementedError
 
     def peek(self) -> bool:
-        return bool(self.poll(0))
+        try:
+            return bool(self.poll(0))
+        except OSError:
+            # Closed since the table was read, so somebody is at work there; select says so only.
+            return True
 
     def close(self) -> None:
         with self._lock:

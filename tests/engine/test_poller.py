@@ -166,6 +166,32 @@ def test_peek_from_another_thread(poller: Poller, pair: Pair) -> None:
             assert waiting.result() == [(wake.fileno(), READ)]
 
 
+def test_peek_while_the_owner_closes(poller: Poller, pair: Pair) -> None:
+    """Somebody who peeks may have read the table before the owner took out what it has closed by
+    now: that breaks nobody."""
+    left, right = pair
+    poller.register(left.fileno(), READ)
+    done = threading.Event()
+
+    def owner() -> None:
+        try:
+            for _ in range(2000):
+                end, other = socket.socketpair()
+                other.close()
+                poller.register(end.fileno(), READ)
+                poller.unregister(end.fileno())
+                end.close()
+        finally:
+            done.set()
+
+    with Running(owner) as closing:
+        while not done.is_set():
+            poller.peek()
+        closing.result()
+    right.send(b"x")
+    assert poller.peek()
+
+
 def test_listener(poller: Poller) -> None:
     """A listening socket is reported when a connection waits, to several pollers if need be."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,6 +1,7 @@
 """The last errors that were logged, with their tracebacks, for whoever looks."""
 
 import logging
+import math
 from collections import deque
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ class RecentFailures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self._kept: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._last = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one."""
@@ -26,9 +28,12 @@ class RecentFailures(logging.Handler):
         except Exception:
             self.handleError(record)
             return
+        # Records of several threads do not come in the order in which they were made; whoever asks
+        # for what came after the last one that it has seen must neither miss one nor get it twice.
+        self._last = max(record.created, math.nextafter(self._last, math.inf))
         self._kept.append(
             {
-                "at": record.created,
+                "at": self._last,
                 "level": record.levelname.lower(),
                 "logger": record.name,
                 "text": text[:_LONGEST],

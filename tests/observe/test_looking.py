@@ -108,6 +108,23 @@ def test_pauses_are_noted_while_somebody_looks() -> None:
     assert len(gc.callbacks) == before
 
 
+def test_failures_that_come_out_of_order_are_told_once() -> None:
+    """Of two threads the one whose record is older may be the later one to hand it over: whoever
+    asks for what came since the last one gets it, and nothing twice."""
+    failures = RecentFailures()
+    texts = []
+    moment = 0.0
+    for number, created in enumerate([2000.0, 1000.0, 2000.0]):
+        record = logging.LogRecord("x", 40, "", 0, f"{number}", (), None)
+        record.created = created
+        failures.handle(record)
+        for item in failures.since(moment):
+            texts.append(item["text"])
+            moment = item["at"]
+    assert texts == ["0", "1", "2"]
+    failures.close()
+
+
 def test_failures_are_kept_while_many_threads_fail() -> None:
     """Several threads log while another one reads: every text is whole, the last ones stay."""
     failures = RecentFailures()

@@ -23,6 +23,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("ci")
 
+# Applications are written anew within a second and with the same length, which bytecode that
+# servers have kept does not see. Of nogilserve the processes that run tests keep it (./dev).
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
 # A shell starts what it runs in the background with SIGINT ignored, and servers would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

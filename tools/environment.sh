@@ -59,8 +59,9 @@ use_environment() {
 }
 
 # enter_environment: what activating it does. The variables of ./dev stay behind: the server takes
-# NOGILSERVE_… for its own options.
+# NOGILSERVE_… for its own options. Bytecode is kept whatever the machine says: the tests start
+# thousands of servers, and each would compile the package again.
 enter_environment() {
     export VIRTUAL_ENV="$ENVIRONMENT" PATH="$ENVIRONMENT/bin:$PATH"
-    unset PYTHONHOME NOGILSERVE_PYTHON NOGILSERVE_PYTHON_SOURCE
+    unset PYTHONHOME NOGILSERVE_PYTHON NOGILSERVE_PYTHON_SOURCE PYTHONDONTWRITEBYTECODE
 }

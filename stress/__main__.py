@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -147,8 +148,8 @@ def run(options: argparse.Namespace, names: list[str], seconds: float) -> Counts
             raise Mistake("the mixed traffic beside has failed (above)")
     finally:
         if beside is not None and beside.poll() is None:
-            beside.kill()
-            beside.wait()
+            beside.terminate()  # it ends its servers
+            beside.wait(600)
     return total
 
 
@@ -170,6 +171,7 @@ def main() -> int:
     """Look until the time is over; exit status 1 with the first mistake."""
     parser = arguments()
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # nothing that was started is left behind
     if options.list:
         for scene in SCENES.values():
             say(f"{scene.name:14} {scene.about}")

@@ -294,13 +294,14 @@ class Mixed:
 
     def __init__(self, seed: str, rate: float = RATE, say: Callable[[str], None] = print) -> None:
         self._say = say
-        self._stack = ExitStack()
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="stress-"))
         self.houses: list[House] = []
-        for name in APPS:
-            house = House(name, seed, Path(folder), rate)
-            self._stack.callback(house.server.kill)
-            self.houses.append(house)
+        with ExitStack() as stack:  # what has been started ends where another cannot be
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stress-"))
+            for name in APPS:
+                house = House(name, seed, Path(folder), rate)
+                stack.callback(house.server.kill)
+                self.houses.append(house)
+            self._stack = stack.pop_all()
 
     def run(self, seconds: float) -> dict[str, int]:
         """That long; what the clients counted. The first half is one generation, so that its memory

@@ -348,6 +348,7 @@ class Crew:
         post.started = monotonic()
         post.due = 0.0
         post.told = None
+        post.begun = False
         with self._changed:
             post.handle = handle
             post.channel = channel
@@ -420,6 +421,7 @@ class Crew:
                 post.state = DRAINING
             self._changed.notify_all()
         if name == "loaded" and self._feeder is not None and not self._stopping:
+            post.begun = True
             self._send(post, "start")
         elif name == "started":
             for watched in missing:
@@ -447,7 +449,9 @@ class Crew:
 
     def _look_after(self, post: Post) -> None:
         """Notice the end of a member; start the next one when it is time; tell it to drain."""
-        if self._passed_on and post.told is not self._patient and post.channel is not None:
+        # One that is about to serve has to get its intakes first.
+        ready = post.channel is not None and not (post.begun and post.state == LOADED)
+        if ready and self._passed_on and post.told is not self._patient:
             post.told = self._patient
             self._send(post, "drain", self._patient)
         if post.state == ENDING:

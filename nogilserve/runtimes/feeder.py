@@ -48,8 +48,9 @@ class Seat:
         self._progress = 0.0
 
     def load(self) -> int:
-        """Connections the member has, those on their way to it included."""
-        return self.given - self._ledger.closed(self.index)
+        """Connections the member has, those on their way to it included, and its own."""
+        ledger, index = self._ledger, self.index
+        return self.given + ledger.begun(index) - ledger.closed(index)
 
     def is_slow(self, now: float) -> bool:
         """Whether it leaves untaken what it was given: stopped, or blocked in every thread."""

@@ -19,6 +19,7 @@ _ROW: Final = 8
 """Numbers in a row: 64 bytes, a cache line, so that members do not disturb each other."""
 _TAKEN: Final = 0
 _CLOSED: Final = 1
+_BEGUN: Final = 2
 
 
 class Ledger:
@@ -51,13 +52,17 @@ class Ledger:
         """Connections that the member has taken so far."""
         return self._view[member * _ROW + _TAKEN]
 
+    def begun(self, member: int) -> int:
+        """Connections that the member has made itself so far."""
+        return self._view[member * _ROW + _BEGUN]
+
     def closed(self, member: int) -> int:
-        """Of those, how many are closed."""
+        """Of both, how many are closed."""
         return self._view[member * _ROW + _CLOSED]
 
     def bury(self, member: int) -> None:
-        """The member is dead, and with it all it had taken. Nobody else writes its row now."""
-        self._view[member * _ROW + _CLOSED] = self._view[member * _ROW + _TAKEN]
+        """The member is dead, and with it all it had. Nobody else writes its row now."""
+        self._view[member * _ROW + _CLOSED] = self.taken(member) + self.begun(member)
 
     def row(self, member: int) -> "Row":
         """For the member itself: what it writes through."""
@@ -85,8 +90,13 @@ class Row:
         with self._lock:
             self._view[self._start + _TAKEN] += 1
 
+    def begin(self) -> None:
+        """A connection was made that did not come through the intake."""
+        with self._lock:
+            self._view[self._start + _BEGUN] += 1
+
     def close(self) -> None:
-        """A connection that was taken is closed."""
+        """A connection is closed, wherever it came from."""
         with self._lock:
             self._view[self._start + _CLOSED] += 1
 
@@ -104,7 +114,7 @@ class RowShares(Shares):
     def take(self, core: int) -> None:
         """A connection that did not come through the intake, which counts those that do."""
         super().take(core)
-        self._row.take()
+        self._row.begin()
 
     def release(self, core: int) -> None:
         """A connection of that core is closed."""

@@ -107,6 +107,9 @@ class Post:
     """Questions that are not answered yet."""
     handle: Handle | None = None
     channel: Channel | None = None
+    begun: bool = False
+    """It was told to serve while others do: what was handed to the one before waits for it. Keeper
+    only."""
     told: bool | None = None
     """Whether it was told to drain with patience; None: it was not told at all. Keeper only."""
     started: float = 0.0

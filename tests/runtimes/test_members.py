@@ -207,6 +207,32 @@ def test_connection_that_was_not_taken_is_served_by_the_next(serve: Start) -> No
         assert int(client.receive().body) != pid
 
 
+def test_stop_while_one_is_replaced(serve: Start, tmp_path: Path) -> None:
+    """The member that is being started then is not forgotten: it ends with the others."""
+    gate, reached = tmp_path / "gate", tmp_path / "reached"
+    (tmp_path / "main.py").write_text(
+        "import os, pathlib, time\n"
+        f"gate, reached = pathlib.Path({str(gate)!r}), pathlib.Path({str(reached)!r})\n"
+        "def app(environ, start_response):\n"
+        "    while gate.exists():\n"
+        "        reached.touch()\n"
+        "        time.sleep(0.01)\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    return [str(os.getpid()).encode()]\n"
+    )
+    server = serve("main:app", *options("processes", 1), "--warmup", "/", cwd=tmp_path)
+    with server.connect() as client:
+        pid = int(client.get("/").body)
+    gate.touch()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(reached.exists, 20)
+    server.signal(signal.SIGTERM)
+    server.wait_log("Stopping: finishing")
+    gate.unlink()
+    assert server.wait(15) == 0
+    assert "Not finished" not in server.log
+
+
 def test_stopped_process_is_avoided(serve: Start) -> None:
     """New connections go to the processes that take them."""
     server = serve(APP, *options("processes"))

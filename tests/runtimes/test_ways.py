@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nogilserve.runtimes.channel import RIGHTS, Channel
+from nogilserve.runtimes.feeder import Seat
 from nogilserve.runtimes.intake import Intake, Sender, feed_pair
 from nogilserve.runtimes.ledger import Ledger, RowShares
 from nogilserve.runtimes.sums import merged, settled
@@ -104,9 +105,24 @@ def test_ledger_is_shared(ledger: Ledger) -> None:
     row.close()
     assert (ledger.taken(1), ledger.closed(1)) == (2, 1)
     assert (ledger.taken(0), ledger.closed(0)) == (0, 0)
+    row.begin()
+    assert (ledger.taken(1), ledger.begun(1), ledger.closed(1)) == (2, 1, 1)
     ledger.bury(1)
-    assert ledger.closed(1) == 2
+    assert ledger.closed(1) == 3
     member.close()
+
+
+def test_what_a_member_begins_is_not_missed(ledger: Ledger) -> None:
+    """Connections that no feeder has handed over: they count while they are open, and neither
+    owe the member any nor make it look slow later."""
+    seat = Seat(0, ledger)
+    shares = RowShares(1, ledger.row(0))
+    shares.take(0)
+    assert seat.load() == 1
+    shares.release(0)
+    assert seat.load() == 0
+    for seconds in range(3):
+        assert not seat.is_slow(100.0 + seconds)
 
 
 def test_no_count_is_lost(ledger: Ledger) -> None:

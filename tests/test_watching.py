@@ -82,8 +82,13 @@ def test_members_are_added_up(members: Server) -> None:
     assert {str(item["pid"]) for item in look["interpreters"]} == pids
     stacks = json.loads(ask(members, "/api/stacks")[2])["answers"]["1"]["threads"]
     assert {thread["member"] for thread in stacks} == {0, 1}
+    everything = "nogilserve_gc_collections_total", (("gc_generation", "2"),)
+    took = "nogilserve_gc_seconds_total", (("gc_generation", "2"),)
     collected = ask(members, "/api/gc", method="POST", token=TOKEN)
     assert json.loads(collected[2])["answers"]["1"]["longest_seconds"] > 0
+    after = samples(members)
+    assert after[everything] >= now[everything] + 2
+    assert after[took] > now[took]
 
 
 def test_it_works_without_a_master() -> None:

@@ -61,6 +61,7 @@ class _Collected:
         counters = totals.get("counters", {})
         yield from _requests(totals, self._seen["bounds"], counters)
         yield from _counted(counters)
+        yield from _collections(totals.get("collections", {}))
         yield from _present(now)
         yield from _generations(self._seen["status"])
         yield from _tenants(self._seen["status"].get("tenants", []))
@@ -146,6 +147,23 @@ def _counted(counters: Mapping[str, Any]) -> "Iterator[Metric]":
     if rest:
         refused.add_metric(["other"], rest)
     yield refused
+
+
+def _collections(collections: Mapping[str, Mapping[str, float]]) -> "Iterator[Metric]":
+    from prometheus_client.core import CounterMetricFamily
+
+    # "generation" is the server's own word for something else.
+    labels = ["gc_generation"]
+    number = CounterMetricFamily(
+        "nogilserve_gc_collections", "Collections of garbage.", labels=labels
+    )
+    seconds = CounterMetricFamily(
+        "nogilserve_gc_seconds", "Seconds that collections of garbage took.", labels=labels
+    )
+    for generation, row in sorted(collections.items()):
+        number.add_metric([generation], row.get("number", 0))
+        seconds.add_metric([generation], row.get("seconds", 0.0))
+    yield from (number, seconds)
 
 
 def _present(now: Mapping[str, Any]) -> "Iterator[Metric]":

@@ -23,7 +23,7 @@ AVAILABLE: Final = sys.version_info >= (3, 14) and bool(sysconfig.get_config_var
 """Whether this interpreter can do that."""
 
 
-def defer() -> int:
+def defer(lasting: Lasting | None = None) -> int:
     """Have the references of all lasting objects counted by the collector; how many are new.
 
     Any thread. Call it when nothing is in progress: what is alive then is what stays. Only where
@@ -31,9 +31,9 @@ def defer() -> int:
     """
     if not AVAILABLE:
         return 0
-    lasting = Lasting().tracked()
+    found = (lasting or Lasting()).tracked()
     # Each is held by the list meanwhile, so that no other thread can free it half-way.
-    return sum(map(_function(), map(id, lasting)))
+    return sum(map(_function(), map(id, found)))
 
 
 def _function() -> Callable[[int], int]:

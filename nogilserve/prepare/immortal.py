@@ -25,7 +25,7 @@ _HIGHEST: Final = 0xFFFFFFFF
 _AT_ONCE: Final = 10_000
 
 
-def immortalize() -> int:
+def immortalize(lasting: Lasting | None = None) -> int:
     """Make lasting objects immortal, with what is in them, and classes; how many are new.
 
     The thread that has imported the application. Call it when nothing is in progress. 0 where
@@ -34,13 +34,12 @@ def immortalize() -> int:
     if not AVAILABLE:
         return 0
     make = _pinned() if sys.version_info >= (3, 15) else _overflown()
-    return 0 if make is None else sum(map(make, map(id, _all())))
+    return 0 if make is None else sum(map(make, map(id, _all(lasting or Lasting()))))
 
 
-def _all() -> Iterable[object]:
+def _all(lasting: Lasting) -> Iterable[object]:
     """What lasts, then classes with what is theirs, which C code counts after all, then what the
     collector does not know: text, bytes, numbers, context variables."""
-    lasting = Lasting()
     tracked = lasting.tracked()
     yield from tracked
     for item in gc.get_objects():

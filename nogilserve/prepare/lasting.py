@@ -5,9 +5,9 @@ import types
 import weakref
 from typing import Any, Final
 
-__all__ = ["OF_CLASSES", "Lasting"]
+__all__ = ["MOST", "OF_CLASSES", "Lasting"]
 
-_MOST: Final = 200_000
+MOST: Final = 200_000
 """Objects beyond which plain containers are taken for data, which is left alone: half a second."""
 
 _CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
@@ -40,6 +40,8 @@ class Lasting:
 
     def __init__(self) -> None:
         self._kinds: dict[type, bool] = dict.fromkeys(_LEFT_ALONE, False)
+        self.with_data = False
+        """There were so many objects that plain containers were left alone."""
 
     def is_one(self, item: object) -> bool:
         """Whether an object may stay, by its type."""
@@ -52,7 +54,8 @@ class Lasting:
     def tracked(self) -> list[Any]:
         """Those that the collector knows."""
         found = [item for item in gc.get_objects() if self.is_one(item)]
-        if len(found) > _MOST:
+        if len(found) > MOST:
+            self.with_data = True
             return [item for item in found if type(item) not in _CONTAINERS]
         return found
 

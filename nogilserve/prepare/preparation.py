@@ -3,13 +3,14 @@
 import gc
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from nogilserve.prepare.collecting import FROZEN, Collector
 from nogilserve.prepare.deferring import defer
 from nogilserve.prepare.immortal import immortalize
+from nogilserve.prepare.lasting import MOST, Lasting
 from nogilserve.prepare.plan import NOTHING, Dial, Plan
 
 __all__ = ["MakeThread", "Preparation"]
@@ -32,6 +33,17 @@ class Preparation:
         self._switched_off = False
         self._collector: Collector | None = None
         self._thread: threading.Thread | None = None
+        self._done: Mapping[str, Any] = {}
+
+    @property
+    def done(self) -> Mapping[str, Any]:
+        """What came of it; empty until then. Any thread: it is replaced as a whole.
+
+        "warmed" (requests), "deferred", "immortal" and "frozen" (objects), "longest_seconds";
+        "gc": the policy, and "left": what was not done and why, each as {text: 1}, so that what
+        several copies of an application tell can be added up (`runtimes.sums.merged`).
+        """
+        return self._done
 
     def run(
         self, dials: Sequence[Dial], active: Callable[[], int], make_thread: MakeThread
@@ -42,13 +54,21 @@ class Preparation:
         application, any thread.
         """
         plan = self._plan
+        began = monotonic()
+        done: dict[str, Any] = {}
+        left = [*plan.left]
         if plan.asks:
-            self._warm_up(dials)
+            done["warmed"] = self._warm_up(dials, left)
         if plan.steps:
-            self._settle()
-        if plan.collecting != "default" and gc.isenabled():
-            gc.disable()
-            self._switched_off = True
+            done |= self._settle(left)
+        if plan.collecting != "default":
+            if gc.isenabled():
+                gc.disable()
+                self._switched_off = True
+            else:
+                left.append("gc: the application has switched the automatic collection off itself")
+        done |= {"longest_seconds": monotonic() - began, "gc": {plan.collecting: 1}}
+        self._done = done | {"left": dict.fromkeys(left, 1)}
         alone = plan.collecting == "idle"
         whole = "defer" in plan.steps and plan.collecting != "off"
         if alone or whole:
@@ -72,25 +92,35 @@ class Preparation:
             self._holding = False
             FROZEN.release()
 
-    def _warm_up(self, dials: Sequence[Dial]) -> None:
+    def _warm_up(self, dials: Sequence[Dial], left: list[str]) -> int:
+        """How many requests were answered well."""
         from nogilserve.prepare.warmup import warm_up  # an HTTP client: for those that warm up
 
         began = monotonic()
-        answered = warm_up(dials, self._plan.asks)
+        answered = warm_up(dials, self._plan.asks, left)
         _log.info("Warmed up with %d requests in %.2f s", answered, monotonic() - began)
+        return answered
 
-    def _settle(self) -> None:
+    def _settle(self, left: list[str]) -> dict[str, int]:
+        """How many objects each step concerned."""
         began = monotonic()
         gc.collect()
-        words = []
+        done: dict[str, int] = {}
+        lasting = Lasting()
         # First: the frame of a generator that is frozen is not searched for references, so what is
         # deferred later could be freed while it is used there.
         if "immortal" in self._plan.steps:
-            words.append(f"{immortalize()} immortal")
+            done["immortal"] = immortalize(lasting)
+            if not done["immortal"]:
+                left.append("immortal: objects of this Python are not laid out as expected")
         if "defer" in self._plan.steps:
-            words.append(f"{defer()} deferred")
+            done["deferred"] = defer(lasting)
         if "freeze" in self._plan.steps:
             FROZEN.hold()
             self._holding = True
-            words.append(f"{gc.get_freeze_count()} frozen")
-        _log.debug("Objects: %s in %.2f s", ", ".join(words), monotonic() - began)
+            done["frozen"] = gc.get_freeze_count()
+        if lasting.with_data:
+            left.append(f"data: plain containers stay as they are: more than {MOST} objects")
+        words = ", ".join(f"{number} {what}" for what, number in done.items())
+        _log.debug("Objects: %s in %.2f s", words, monotonic() - began)
+        return done

@@ -29,9 +29,9 @@ class _Gone(Exception):
     """No further request on a connection."""
 
 
-def warm_up(dials: Sequence[Dial], asks: Sequence[Ask]) -> int:
+def warm_up(dials: Sequence[Dial], asks: Sequence[Ask], troubles: list[str]) -> int:
     """Ask every core for all of it; how many requests were answered well. What goes wrong is
-    logged, once for each path, and prevents nothing."""
+    logged and added to `troubles`, once for each path, and prevents nothing."""
     deadline = monotonic() + _SECONDS
     answered = 0
     for ask in asks:
@@ -39,6 +39,7 @@ def warm_up(dials: Sequence[Dial], asks: Sequence[Ask]) -> int:
         answered += good
         if trouble:
             _log.warning("Warming up: %s %s (--warmup)", ask, trouble)
+            troubles.append(f"warmup: {ask} {trouble}")
     return answered
 
 

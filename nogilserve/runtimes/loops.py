@@ -425,6 +425,11 @@ class LoopRuntime:
         """Requests that the application has not answered yet. Any thread."""
         return sum(core.active for core in self._cores)
 
+    @property
+    def prepared(self) -> Mapping[str, Any]:
+        """What was done to the application before it was served. Any thread."""
+        return self._preparation.done
+
     def look(self) -> Look:
         """What it does now, in detail. Any thread, one at a time."""
         refused = self._dispatcher.refused.copy() if self._dispatcher is not None else {}

@@ -4,10 +4,10 @@ from typing import Final
 
 from nogilserve.apps import FREE_THREADED, gil_is_on
 from nogilserve.config import Config
-from nogilserve.prepare import Ask, Plan
+from nogilserve.prepare import AVAILABLE, STEPS, Ask, Plan
 from nogilserve.sites.places import host_with
 
-__all__ = ["plan_of"]
+__all__ = ["plan_of", "steps_of"]
 
 _AUTO: Final = frozenset({"freeze", "defer"})
 _SHARED: Final = frozenset({"defer", "immortal"})
@@ -16,18 +16,37 @@ _SHARED: Final = frozenset({"defer", "immortal"})
 
 def plan_of(config: Config) -> Plan:
     """What the options say; `auto` is what was measured to be best."""
+    steps, left = steps_of(
+        config.prepare, config.threads, free_threaded=FREE_THREADED, gil=gil_is_on()
+    )
     return Plan(
-        steps=_steps(config),
+        steps=steps,
         asks=tuple(_ask(config, text) for text in config.warmup),
         collecting="default" if config.gc == "auto" else config.gc,
+        left=left,
     )
 
 
-def _steps(config: Config) -> frozenset[str]:
-    text = config.prepare
-    steps = _AUTO if text == "auto" else frozenset(text.split(",")) - {"none"}
-    alone = text == "auto" and config.threads == 1
-    return steps - _SHARED if alone or not FREE_THREADED or gil_is_on() else steps
+def steps_of(
+    text: str, threads: int, *, free_threaded: bool, gil: bool
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The steps that `--prepare` with that text takes, and those it does not, each with the
+    reason. `gil`: it is on once the application is imported."""
+    automatic = text == "auto"
+    wanted = _AUTO if automatic else frozenset(text.split(",")) - {"none"}
+    if not free_threaded:
+        why = "this Python has a GIL"
+    elif gil:
+        why = "the GIL is on"
+    elif not AVAILABLE:
+        why = "it takes CPython 3.14 or later"
+    elif automatic and threads == 1:
+        why = "there is one thread"
+    else:
+        return wanted, ()
+    return wanted - _SHARED, tuple(
+        f"{step}: {why}" for step in STEPS if step in wanted and step in _SHARED
+    )
 
 
 def _ask(config: Config, text: str) -> Ask:

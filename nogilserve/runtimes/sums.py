@@ -10,8 +10,13 @@ __all__ = ["are_totals", "is_number", "merged", "settled", "tagged"]
 
 _PRESENT: Final = ("active", "connections", "idle")
 """What is counted now, and gone with the member that had it."""
+_OF_ITSELF: Final = "prepared"
+"""What a member has told of itself, and nobody wants to know once it is gone."""
+_GENERATIONS: Final = ("0", "1", "2")
+"""Of objects, as the garbage collector has them."""
 _MOST: Final = 2**63
 _COUNTERS: Final = frozenset((*_PRESENT, *(field.name for field in fields(Counters))))
+_TOTALS: Final = frozenset(("counters", "requests", "waits", "collections"))
 _MOST_ROWS: Final = 5000
 """Kinds of requests, and reasons for refusing them."""
 _LONGEST: Final = 300
@@ -37,7 +42,8 @@ def merged(snapshots: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def settled(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """The snapshot of a member that is gone."""
-    return {**snapshot, **{name: 0 for name in _PRESENT if name in snapshot}}
+    kept = {name: value for name, value in snapshot.items() if name != _OF_ITSELF}
+    return {**kept, **{name: 0 for name in _PRESENT if name in kept}}
 
 
 def tagged(answer: Mapping[str, Any], **marks: Any) -> dict[str, Any]:
@@ -56,7 +62,7 @@ def tagged(answer: Mapping[str, Any], **marks: Any) -> dict[str, Any]:
 def are_totals(data: Any) -> bool:
     """Whether this is what `looking.totals_of` makes, and can be added up with what others have
     counted: a process that belongs to one of many applications may say anything."""
-    if not isinstance(data, dict) or not data.keys() <= {"counters", "requests", "waits"}:
+    if not isinstance(data, dict) or not data.keys() <= _TOTALS:
         return False
     counters, requests = data.get("counters", {}), data.get("requests", {})
     if not isinstance(counters, dict) or not isinstance(requests, dict):
@@ -72,6 +78,14 @@ def are_totals(data: Any) -> bool:
         and len(requests) <= _MOST_ROWS
         and all(_is_kind(key) and _is_row(row) for key, row in requests.items())
         and _is_row(data.get("waits", {}))
+        and _are_collections(data.get("collections", {}))
+    )
+
+
+def _are_collections(data: Any) -> bool:
+    return isinstance(data, dict) and all(
+        age in _GENERATIONS and _are_numbers(row) and row.keys() <= {"number", "seconds"}
+        for age, row in data.items()
     )
 
 

@@ -7,7 +7,7 @@ import queue
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
@@ -18,6 +18,7 @@ from nogilserve.engine.acceptor import Acceptor, ListeningSocket
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.counters import total
+from nogilserve.engine.driverless import Driverless
 from nogilserve.engine.meter import Inside
 from nogilserve.engine.preamble import Beginning
 from nogilserve.engine.roles import PLAIN
@@ -90,6 +91,7 @@ class ThreadRuntime:
         self._doormen = Spares()
         self._monitor = Monitor(self._cores, self._spares, doormen=self._doormen)
         self._made: queue.SimpleQueue[Core | BaseException] = queue.SimpleQueue()
+        self._driverless: Driverless | None = None
         self._complete = threading.Event()
         """All cores are made, or making one has failed and `_cores` is empty."""
         self._homes = [
@@ -133,6 +135,8 @@ class ThreadRuntime:
         self._cores.extend(sorted(cores, key=lambda core: core.index))
         for core in cores:
             core.crowd = tuple(self._cores)
+        if len(cores) > 1:
+            self._driverless = Driverless(self._cores, self._settings.poller)
         self._complete.set()
         for thread in (*self._others, *self._doorkeepers, self._watcher):
             thread.start()
@@ -207,6 +211,8 @@ class ThreadRuntime:
             thread.join(max(deadline - monotonic(), 0))
             if thread.is_alive():
                 return False
+        if self._driverless is not None:
+            self._driverless.close()
         for core in self._cores:
             core.close()
         self._preparation.undo()
@@ -249,6 +255,11 @@ class ThreadRuntime:
     def _active(self) -> int:
         """Requests inside the application. Any thread."""
         return sum(core.calls - core.counters.requests for core in self._cores)
+
+    @property
+    def prepared(self) -> Mapping[str, Any]:
+        """What was done to the application before it was served. Any thread."""
+        return self._preparation.done
 
     def look(self) -> Look:
         """What it does now, in detail. Any thread."""

@@ -17,6 +17,12 @@ __all__ = ["Board"]
 _HALF: Final = 32768
 _MOST: Final = 2**63
 """No number is greater."""
+_TABLES: Final = {
+    "counters": ("refused",),
+    "prepared": ("gc", "left"),
+    "collections": ("0", "1", "2"),
+}
+"""What is told in numbers, and which of them are tables."""
 _TURN: Final = struct.Struct("=I")
 _LENGTH: Final = struct.Struct("=I")
 
@@ -92,25 +98,31 @@ class Board:
 def _checked(found: dict[str, Any]) -> dict[str, Any]:
     """What a generation writes, and nothing else: the application could write there, too."""
     known: dict[str, Any] = {}
-    beat, running, counters = (found.get(name) for name in ("beat", "running", "counters"))
+    beat, running = found.get("beat"), found.get("running")
     if isinstance(beat, float) and math.isfinite(beat):
         known["beat"] = beat
     if isinstance(running, list):
         known["running"] = [str(item) for item in running]
-    if isinstance(counters, dict):
-        known["counters"] = _numbers(counters)
+    for name, tables in _TABLES.items():
+        if isinstance(found.get(name), dict):
+            known[name] = _numbers(found[name], tables)
     return known
 
 
-def _numbers(counters: dict[str, Any]) -> dict[str, Any]:
-    """Numbers by name, and a table of such where one is expected."""
-    known = {
+def _numbers(data: dict[str, Any], tables: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Numbers by name, and tables of such where they are expected."""
+    known: dict[str, Any] = {
         name: value
-        for name, value in counters.items()
-        if isinstance(value, int | float) and -_MOST < value < _MOST
+        for name, value in data.items()
+        if isinstance(value, int | float)
+        and -_MOST < value < _MOST
+        and name not in tables
+        and name.isprintable()
     }
-    refused = counters.get("refused")
-    return known | {"refused": _numbers(refused)} if isinstance(refused, dict) else known
+    for name in tables:
+        if isinstance(data.get(name), dict):
+            known[name] = _numbers(data[name])
+    return known
 
 
 def _sealed(size: int) -> int:

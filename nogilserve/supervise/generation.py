@@ -316,11 +316,22 @@ class Body:
     def _look(self, runtime: Runtime) -> None:
         """Write down how this process is; ask for a successor when a limit is reached."""
         now = monotonic()
-        counters = runtime.snapshot()
+        assert self._observer is not None
+        counters = self._observer.snapshot()
+        prepared = counters.pop("prepared", {})
+        collections = counters.pop("collections", {})
         working = counters["requests"] + counters["active"] + counters["connections"]
         self._next_look = now + (_IDLE_LOOK if working == self._seen else _LOOK)
         self._seen = working
-        self._board.write({"beat": now, "running": runtime.running()[:50], "counters": counters})
+        self._board.write(
+            {
+                "beat": now,
+                "running": runtime.running()[:50],
+                "counters": counters,
+                "prepared": prepared,
+                "collections": collections,
+            }
+        )
         reason = self._limits.exceeded(counters, now)
         if reason:
             self._channel.send("replace", reason=reason)

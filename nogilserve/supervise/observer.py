@@ -71,6 +71,15 @@ class _Tasks(Protocol):
         """Where a task waits."""
 
 
+@runtime_checkable
+class _Prepared(Protocol):
+    """A runtime whose application is in this process."""
+
+    @property
+    def prepared(self) -> Mapping[str, Any]:
+        """What was done to the application before it was served."""
+
+
 class Observer:
     """Any thread: questions may overlap. What they share says itself how."""
 
@@ -99,6 +108,7 @@ class Observer:
     def start(self) -> None:
         """Begin to keep what is asked for later."""
         log.addHandler(self._failures)
+        self._pauses.start()
         for watch in self._watches:
             name = "slow" if isinstance(watch, SlowWatch) else "statsd"
             thread = daemon(watch.run, name)
@@ -113,6 +123,13 @@ class Observer:
         for thread in self._threads:
             thread.join(_END)
         self._pauses.stop()
+
+    def snapshot(self) -> dict[str, Any]:
+        """The counters of the runtime, with what is known of its preparation and of garbage."""
+        counters = self._runtime.snapshot()
+        if isinstance(self._runtime, _Crew):  # its members have told it all
+            return counters
+        return counters | {"prepared": self._prepared(), "collections": self._pauses.counted()}
 
     def answer(self, question: str, arguments: Mapping[str, Any]) -> Answer:
         """The answer; {"error": why} where there is none. Never raises."""
@@ -136,20 +153,31 @@ class Observer:
 
     def _look(self, arguments: Mapping[str, Any]) -> Answer:
         found = self._runtime.look()
+        found["totals"]["collections"] = self._pauses.counted()
         now = found["now"]
+        prepared = self._prepared()
         now["interpreters"] = [
             {
                 "pid": os.getpid(),
                 "gil": gil_is_on(),
                 "python": ".".join(str(part) for part in sys.version_info[:3]),
                 "objects": gc.get_count()[0],
-                "collections": [part["collections"] for part in gc.get_stats()],
+                "deferred": prepared.get("deferred", 0),
+                "immortal": prepared.get("immortal", 0),
+                "frozen": prepared.get("frozen", 0),
+                "warmed": prepared.get("warmed", 0),
+                "prepare_seconds": prepared.get("longest_seconds", 0.0),
+                "gc": "".join(prepared.get("gc", ())),
+                "left": "; ".join(prepared.get("left", ())),
             }
         ]
         if arguments.get("deep"):
             now["pauses"] = self._pauses.look(float(arguments.get("pauses_since", 0)))
             _add_failures(found, self._failures, arguments)
         return found
+
+    def _prepared(self) -> Mapping[str, Any]:
+        return self._runtime.prepared if isinstance(self._runtime, _Prepared) else {}
 
     def _stacks(self, arguments: Mapping[str, Any]) -> Answer:
         if arguments.get("task") and isinstance(self._runtime, _Tasks):

@@ -1,6 +1,6 @@
 """What a running server has answered, in lines for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 __all__ = [
@@ -19,6 +19,13 @@ _TYPES: Final = 25
 _FUNCTIONS: Final = 12
 _BAR: Final = 24
 
+_PREPARED: Final = {
+    "warmed": "requests to warm up",
+    "deferred": "objects deferred",
+    "immortal": "immortal",
+    "frozen": "frozen",
+}
+
 Answer = Mapping[str, Any]
 
 
@@ -31,15 +38,23 @@ def status(answer: Answer) -> list[str]:
     """The answer to `status`."""
     lines = [answer["text"]]
     if "tenants" not in answer:  # else they stand below theirs
-        lines += map(_generation, answer.get("generations", ()))
+        lines += _generations(answer.get("generations", ()))
     for tenant in answer.get("tenants", ()):
         lines.append(f"{tenant['name']}, {tenant['state']}, used {tenant['idle']:.0f} s ago")
-        lines += map(_generation, tenant["generations"])
+        lines += _generations(tenant["generations"])
     if answer.get("drained"):
         lines.append("  drained: probes say that it takes no new clients (nogilserve drain --off)")
     token = answer.get("admin_token", "")
     lines += [f"  status page: {url}/#token={token}" for url in answer.get("admin", ())]
     return lines
+
+
+def _generations(generations: Iterable[Answer]) -> list[str]:
+    return [
+        line
+        for generation in generations
+        for line in (_generation(generation), *_preparation(generation), *_garbage(generation))
+    ]
 
 
 def _generation(generation: Answer) -> str:
@@ -54,6 +69,43 @@ def _generation(generation: Answer) -> str:
         words.append(f"{counters.get('connections', 0)} connections")
         words.append(f"{counters.get('active', 0)} inside the application")
     return "  " + ", ".join(words)
+
+
+def _preparation(generation: Answer) -> list[str]:
+    """What was done to the application before it was served, and what was not."""
+    prepared = generation.get("prepared", {})
+    words = [
+        f"{prepared[name]} {text}"
+        for name, text in _PREPARED.items()
+        if prepared.get(name) is not None
+    ]
+    lines = []
+    if words:
+        lines.append(f"prepared in {prepared.get('longest_seconds', 0):.2f} s: {', '.join(words)}")
+    lines += [f"not prepared: {reason}" for reason in prepared.get("left", ())]
+    return [f"    {line}" for line in lines]
+
+
+def _garbage(generation: Answer) -> list[str]:
+    """How often it was collected, and how long that took."""
+    policy = "/".join(generation.get("prepared", {}).get("gc", ()))
+    rows = [
+        (age, row["number"], row["seconds"])
+        for age, row in generation.get("collections", {}).items()
+        if row.get("number") and "seconds" in row
+    ]
+    if not rows and policy in ("", "default"):
+        return []
+    number, seconds = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    text = f"    garbage: {_times(number)} in {seconds:.3f} s"
+    if rows:
+        ages = (f"objects of age {age}: {n} in {took:.3f} s" for age, n, took in rows)
+        text += f" ({', '.join(ages)})"
+    return [text if policy in ("", "default") else f"{text}, --gc {policy}"]
+
+
+def _times(number: int) -> str:
+    return f"{number} collection{'s' * (number != 1)}"
 
 
 def threads(answer: Answer) -> list[str]:

@@ -94,7 +94,6 @@ class _Member:
                 runtime.start([])
                 self._say("started")
                 self._serve(runtime)
-                self._say("stopped", runtime.snapshot())
         except (AppImportError, ConfigError, OSError) as exc:
             kind = "app" if isinstance(exc, AppImportError) else "os"
             kind = "config" if isinstance(exc, ConfigError) else kind
@@ -128,12 +127,13 @@ class _Member:
         observer.start()
         try:
             self._obey(runtime, observer)
+            self._say("stopped", observer.snapshot())
         finally:
             observer.stop()
 
     def _obey(self, runtime: Runtime, observer: Observer) -> None:
         questions: dict[str, Callable[[], Any]] = {
-            "snapshot": runtime.snapshot,
+            "snapshot": observer.snapshot,
             "running": runtime.running,
             "dump_stacks": runtime.dump_stacks,
             "reopen_log": self._log.reopen if self._log else lambda: None,

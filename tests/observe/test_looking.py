@@ -99,6 +99,7 @@ def test_pauses_are_noted_while_somebody_looks() -> None:
     """Collections after a look are told at the next one; then nothing stays installed."""
     pauses = Pauses()
     before = len(gc.callbacks)
+    pauses.start()
     assert pauses.look(0) == []
     gc.collect()
     (first,) = [pause for pause in pauses.look(0) if pause["generation"] == 2][:1]
@@ -106,6 +107,32 @@ def test_pauses_are_noted_while_somebody_looks() -> None:
     assert pauses.look(first["at"] + 1) == []
     pauses.stop()
     assert len(gc.callbacks) == before
+    numbers = {age: row["number"] for age, row in pauses.counted().items()}
+    assert numbers.keys() == {"0", "1", "2"}
+    assert numbers["2"] >= 1
+
+
+def test_collections_of_many_threads_are_all_counted() -> None:
+    """Whichever thread collects, and whoever reads meanwhile: none is lost, and seconds only
+    grow. Where two would overlap, the interpreter makes one of them."""
+    pauses = Pauses()
+    before = gc.get_stats()
+    pauses.start()
+    threads = [
+        threading.Thread(target=lambda: [gc.collect(i % 3) for i in range(60)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    seen = []
+    while any(thread.is_alive() for thread in threads):
+        seen.append(sum(row["seconds"] for row in pauses.counted().values()))
+    pauses.stop()
+    after = gc.get_stats()
+    assert seen == sorted(seen)
+    for age, row in pauses.counted().items():
+        collections = [stats[int(age)]["collections"] for stats in (before, after)]
+        assert row["number"] == collections[1] - collections[0]
+        assert row["seconds"] > 0
 
 
 def test_failures_that_come_out_of_order_are_told_once() -> None:

@@ -313,15 +313,15 @@ def test_data_is_left_alone() -> None:
         """
 import gc, sys
 from nogilserve.prepare.deferring import defer
-from nogilserve.prepare.lasting import _MOST
+from nogilserve.prepare.lasting import MOST
 
 class Thing:
     pass
 
 few = [[] for _ in range(1000)]
-data = [[] for _ in range(_MOST)]
+data = [[] for _ in range(MOST)]
 things = [Thing() for _ in range(1000)]
-assert 1000 < defer() < _MOST / 2
+assert 1000 < defer() < MOST / 2
 assert sys.getrefcount(few[0]) < 10
 assert sys.getrefcount(things[0]) > 1000
 print("good")

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import signal
 import sysconfig
 import weakref
@@ -17,7 +18,7 @@ import nogilserve
 from nogilserve.cli import main
 from nogilserve.prepare.deferring import AVAILABLE
 from nogilserve.prepare.warmup import TIMES, USER_AGENT
-from tests.support.server import RUNTIME, Server
+from tests.support.server import RUNTIME, Server, children_of
 from tests.support.waiting import wait_until
 
 SECONDS = 30.0
@@ -167,6 +168,71 @@ def test_the_command_gc_frees_what_is_frozen_and_deferred(
     assert main(["gc", "--control-socket", control]) == 0
     wait_until(lambda: ask(server, "/model") is False, SECONDS)
     assert ask(server, "/collecting")[1] > 1000
+
+
+def told(server: Server, control: Path, capsys: pytest.CaptureFixture[str], what: str) -> str:
+    """What `nogilserve status` says, as soon as it says that."""
+    found = ""
+
+    def says() -> bool:
+        nonlocal found
+        assert main(["status", "--control-socket", str(control)]) == 0
+        found = capsys.readouterr().out
+        return what in found
+
+    wait_until(says, SECONDS)
+    return found
+
+
+@BOTH
+def test_status_tells_what_was_done(
+    serve: Callable[..., Server], app: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many requests and objects, in what time; what was not done, and why; what garbage
+    cost."""
+    control = tmp_path / "c.sock"
+    steps = ("--prepare", "freeze,defer", "--gc", "idle", "--control-socket", str(control))
+    server = serve(app, *TWO, *steps, "--warmup", "/hello", "--warmup", "/none")
+    text = told(server, control, capsys, "prepared in")
+    warmed = sum(map(int, re.findall(r"Warmed up with (\d+) requests", server.log)))
+    line = re.search(r"prepared in (\S+) s: (\d+) requests to warm up, (.*)", text)
+    assert line, text
+    assert float(line[1]) > 0
+    assert int(line[2]) == warmed
+    assert re.search(r"\b[1-9]\d+ frozen", line[3])
+    assert "not prepared: warmup: GET /none was answered with 404" in text
+    if AVAILABLE and RUNTIME == "auto":
+        assert re.search(r"^[1-9]\d+ objects deferred", line[3]), text
+        assert "not prepared: defer" not in text
+    else:
+        assert "not prepared: defer: " in text
+    assert re.search(r"garbage: [1-9]\d* collections? in .*objects of age 2: .*--gc idle", text)
+    assert main(["status", "--json", "--control-socket", str(control)]) == 0
+    (generation,) = json.loads(capsys.readouterr().out)["generations"]
+    assert generation["prepared"]["warmed"] == warmed
+    assert generation["collections"]["2"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("runtime", ["processes", "subinterpreters"])
+def test_status_adds_up_what_members_did(
+    serve: Callable[..., Server],
+    tmp_path: Path,
+    runtime: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also after one has died: what the dead one had prepared is not counted."""
+    control = tmp_path / "c.sock"
+    server = serve(
+        *(APPS[0], "--runtime", runtime, *TWO, "--warmup", "/hello"),
+        *("--control-socket", str(control)),
+    )
+    warmed = f"{2 * TIMES} requests to warm up"
+    told(server, control, capsys, warmed)
+    if runtime == "processes" and os.name == "posix":
+        os.kill(children_of(server.serving)[0], signal.SIGKILL)
+        server.wait_log("another one is started", SECONDS)
+        server.wait_log(f"Warmed up with {TIMES} requests", SECONDS, 3)
+        told(server, control, capsys, warmed)
 
 
 @in_one_process

@@ -131,6 +131,14 @@ def scribble(board: Board, text: bytes) -> None:
         (b'{"beat": Infinity, "counters": {"a": 1e999, "b": "x", "refused": {"d": []}}}', None),
         (b'{"counters": {"requests": 1' + b"0" * 400 + b"}}", {"counters": {}}),
         (b"[" * 30_000, {}),
+        (
+            b'{"prepared": {"frozen": "x", "gc": 5, "left": {"\\u001b[2J": 1, "a": "b", "c": 1}}}',
+            {"prepared": {"left": {"c": 1}}},
+        ),
+        (
+            b'{"collections": {"0": {"number": 1, "seconds": []}, "2": 5, "x": {}}}',
+            {"collections": {"0": {"number": 1}}},
+        ),
         (b'{"beat": 1.5, "counters": {"requests": 2, "refused": {"x": 1}}}', None),
     ],
 )
@@ -169,6 +177,11 @@ def test_boards_say_nothing_else(text: bytes, wanted: dict[str, Any] | None) -> 
         {"counters": {"refused": {"x" * 1000: 1}}},
         {"counters": {"refused": {"\ud800": 1}}},
         {"counters": {"refused": {f"reason {i}": 1 for i in range(6000)}}},
+        {"collections": 5},
+        {"collections": {"3": {"number": 1}}},
+        {"collections": {"0": {"number": float("nan")}}},
+        {"collections": {"0": {"made_up": 1}}},
+        {"collections": {"0": 1}},
         {"requests": {"GET  /": {"0": 1}}},
         {"requests": {"GET 200 \ud800": {"0": 1}}},
         {"requests": {"GET 200 a\nb": {"0": 1}}},

@@ -347,6 +347,8 @@ class Stage:
         if (dispatcher := getattr(self.runtime, "_dispatcher", None)) is not None:
             for thing in (dispatcher._poller, dispatcher._reader, dispatcher._writer):
                 thing.close()
+        if (left := getattr(self.runtime, "_driverless", None)) is not None:
+            left.close()
         for core in self.world.made:
             for task in core._inbox:
                 if getattr(getattr(task, "func", None), "__name__", "") == "adopt_moved":

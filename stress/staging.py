@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Final
 
-from nogilserve.engine import acceptor, connection, exchange, giveway, scheduler
+from nogilserve.engine import acceptor, connection, driverless, exchange, giveway, scheduler
 from nogilserve.engine.core import Core
 from nogilserve.engine.http2.session import Session
 from nogilserve.engine.loop import connection as loop_connection
@@ -37,7 +37,10 @@ from stress.world import Actor, World
 
 __all__ = ["heard", "putting", "staged"]
 
-_SEEN: Final = ("calls", "unwatched", "parked", "wanted", "victim", "door", "stopping", "driver")
+_SEEN: Final = (
+    *("calls", "unwatched", "parked", "wanted", "victim", "door", "stopping", "driver"),
+    *("lookout", "watching"),
+)
 """Attributes of a core that other threads read or write."""
 _OWNED: Final = {
     connection.Connection: (
@@ -113,11 +116,15 @@ def _pointed(world: World) -> type[Core]:
 
     def wake(self: Any) -> None:
         world.point("core.wake")
-        Core._wake(self)
+        Core.wake(self)
 
     parts = {name: watched(name) for name in _SEEN}
-    space = {"__slots__": (), "__init__": made, "_wake": wake, **parts}
+    space = {"__slots__": (), "__init__": made, "wake": wake, **parts}
     return type("PointedCore", (Core,), space)
+
+
+def _poller(world: World, name: str, kind: str = "auto") -> PollerHere:
+    return PollerHere(world, make_poller(kind), name)
 
 
 def _owning(world: World, method: Callable[..., Any], place: int) -> Callable[..., Any]:
@@ -303,7 +310,8 @@ def _stage(world: World, put: Callable[[Any, str, Any], None]) -> None:
     put(exchange, "wait_for", wait_for)
     put(threads, "Core", _pointed(world))
     put(loop_core.LoopCore, "submit", _submitting(world))
-    put(dispatch, "make_poller", lambda name: PollerHere(world, make_poller(name), "dispatcher"))
+    for module, name in ((dispatch, "dispatcher"), (driverless, "driverless")):
+        put(module, "make_poller", functools.partial(_poller, world, name))
     for cls, names in _OWNED.items():
         for name in names:
             method = cls.__dict__[name]

@@ -303,15 +303,17 @@ class Connection(HttpExchange):
         driver = core.driver
         slow = core.slow
         kind = None
+        left = False
         if slow.scores:
             kind = self._kind()
-            if slow.is_slow(kind) and core.spares.offer(self._apart):
+            left = slow.is_slow(kind)
+            if left and core.spares.offer(self._apart):
                 return True
         gateway = core.gateway
         assert gateway is not None
         lock = core.lock
         began = monotonic()
-        lock.release()
+        (core.leave if left else lock.release)()
         # From here on another thread may hold the core: nothing of it may be changed.
         if core.unwatched:
             core.unwatched = False
@@ -324,9 +326,10 @@ class Connection(HttpExchange):
         except BaseException:
             self._gateway_raised()
         ended = monotonic()
-        long = ended - began > TICK and self._was_blocked(core, call)
+        long = ended - began > TICK and (left or self._was_blocked(core, call))
         if lock.acquire(False):
-            core.driver = driver  # another thread may have driven meanwhile
+            if core.driver != driver:  # it was left, or another thread has driven meanwhile
+                core.take_back(driver)
             if long:
                 slow.was_long(self._kind())
             elif kind is not None:

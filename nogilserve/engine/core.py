@@ -18,7 +18,7 @@ from nogilserve.engine.body import NoBody
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
 from nogilserve.engine.giveway import Waiting
-from nogilserve.engine.poller import READ, Events, make_poller
+from nogilserve.engine.poller import READ, Events, Poller, make_poller
 from nogilserve.engine.records import recorder
 from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares, Task
 from nogilserve.engine.settings import Gateway, Settings
@@ -27,6 +27,7 @@ from nogilserve.protocols.http1 import Tables
 from nogilserve.protocols.proxy import OriginReader
 
 if TYPE_CHECKING:
+    from nogilserve.engine.driverless import Driverless
     from nogilserve.engine.secure import Handshakes
 
 _log = logging.getLogger("nogilserve.engine")
@@ -36,7 +37,7 @@ __all__ = ["Core", "Entry", "Expiring"]
 _READY: Final = 64
 """Events of one turn below which they are not taken for requests that wait."""
 
-_HELP_SECONDS: Final = 0.001
+_HELP_SECONDS: Final = 0.00025
 """How long a thread that has two cores to drive stays with one of them at most."""
 
 
@@ -59,9 +60,9 @@ class Expiring(Protocol):
 
 class Core:
     """Owner: the thread that holds `lock`. For any thread: `submit`, `has_work`, `backlog`,
-    `ask_help`, `await_turn`, `take_turn`, reading `counters`, and trying to acquire `lock`; adding
-    to and taking out of `blocked`, a set whose single operations are atomic, for the monitor and
-    for threads that come back from a call.
+    `wake`, `ask_help`, `await_turn`, `take_turn`, reading `counters`, and trying to acquire `lock`;
+    adding to and taking out of `blocked`, a set whose single operations are atomic, for the monitor
+    and for threads that come back from a call.
     """
 
     # Not only to save memory: an instance with more than 30 attributes keeps them in a
@@ -76,6 +77,7 @@ class Core:
         "_writer",
         "admission",
         "begin_http2",
+        "beside",
         "blocked",
         "body_timeout",
         "calls",
@@ -85,6 +87,7 @@ class Core:
         "crowd",
         "door",
         "driver",
+        "driverless",
         "elsewhere",
         "encryption",
         "gateway",
@@ -97,6 +100,7 @@ class Core:
         "limit",
         "limits",
         "lock",
+        "lookout",
         "no_body",
         "now",
         "only_http2",
@@ -119,6 +123,7 @@ class Core:
         "unwatched",
         "victim",
         "wanted",
+        "watching",
         "wheel",
         "write_timeout",
     )
@@ -148,6 +153,16 @@ class Core:
         """The core's home thread waits for the lock. Written by that thread, read by the driver."""
         self.victim: Driven | None = None
         """The core that this core's driver was asked to help. A hint, the last one wins."""
+        self.driverless: Driverless | None = None
+        """Where this core is left when nobody drives it. Set before the first connection, where
+        there is another core, like `beside`."""
+        self.beside: Poller | None = None
+        """Watches this core's poller and those of the cores that were left; None where pollers
+        cannot be watched."""
+        self.lookout = False
+        """Some core was left. A hint; written by `Driverless`."""
+        self.watching = False
+        """Parked at `beside`. A hint; written by the driver."""
 
         self.poller = make_poller(settings.poller)
         self.table: dict[int, Entry] = {}
@@ -225,13 +240,14 @@ class Core:
         `what` answers as `Entry.on_event` does.
         """
         self._inbox.append(what)
-        self._wake()
+        self.wake()
 
     def put_next(self, what: "Callable[[Core], bool]") -> None:
         """As `submit`, by the driver itself, which need not be woken."""
         self._inbox.append(what)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have the driver that waits in the poller look again. Any thread."""
         try:
             self._writer.send(b"!")
         except (BlockingIOError, OSError):
@@ -248,14 +264,14 @@ class Core:
     def ask_help(self, victim: Driven) -> None:
         """Ask the driver, if it is idle, to drive `victim` for a turn. Any thread."""
         self.victim = victim
-        self._wake()
+        self.wake()
 
     def await_turn(self) -> None:
         """Block until this thread holds the core: for its home thread, which has lost it."""
         if self.lock.acquire(blocking=False):
             return
         self.wanted = True
-        self._wake()
+        self.wake()
         self.lock.acquire()
         self.wanted = False
 
@@ -274,9 +290,10 @@ class Core:
                 self.gateway = self.record.meter.around(self.gateway)
             self.tables = Tables()
             self.origins = self.proxies.reader()
-        self.driver = threading.get_native_id()
+        self.take_back(threading.get_native_id())
         poll = self.poller.poll
         helping = until != NEVER
+        polled = False
         while True:
             if not self._take_up():
                 return False
@@ -294,6 +311,8 @@ class Core:
                     return True
                 if self.limit and (self.spares.parked() if self.door else self.spares.tasks()):
                     return True  # threads wait for requests, or requests for a thread
+                if self.lookout and polled and self._look_out():
+                    return True
                 events = poll(0)
                 if not events and not more:
                     events = self._wait()
@@ -301,6 +320,7 @@ class Core:
             self.now = now
             self.turns += 1
             self.ready.extend(events)
+            polled = True
             if now >= self._next_second:
                 self._tick(now)
 
@@ -310,9 +330,32 @@ class Core:
         if self.limit and not self.door and self.spares.tasks():
             self.parked = False  # left since, by somebody who may not have seen us wait
             return []
+        if self.lookout and self._may_watch():
+            self.watching = True
+            assert self.beside is not None
+            self._waiting.wait(self.beside, self._patience())
+            self.parked = self.watching = False
+            return []  # whatever it was: the next look tells
         events = self._waiting.wait(self.poller, self._patience())
         self.parked = False
         return events
+
+    def _may_watch(self) -> bool:
+        """Whether to wait for cores that were left as well. One driver does: each of them would be
+        woken whenever one of those cores has something to do."""
+        return not (self.door or self.beside is None or self.driverless is None) and not (
+            self.driverless.is_watched()
+        )
+
+    def _look_out(self) -> bool:
+        """Whether a core that was left has something to do: it is in `victim` then."""
+        if self.door or self.driverless is None:
+            return False
+        self.victim = self.driverless.pick()
+        if self.victim is None:
+            return False
+        self.driverless.find_lookout()
+        return True
 
     def _patience(self) -> float:
         """Seconds until the next deadline, -1 if there is none."""
@@ -350,10 +393,12 @@ class Core:
 
     def drive_as_spare(self) -> None:
         """Drive until the home thread wants the core, unless another thread drives already."""
-        if self.lock.acquire(blocking=False):
-            self.counters.hand_offs += 1
-            if self.drive(home=False):
-                self.leave_to_help()
+        taken = 1
+        while self.lock.acquire(blocking=False):
+            self.counters.hand_offs += taken
+            taken = 0
+            if not self.drive(home=False) or not self.leave_to_help():
+                return
 
     def drive_at_door(self) -> None:
         """Drive, as `drive_as_spare`, without running requests: those that come are left for the
@@ -376,7 +421,7 @@ class Core:
         # In this order: whoever waits in a poller has looked for tasks after saying so.
         for core in self.crowd:
             if core.parked and not core.door:
-                core._wake()  # noqa: SLF001
+                core.wake()
                 return
 
     def crowded(self, more: int) -> bool:
@@ -395,21 +440,22 @@ class Core:
             inside += -core.counters.requests + core.calls
         return inside > self.limit or len(self.ready) >= max(self.limit // len(self.crowd), _READY)
 
-    def leave_to_help(self) -> None:
-        """Let go of this core and drive the one that needs it, if any, and both in turn as long as
-        nobody else drives either of them and there is something to do.
+    def leave_to_help(self) -> bool:
+        """Let go of this core and drive the one that needs it, if any; then others that were left,
+        in turn, as long as there is something to do. True: now this core has something to do again.
 
-        Should one of them get work later, the monitor finds it without a driver.
+        Should one of them get work later, whoever looks out for cores that were left finds it, at
+        the latest the monitor.
         """
         victim, self.victim = self.victim, None
-        self._leave()
-        if not isinstance(victim, Core):
-            return
+        self.leave()
         stolen = 1
-        while victim.take_turn(stolen) and self.take_turn():
+        while isinstance(victim, Core) and victim is not self:
+            if not victim.take_turn(stolen) or self._needed() or self.driverless is None:
+                return False
             stolen = 0
-            if self._needed() or not (victim.has_work() or self.has_work()):
-                return
+            victim = self.driverless.pick()
+        return victim is self
 
     def _needed(self) -> bool:
         """Whether somebody wants this thread elsewhere, or this core."""
@@ -425,13 +471,25 @@ class Core:
         self.counters.steals += stolen
         if not self.drive(home=False, until=monotonic() + _HELP_SECONDS):
             return False
-        self._leave()
+        self.leave()
         return True
 
-    def _leave(self) -> None:
-        """Let go of the core outside a call: there is nobody who comes back to it."""
+    def leave(self) -> None:
+        """Let go of the core: its driver goes elsewhere, or into a call that will be long."""
+        # Pollers know nothing of these, and other drivers look at the poller only.
+        backlog = bool(self.ready or self._inbox)
         self.driver = 0
         self.lock.release()
+        if self.driverless is not None:
+            if backlog:
+                self.wake()
+            self.driverless.add(self)
+
+    def take_back(self, driver: int) -> None:
+        """The caller, a thread of that native id, holds the core (again)."""
+        self.driver = driver
+        if self.lookout and self.driverless is not None:
+            self.driverless.remove(self)
 
     def finished(self) -> bool:
         """Whether the engine stops and this core has nothing left to do. A request of HTTP/2 may be

@@ -47,6 +47,10 @@ class Poller(Protocol):
     def peek(self) -> bool:
         """Whether something is ready now. Any thread."""
 
+    def fileno(self) -> int:
+        """A descriptor that is readable while something is ready, for other pollers of the kind;
+        -1 if there is none."""
+
     def close(self) -> None:
         """Release the system's object."""
 
@@ -75,6 +79,9 @@ class EpollPoller:
 
     def peek(self) -> bool:
         return bool(self._epoll.poll(0, 1))
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
 
     def close(self) -> None:
         self._epoll.close()
@@ -119,6 +126,9 @@ class _TablePoller:
         except OSError:
             # Closed since the table was read, so somebody is at work there; select says so only.
             return True
+
+    def fileno(self) -> int:
+        return -1
 
     def close(self) -> None:
         with self._lock:
@@ -201,6 +211,10 @@ class KqueuePoller:
 
     def peek(self) -> bool:
         return bool(self._kqueue.control(None, 1, 0))
+
+    def fileno(self) -> int:
+        number: int = self._kqueue.fileno()
+        return number
 
     def close(self) -> None:
         self._kqueue.close()

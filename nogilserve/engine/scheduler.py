@@ -335,6 +335,7 @@ class Monitor:
                     if core.has_work():
                         self._help(core, driverless=True)
                         continue
+                    self._stand_by(index, core)
                 elif not same_call:
                     self._busy[index] = self._lone[index] = 0
                 elif not core.has_work():

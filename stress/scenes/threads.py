@@ -98,6 +98,22 @@ def slow_kinds(world: World) -> None:
     )
 
 
+def left_alone(world: World) -> None:
+    """Fewer threads are free than there are cores: those that are left are served by the others,
+    while threads come back from calls to the cores that they have left."""
+    slow = [("sleep", 3)] * 4
+    perform(
+        world,
+        several(*slow, ("sleep", 0), ("fast", 0)),
+        several(*slow, ("fast", 0)),
+        pipelined(("sleep", 3), ("fast", 0), ("sleep", 3), ("fast", 0)),
+        several(*[("fast", 0)] * 3, within=0.5),
+        leaving("sleep", 3),
+        threads=3,
+        cores=3,
+    )
+
+
 # ---- close against write
 
 
@@ -230,6 +246,12 @@ SCENES = [
         steal.__doc__ or "",
         steal,
         ("core.lock", "core.victim", "core.parked", "core.poll"),
+    ),
+    Scene(
+        "left-alone",
+        left_alone.__doc__ or "",
+        left_alone,
+        (*_CLAIMS, "core.lookout", "core.watching", "core.driver", "driverless", "Driverless"),
     ),
     Scene("slow-kinds", slow_kinds.__doc__ or "", slow_kinds, (*_CLAIMS, "core.blocked")),
     Scene(

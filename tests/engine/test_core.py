@@ -237,49 +237,6 @@ def test_helping_ends_when_the_time_is_over() -> None:
         assert peer.bodies() == [b"hello"]
 
 
-def test_thread_with_two_cores_drives_them_in_turn() -> None:
-    """Without anybody else's doing, as long as one of them has something to do."""
-    with Rig() as rig, Rig() as other:
-        done: list[int] = []
-
-        def pass_on(core: Core) -> bool:
-            done.append(0 if core is rig.core else 1)
-            if len(done) < 10:
-                (other if core is rig.core else rig).core.submit(pass_on)
-            return True
-
-        rig.core.victim = other.core
-        other.core.submit(pass_on)
-        other.core.lock.release()
-        rig.core.leave_to_help()
-        assert done == [1, 0] * 5
-        assert (rig.core.driver, other.core.driver) == (0, 0)
-        assert (rig.core.counters.steals, other.core.counters.steals) == (0, 1)
-        for core in (rig.core, other.core):
-            assert core.lock.acquire(blocking=False)
-
-
-def test_thread_with_two_cores_leaves_them_for_a_third() -> None:
-    """Who asks for help in the meantime does not wait until both have nothing left to do."""
-    with Rig() as rig, Rig() as other, Rig() as third:
-        done: list[Core] = []
-
-        def go_on(core: Core) -> bool:
-            done.append(core)
-            if len(done) == 3:
-                rig.core.ask_help(third.core)
-            core.submit(go_on)
-            return True
-
-        rig.core.victim = other.core
-        other.core.submit(go_on)
-        other.core.lock.release()
-        rig.core.leave_to_help()
-        assert rig.core.victim is third.core
-        for core in (rig.core, other.core):
-            assert core.lock.acquire(blocking=False)
-
-
 def test_offers_the_core_around_a_call() -> None:
     """While the application runs the lock is free; after a short call the driver has it again."""
     free: list[bool] = []

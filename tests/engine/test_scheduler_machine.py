@@ -228,12 +228,13 @@ class MonitorMachine(RuleBasedStateMachine):
         core.driver = number + 1
         core.turns += 1
 
-    @rule(number=numbers)
-    def leave(self, number: int) -> None:
-        """A driver goes to help elsewhere, outside any call."""
+    @rule(number=numbers, calling=st.booleans())
+    def leave(self, number: int, calling: bool) -> None:
+        """A driver goes to help elsewhere, or into a call that will be long."""
         core = self.cores[number]
         if core.lock.locked():
             core.parked, core.driver = False, 0
+            core.calls += calling
             core.lock.release()
 
     @rule(number=numbers, work=st.booleans(), behind=st.integers(0, 2), computing=st.booleans())
@@ -284,6 +285,9 @@ class MonitorMachine(RuleBasedStateMachine):
                     if core.work:
                         found.append((number, True))
                         continue
+                    self.lone[number] += 1
+                    if self.lone[number] % 20 == 0:
+                        found.append((number, None))
                 elif not same_call:
                     self.busy[number] = self.lone[number] = 0
                 elif not core.work:

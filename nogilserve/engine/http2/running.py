@@ -35,15 +35,17 @@ def run(exchange: "StreamExchange", core: Core) -> bool:
     slow = core.slow
     session = exchange.session
     kind = None
+    left = False
     if slow.scores or session.slow:
         kind = _kind(exchange)
-        apart = slow.is_slow(kind) or (kind in session.slow and bool(session.queue))
+        left = slow.is_slow(kind)
+        apart = left or (kind in session.slow and bool(session.queue))
         if apart and core.spares.offer(partial(_apart, exchange)):
             return True
     gateway: Any = core.gateway
     lock = core.lock
     began = monotonic()
-    lock.release()
+    (core.leave if left else lock.release)()
     # From here on another thread may hold the core: nothing of it may be changed.
     if core.unwatched:
         core.unwatched = False
@@ -57,9 +59,10 @@ def run(exchange: "StreamExchange", core: Core) -> bool:
         _gateway_raised(exchange)
     ended = monotonic()
     took_long = ended - began > TICK
-    blocked = took_long and _was_blocked(core, call)
+    blocked = took_long and (left or _was_blocked(core, call))
     if lock.acquire(False):
-        core.driver = driver  # another thread may have driven meanwhile
+        if core.driver != driver:  # it was left, or another thread has driven meanwhile
+            core.take_back(driver)
         if took_long:
             _was_long(exchange, core, blocked=blocked)
             session.flush()

@@ -275,11 +275,7 @@ class WsgiGateway:
         try:
             if type(result) is FileWrapper and self._send_file(response, result):
                 return
-            try:
-                # Only of a single piece the whole length is known (PEP 3333).
-                alone = len(result) == 1  # type: ignore[arg-type]
-            except (TypeError, AttributeError, NotImplementedError):
-                alone = False
+            alone = hasattr(type(result), "__len__") and _is_single(result)
             try:
                 try:
                     pieces = iter(self._pieces(response, result))
@@ -288,11 +284,28 @@ class WsgiGateway:
                         f"the application returned {_named(result)}; it must return an iterable of "
                         "bytes"
                     ) from None
+                exchange = response.exchange
+                whole = False
                 for piece in pieces:
-                    response.pass_on(piece, alone=alone)
+                    if whole:
+                        if piece:
+                            raise ResponseError("the body is longer than Content-Length")
+                    elif (
+                        piece
+                        and type(piece) is bytes
+                        and not response.begun
+                        and len(piece) == exchange.declared_length
+                    ):
+                        # As frameworks answer: an iterator over the one piece there is.
+                        exchange.send_whole(piece)
+                        whole = response.begun = True
+                    else:
+                        response.pass_on(piece, alone=alone)
+                if whole:
+                    return
                 if not response.begun:
                     response.send_head(0)
-                response.exchange.send_end()
+                exchange.send_end()
             except ResponseError as exc:
                 exc.add_note(f"while sending what the application returned: {_describe(result)}")
                 raise
@@ -402,6 +415,14 @@ def _first(left: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
         left -= len(piece)
         if left <= 0:
             return
+
+
+def _is_single(result: Any) -> bool:
+    """Whether that is a single piece: only then is the whole length known (PEP 3333)."""
+    try:
+        return len(result) == 1
+    except (TypeError, AttributeError, NotImplementedError):
+        return False
 
 
 def _not_bytes(piece: object) -> ResponseError:

@@ -91,6 +91,36 @@ def test_iterable_whose_len_fails(wrong: type[Exception]) -> None:
     assert run(returning(Odd(b"a", b"b"))).pieces == [b"a", b"b"]
 
 
+@pytest.mark.parametrize("after", [(), (b"", b"")])
+def test_first_piece_of_the_declared_length_is_the_whole_body(after: tuple[bytes, ...]) -> None:
+    """Head and body leave in one call, as frameworks answer; what follows is empty."""
+    result = Closing(b"", b"four", *after)
+    exchange = run(returning(result, [("Content-Length", "4")]))
+    assert (exchange.whole, exchange.pieces, exchange.aborted) == (b"four", [], False)
+    assert result.closed == 1
+
+
+def test_more_than_the_declared_length_after_the_first_piece(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is not sent, and the client can tell."""
+    result = Closing(b"four", b"more")
+    exchange = run(returning(result, [("Content-Length", "4")]))
+    assert (exchange.whole, exchange.pieces, exchange.aborted) == (b"four", [], True)
+    assert result.closed == 1
+    assert "the body is longer than Content-Length" in caplog.text
+
+
+def test_exception_after_the_first_piece_of_the_declared_length(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The application has failed, so nothing more is asked of this connection."""
+    result = Closing(b"four", ValueError("too late"))
+    exchange = run(returning(result, [("Content-Length", "4")]))
+    assert (exchange.whole, exchange.aborted, result.closed) == (b"four", True, 1)
+    assert "too late" in caplog.text
+
+
 def test_first_piece_is_out_before_the_second_is_made() -> None:
     """PEP 3333, "Buffering and Streaming": a block is passed on before the next is asked for."""
     order: list[str] = []

@@ -12,7 +12,7 @@ from typing import Any, Final
 from nogilserve.runtimes.sums import are_totals, merged, settled
 from nogilserve.supervise.child import Child
 from nogilserve.supervise.control import Request
-from nogilserve.supervise.looks import proper_look
+from nogilserve.supervise.looks import proper_answer
 
 __all__ = ["QUESTIONS", "Answers", "Inquiries"]
 
@@ -128,13 +128,10 @@ class Inquiries:
         inquiry = self._open.get(number)
         if inquiry is None or generation not in inquiry.awaited:
             return
-        answer = message["answer"]
-        if not isinstance(answer, dict):  # an application may have got hold of the channel
-            answer = {"error": "the generation has given no answer"}
+        answer = proper_answer(inquiry.question, message["answer"])
         inquiry.awaited.discard(generation)
         inquiry.answers[generation] = answer
         if inquiry.question == "look":
-            answer = inquiry.answers[generation] = proper_look(answer)
             self.counted(generation, answer.get("totals", {}))
         self._settle(number)
 

@@ -110,8 +110,10 @@ def _times(number: int) -> str:
 
 def threads(answer: Answer) -> list[str]:
     """The answer to `threads`."""
-    counts = [found["now"] for found in answer["answers"].values() if "now" in found]
-    return [f"There are {count} threads now" for count in counts]
+    return [
+        _problem(number, found) or f"There are {found['now']} threads now"
+        for number, found in answer["answers"].items()
+    ]
 
 
 def levels(answer: Answer) -> list[str]:
@@ -123,16 +125,24 @@ def levels(answer: Answer) -> list[str]:
 def collected(answer: Answer) -> list[str]:
     """The answer to `gc`."""
     return [
-        f"generation {number}: {found['collected']} objects in "
+        _problem(number, found)
+        or f"generation {number}: {found['collected']} objects in "
         f"{found['longest_seconds'] * 1000:.1f} ms"
         for number, found in answer["answers"].items()
     ]
+
+
+def _problem(number: str, found: Answer) -> str:
+    """Why one of several has not answered, "" if it has."""
+    return f"generation {number}: {found['error']}" if "error" in found else ""
 
 
 def stacks(answer: Answer) -> list[str]:
     """The answer to `stacks`: threads with the same stack together."""
     lines: list[str] = []
     for number, found in answer["answers"].items():
+        if problem := _problem(number, found):
+            lines.append(problem)
         lines += [f"generation {number}: {problem}" for problem in found.get("problems", ())]
         groups: dict[str, list[str]] = {}
         for thread in found.get("threads", ()):
@@ -164,8 +174,11 @@ def memory(answers: Answer, before: Answer | None) -> list[str]:
     """The largest types; with an earlier answer those that have grown most."""
     lines: list[str] = []
     for number, found in answers.items():
+        if problem := _problem(number, found):
+            lines.append(problem)
+            continue
         types = found["types"]
-        if before is None or number not in before:
+        if before is None or "types" not in before.get(number, {}):
             lines.append(f"generation {number}: {found['objects']} objects, the largest types:")
             rows = [(name, item["count"], item["bytes"]) for name, item in types.items()]
         else:

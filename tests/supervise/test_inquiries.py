@@ -67,7 +67,8 @@ def test_a_generation_that_ends_does_not_keep_others_waiting() -> None:
     inquiries, old, new = Inquiries(), Told(), Told()
     request = Request("gc")
     inquiries.pass_on(request, family(n1=old, n2=new), 2, 0.0)
-    inquiries.heard(2, {"id": new.messages[0]["id"], "answer": {"collected": 1}})
+    collected = {"collected": 1, "longest_seconds": 0.5}
+    inquiries.heard(2, {"id": new.messages[0]["id"], "answer": collected})
     inquiries.lost(1)
     assert set(answered(request)["answers"]) == {"2"}
     assert due(inquiries) is None

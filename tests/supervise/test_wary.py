@@ -8,16 +8,19 @@ import queue
 import signal
 import socket
 import struct
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from nogilserve.engine.meter import BOUNDS
+from nogilserve.observe.flame import svg
 from nogilserve.observe.metrics import render
 from nogilserve.runtimes.intake import Intake, feed_pair
 from nogilserve.runtimes.sums import are_totals, merged
 from nogilserve.supervise import channel as channel_module
+from nogilserve.supervise import telling
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel
 from nogilserve.supervise.child import Child
@@ -249,6 +252,85 @@ def test_metrics_go_on_whatever_one_says(now: Any) -> None:
     assert b"\nnogilserve_application_requests_total 7.0\n" in text
     assert b"\nnogilserve_threads 3.0\n" in text
     assert b"\nnogilserve_event_loop_lag_seconds 0.5\n" in text
+
+
+EVIL = "\x1b[2J\ud800\n" + "x" * 50_000
+PLACES = [["file", 1, EVIL]] * 5000
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("stacks", {"threads": 5, "tasks": {}, "problems": 5}),
+        (
+            "stacks",
+            {"threads": [5, {}, {"key": "x"}, {"key": 1, "stack": 5}], "problems": [[EVIL]]},
+        ),
+        ("stacks", {"threads": [{"key": 1, "name": EVIL, "stack": PLACES}] * 100}),
+        ("stacks", {"threads": [{"key": 1, "stack": [5, [], ["x", "y", "z"], [1, 2, 3]]}]}),
+        ("stacks", {"tasks": [{"key": 1, "text": EVIL, "member": []}, 5, {"text": "x"}] * 9000}),
+        ("profile", {}),
+        ("profile", {"folded": [], "samples": 1, "seconds": 1}),
+        ("profile", {"folded": {"a;b": 1}, "samples": "x", "seconds": 1}),
+        ("profile", {"folded": {EVIL: 1, "a": "x", "b": -1, "c": 0}, "samples": 1, "seconds": 1}),
+        ("profile", {"folded": {f"{i}{EVIL}": 1 for i in range(500)}, "samples": 1, "seconds": 1}),
+        ("memory", {}),
+        ("memory", {"objects": float("nan"), "types": {}}),
+        ("memory", {"objects": 1, "types": {EVIL: {"count": 1, "bytes": 1}, "x": 5, "y": {}}}),
+        (
+            "memory",
+            {"objects": 1, "types": {f"{i}{EVIL}": {"count": 1, "bytes": 1} for i in range(500)}},
+        ),
+        ("gc", {}),
+        ("gc", {"collected": [], "longest_seconds": 1}),
+        ("gc", {"collected": 1, "longest_seconds": float("inf")}),
+        ("threads", {"now": EVIL}),
+        ("log-level", {"processes": -1}),
+        ("stacks", {"error": EVIL}),
+        ("memory", 5),
+    ],
+)
+def test_commands_go_on_whatever_one_says(question: str, answer: Any) -> None:
+    """What one of several answers to a command makes sense, is bounded, and does nothing to a
+    terminal; what the other answers is told."""
+    inquiries, bad, good = Inquiries(), Told(), Told()
+    request = Request(question)
+    inquiries.pass_on(request, family(n1=bad, n2=good), 2, 0.0, every=True)
+    number = bad.messages[0]["id"]
+    proper: dict[str, dict[str, Any]] = {
+        "stacks": {
+            "threads": [{"key": 1, "name": "core-0", "stack": [["a.py", 3, "run"]]}],
+            "tasks": [{"key": 2, "text": "one\ntwo"}],
+            "problems": ["some"],
+        },
+        "profile": {"folded": {"core-0;run": 3}, "samples": 3, "seconds": 0.5, "problems": []},
+        "memory": {"objects": 7, "types": {"dict": {"count": 7, "bytes": 640}}},
+        "gc": {"collected": 3, "longest_seconds": 0.25},
+        "threads": {"now": 5},
+        "log-level": {"processes": 1},
+    }
+    honest = proper[question]
+    inquiries.heard(1, {"id": number, "answer": answer})
+    inquiries.heard(2, {"id": number, "answer": honest})
+    answers = json.loads(json.dumps(answered(request)))
+    assert answers["ok"]
+    assert answers["answers"]["2"] == honest
+    assert len(json.dumps(answers)) < 20_000_000
+    found = answers["answers"]["1"]
+    texts = {
+        "stacks": lambda: telling.stacks(answers),
+        "memory": lambda: telling.memory(answers["answers"], answers["answers"]),
+        "gc": lambda: telling.collected(answers),
+        "threads": lambda: telling.threads(answers),
+        "log-level": lambda: telling.levels(answers),
+        "profile": lambda: [] if "error" in found else telling.profile(found),
+    }[question]()
+    if question == "memory":
+        texts += telling.memory(answers["answers"], None)
+    assert "\x1b" not in "\n".join(texts)
+    "\n".join(texts).encode()
+    if question == "profile" and "error" not in found:
+        ET.fromstring(svg(found["folded"], "title"))
 
 
 def test_what_is_gone_does_not_fill_the_memory() -> None:

@@ -417,6 +417,64 @@ def test_sites_with_processes_of_their_own(tmp_path: Path) -> None:
             assert f"\n{name}, serving" in status
 
 
+FOLDERS = """
+working-dir = "all"
+
+[[site]]
+hosts = ["inherits.example"]
+app = "main:app"
+env = { WHO = "a process of its own" }
+
+[[site]]
+hosts = ["own.example"]
+app = "main:app"
+working-dir = "one"
+
+[[site]]
+hosts = ["shares.example"]
+app = "main:app"
+"""
+WHERE = """
+import os
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [os.getcwd().encode()]
+"""
+
+
+def test_relative_folders_are_taken_once(tmp_path: Path) -> None:
+    """That of the server counts from where it was started, that of a site from there; one that a
+    site has not said itself is the server's. The same after a reload, which says what it cannot
+    follow."""
+    for folder in (tmp_path / "all", tmp_path / "all" / "one", tmp_path / "other"):
+        folder.mkdir()
+        (folder / "main.py").write_text(WHERE)
+    file = tmp_path / "sites.toml"
+    file.write_text(FOLDERS)
+    arguments = ("--config=sites.toml", f"--control-socket={tmp_path}/c.sock")
+    check = [sys.executable, "-m", "nogilserve", "--check-config", *arguments]
+    done = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with Server(*arguments, "--tenant-idle=60", cwd=tmp_path) as server:
+        wanted = {"inherits": "all", "own": "all/one", "shares": "all"}
+
+        def found() -> dict[str, str]:
+            folders = {}
+            for name in wanted:
+                with server.connect(timeout=20) as client:
+                    answer = client.request("GET", "/", {"Host": f"{name}.example"})
+                    assert answer.status == 200, (name, answer, server.log)
+                    folders[name] = str(Path(answer.body.decode()).relative_to(tmp_path.resolve()))
+            return folders
+
+        assert found() == wanted
+        file.write_text(FOLDERS.replace('"all"', '"other"'))
+        server.signal(signal.SIGHUP)
+        server.wait_log("--chdir changed, which only another master can follow")
+        assert found() == wanted
+
+
 def test_a_site_whose_environment_is_missing(tmp_path: Path) -> None:
     """The check says so beforehand; a request that asks for it finds the reason in the log, and
     the master has no trouble of its own."""

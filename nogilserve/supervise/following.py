@@ -57,7 +57,10 @@ class Following:
         ):
             if test(written) != test(running):
                 raise ConfigError(f"{what} make another kind of server: restart it")
-        kept = {name: getattr(running, name) for name in _HELD}
+        held = _HELD
+        if has_tenants(written) and not is_templated(written):
+            held = _HELD | {"chdir": "--chdir"}  # the master is there, and folders of sites below
+        kept = {name: getattr(running, name) for name in held}
         config = replace(written, **kept, **self._commanded(running, written))
         accept(config)
         given = _given(resolved)
@@ -69,7 +72,7 @@ class Following:
         os.environ.update(given)
         self._given = given
         self._written = written
-        others = [flag for name, flag in _HELD.items() if getattr(written, name) != kept[name]]
+        others = [flag for name, flag in held.items() if getattr(written, name) != kept[name]]
         if others:
             log.warning(
                 "%s changed, which only another master can follow: run nogilserve upgrade",

@@ -73,6 +73,8 @@ def find_place(config: Config, naming: Naming, tenant: Tenant, base: str) -> Pla
     if index < 0:
         raise Unknown("its site is no more")
     site, own = pairs[index]
+    if "chdir" not in dict(site.settings) and not Template.of(own.chdir).names:
+        own = replace(own, chdir="")  # the server's: `base` is there already
     found = _find(
         replace(own, sites=(), mounts=()),
         naming.rows[index].names,

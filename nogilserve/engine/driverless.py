@@ -62,14 +62,21 @@ class Driverless:
                 self._take_out(core)
 
     def pick(self) -> "Core | None":
-        """One of the cores that have something to do, in turn. The caller is to drive it."""
-        with self._lock:
+        """One of the cores that have something to do, in turn. The caller is to drive it. None,
+        too, while another thread is about to take one: waiting for it costs more than looking
+        again.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
             for core in self._with_work():
                 self._take_out(core)
                 # Whoever leaves it says so before he adds it: it is added again if he has not yet.
                 if not core.driver:
                     return core
-        return None
+            return None
+        finally:
+            self._lock.release()
 
     def _with_work(self) -> "list[Core]":
         if self._poller is not None:

@@ -39,18 +39,19 @@ def specify(config: Config, members: int) -> Spec:
 
 
 def member_config(config: Config, members: int) -> Config:
-    """That of one of `members`: a core, and its share of the threads and of what is limited for
-    all. Connections are spread evenly, and so is what they ask for."""
+    """That of one of `members`: a core, and its share of the threads, of the event loops and of
+    what is limited for all. Connections are spread evenly, and so is what they ask for."""
     return replace(
         config,
         runtime="threads",
         workers=1,
         threads=max(1, _share(config.threads, members)),
+        loops=_share(config.loops, members),
         limit_concurrency=_share(config.limit_concurrency, members),
         limit_connections=_share(config.limit_connections, members),
     )
 
 
 def _share(number: int, members: int) -> int:
-    """An equal part, rounded up; of 0, which means no limit, 0."""
+    """An equal part, rounded up; of 0, which means no limit or "auto", 0."""
     return -(-number // members)

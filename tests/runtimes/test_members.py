@@ -304,6 +304,23 @@ def test_application_that_subinterpreters_refuse(serve: Start, tmp_path: Path) -
     assert sorted(copies(server, 4).values()) == [2, 2]
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"), [(["--loops", "4"], "2"), (["--loops", "1"], "1"), ([], "1")]
+)
+def test_event_loops_are_shared(serve: Start, tmp_path: Path, asked: list[str], found: str) -> None:
+    """As many as asked for in all, and one at least in each process."""
+    (tmp_path / "main.py").write_text(
+        "import threading\n"
+        "async def app(scope, receive, send):\n"
+        "    loops = [t for t in threading.enumerate() if t.name.startswith('loop-')]\n"
+        "    await send({'type': 'http.response.start', 'status': 200})\n"
+        "    await send({'type': 'http.response.body', 'body': str(len(loops)).encode()})\n"
+    )
+    server = serve("main:app", *options("processes", 2), *asked, cwd=tmp_path)
+    with server.connect() as one, server.connect() as other:
+        assert one.get("/").body == other.get("/").body == found.encode()
+
+
 def test_import_path_and_directory_of_a_process(serve: Start, tmp_path: Path) -> None:
     """They are those of the command line, whatever the application does to its own."""
     (tmp_path / "main.py").write_text(

@@ -30,7 +30,8 @@ class Asgi:
         "--loops",
         integer(1, 1024, zero="auto"),
         """Event loops, each in a thread of its own. auto: one for each core, or a single one where
-        the application holds objects that belong to one loop.""",
+        the application holds objects that belong to one loop. Processes and subinterpreters
+        share them, at least one each.""",
         section=ASGI,
         metavar="N",
     )

@@ -70,7 +70,7 @@ def test_mistyped_secrets_are_not_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve([], {}, tmp_path, 4)
     assert "line 2, key admin-token" in str(caught.value)
-    assert "98" not in str(caught.value)
+    assert "98" not in str(caught.value).replace(str(tmp_path), "")
 
 
 def test_settings_show_their_origin(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.support.http2 import (
     SETTINGS,
     Http2Client,
     frame,
+    headers,
     settings_of,
     window_update,
 )
@@ -92,6 +93,34 @@ def test_what_the_application_is_told(server: Server) -> None:
             told = client.get("/scope").body.decode()
             assert "'http_version': '2'" in told
             assert "'method': 'GET'" in told
+
+
+def test_trailers_mean_the_same_over_both_protocols(server: Server) -> None:
+    """They are checked and not told to the application, whose body is complete; those that would
+    have to be known before the body are refused."""
+    path = "/environ" if is_wsgi(server) else "/echo"
+    with client_of(server) as client, server.connect() as old:
+        for asked, shown in (("/echo", b"abc"), (path, b"")):
+            number = client.begin(asked)
+            client.send(frame(DATA, 0, number, b"abc") + headers(number, [("x-sum", "1")]))
+            new = client.answer(number)
+            old.send(
+                f"POST {asked} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            )
+            old.send(b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")
+            answer = old.receive()
+            assert (new.status, answer.status) == (200, 200)
+            assert shown in new.body
+            assert shown in answer.body
+            assert b"SUM" not in new.body.upper() + answer.body.upper()
+        number = client.begin("/echo")
+        client.send(frame(DATA, 0, number, b"abc") + headers(number, [("authorization", "x")]))
+        client.receive(lambda: client.answers[number].over)
+        assert client.answers[number].reset == PROTOCOL_ERROR
+        old.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        old.send(b"3\r\nabc\r\n0\r\nAuthorization: x\r\n\r\n")
+        assert old.receive().status == 400
+        assert client.get("/").status == 200
 
 
 def test_early_hints_and_expectation(server: Server) -> None:

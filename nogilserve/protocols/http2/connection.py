@@ -31,7 +31,7 @@ REQUEST: Final = 0
 BODY: Final = 1
 """A piece of a body; give it back with `credit` once it is taken."""
 END: Final = 2
-"""The body is complete; `trailers` are there."""
+"""The body is complete."""
 RESET: Final = 3
 """The stream is over, nobody can be answered on it."""
 REFUSED: Final = 4
@@ -480,7 +480,7 @@ class Http2Connection(Control):
         if not ends:
             raise StreamFault(stream.id, codes.PROTOCOL_ERROR, "trailers without END_STREAM")
         try:
-            stream.trailers = check_trailers(fields, self._limits)
+            check_trailers(fields, self._limits)
         except Malformed as exc:
             raise StreamFault(stream.id, codes.PROTOCOL_ERROR, f"{exc}") from None
         if stream.unwanted:  # nor was what is missing counted

@@ -190,12 +190,17 @@ def translated(request: Request) -> Request:
     )
 
 
-def check_trailers(fields: Headers, limits: Limits) -> Headers:
-    """The trailer fields that may stand behind a body (RFC 9110 §6.5.1); others are left out.
-    Raises Malformed."""
-    if len(fields) > limits.fields:
-        raise Malformed("too many trailer fields")
+def check_trailers(fields: Headers, limits: Limits) -> None:
+    """Raise Malformed for trailers that HTTP/1 refuses, too: fields that would have to be known
+    before the body (RFC 9110 §6.5.1), too many, too large."""
     pseudo, trailers = _separate(fields)
     if pseudo:
         raise Malformed("pseudo-header field in trailers (RFC 9113 §8.1)")
-    return [(name, value) for name, value in trailers if name not in rules.FORBIDDEN_TRAILERS]
+    sizes = [len(name) + len(value) + 2 for name, value in trailers]
+    if len(sizes) > limits.fields:
+        raise Malformed("too many trailer fields")
+    if any(size > limits.field_size for size in sizes) or sum(sizes) + 2 * len(sizes) > limits.head:
+        raise Malformed("trailers are too large")
+    for name, _ in trailers:
+        if name in rules.FORBIDDEN_TRAILERS:
+            raise Malformed(f"{name} is not allowed in trailers (RFC 9110 §6.5.1)")

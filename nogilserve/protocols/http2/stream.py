@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Any, Protocol
 
-from nogilserve.messages import Headers, Request
+from nogilserve.messages import Request
 from nogilserve.protocols.http2.codes import DEFAULT_WINDOW
 
 __all__ = ["Piece", "Stream"]
@@ -40,7 +40,6 @@ class Stream:
         "sent",
         "sent_end",
         "tail",
-        "trailers",
         "unwanted",
     )
 
@@ -57,7 +56,6 @@ class Stream:
         """Bytes it may have; 0: no limit."""
         self.ended = False
         """The peer has said all."""
-        self.trailers: Headers = []
         self.receive_window = DEFAULT_WINDOW
         self.credit = 0
         """Bytes taken and not given back to the peer's window."""

@@ -268,6 +268,21 @@ FAULTS = [
         post() + headers(1, [(":method", "GET")]),
         "PROTOCOL_ERROR",
     ),
+    (
+        "RFC 9110 6.5.1 field of the head in trailers",
+        post() + headers(1, [("x-sum", "1"), ("authorization", "x")]),
+        "PROTOCOL_ERROR",
+    ),
+    ("too many trailers", post() + headers(1, [("x", "y")] * 101), "PROTOCOL_ERROR"),
+    ("a trailer that is too large", post() + headers(1, [("x", "y" * 8190)]), "PROTOCOL_ERROR"),
+    (
+        "trailers that are too large",
+        post()
+        + frame(HEADERS, 1, 1, block([("x", "y" * 8000)] * 2))
+        + frame(CONTINUATION, 0, 1, block([("x", "y" * 8000)] * 2)) * 3
+        + frame(CONTINUATION, END_HEADERS, 1, block([("x", "y" * 8000)])),
+        "PROTOCOL_ERROR",
+    ),
     ("8.1 upper case in trailers", post() + headers(1, [("X", "y")]), "PROTOCOL_ERROR"),
     ("8.1.1 content-length above DATA", post(("content-length", "5")) + frame(DATA, 1, 1, b"x"), 0),
     (

@@ -199,7 +199,7 @@ def test_atomic_operations_of_a_request(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     frozen, uncounted = json.loads((tmp_path / "atomics.json").read_text())["requests"]
-    assert frozen["total"] > frozen["shared"] > uncounted["shared"]
+    assert frozen["total"] >= frozen["shared"] > uncounted["shared"]
     assert any("wsgi.version" in name for name in frozen["objects"])
     assert sum(frozen["objects"].values()) == frozen["total"]
     assert sum(frozen["functions"].values()) == frozen["total"]

@@ -13,8 +13,8 @@ from stress.world import Switch
 from tests.support.waiting import Deadline
 
 ROOT = Path(__file__).resolve().parents[2]
-EXECUTIONS = 25
-SECONDS = 2.0
+EXECUTIONS = 12
+SECONDS = 1.0
 """Per scene, whatever comes first."""
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from nogilserve.engine.scheduler import Monitor, Spares, is_blocked
+from nogilserve.engine import scheduler
+from nogilserve.engine.scheduler import TICK, Monitor, Spares, is_blocked
 from tests.engine.fakes import FakeCore, park_all
 from tests.engine.threads import SECONDS, Running
 from tests.support.waiting import wait_until
@@ -258,6 +259,36 @@ def test_call_that_computes_keeps_its_core_for_some_looks() -> None:
             assert looks < 100
         assert looks > 5
         assert core.blocked == set()
+
+
+@pytest.mark.parametrize("trouble", ["blocked", "computing", "driverless", "backlog"])
+def test_calm_monitor_looks_less_often(trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While every call is a short one; the first that is not brings it back to a look each tick."""
+    core, idle = FakeCore(held=False), FakeCore(parked=True)
+    monitor = Monitor([core, idle], Spares(), blocked=lambda _: trouble == "blocked")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if slept.count(4 * TICK) < 20:
+            core._calls += 1  # another call than at the last look, in another turn
+            core.turns += 1
+        elif slept[-1] == TICK:
+            monitor.stop()
+        elif trouble == "driverless":
+            core.driver = 0
+        elif trouble == "backlog":
+            core.behind = 1
+        else:
+            core.work = True
+        assert len(slept) < 1000, "it stays calm"
+
+    monkeypatch.setattr(scheduler, "sleep", sleep)
+    monitor.run()
+    calm = slept.index(4 * TICK)
+    assert calm >= 100
+    assert set(slept[:calm]) == {TICK}
+    assert set(slept[calm:-1]) == {4 * TICK}
 
 
 def test_own_thread_is_not_blocked_and_a_waiting_one_is() -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 from nogilserve.supervise.control import ask
 from stress.clients import TEMPERS, Mistake, Tally, Visitor
-from tests.apps.raw_websocket import CLOSE, PONG, TEXT, RawWebSocket, frame
+from tests.apps.raw_websocket import CLOSE, PING, PONG, TEXT, RawWebSocket, frame
 from tests.apps.served import Served
 from tests.support.waiting import wait_until
 
@@ -91,7 +91,9 @@ class Guest(Visitor):
                 said = (self.nonce() * self.random.choice([1, 10, 3000])).encode()
                 client.send_quietly(frame(TEXT, said))
                 got = client.frame()
-                while got.opcode == PONG:
+                while got.opcode in (PING, PONG):
+                    if got.opcode == PING:
+                        client.send_quietly(frame(PONG, got.payload))
                     got = client.frame()
                 if got.opcode == CLOSE:
                     if got.code != 1012:

@@ -30,7 +30,7 @@ PEERS = (
     replace(compare.ASGI, name="peers-asgi", title="ASGI servers on one interpreter", judge=None),
 )
 # Of each part, with its default settings on two processors.
-MINUTES = {"seed": 5.5, "peers": 5.5, "copies": 8.0, "latency": 2.5}
+MINUTES = {"seed": 6.5, "peers": 5.5, "copies": 8.0, "latency": 2.5}
 QUICK_MINUTES = {"seed": 1.0, "peers": 2.0, "copies": 6.5, "latency": 1.5}
 
 

@@ -250,11 +250,28 @@ def entries(where: Field) -> list[Entry]:
         cores,
     )
     add_once("Flask", "nogilserve, its default threads", _nogilserve(), "as it comes")
+    immortal = ("--prepare", "freeze,immortal")
+    lasting = "for applications that replace nothing large: what they begin with is never freed"
+    add_once(
+        *("Flask", "nogilserve, immortal objects"),
+        _nogilserve("--threads", str(cores), *immortal),
+        f"--prepare freeze,immortal, {lasting}",
+    )
     add(
         *("FastAPI", "nogilserve", "nogilserve"),
         _nogilserve("--loops", str(cores), "--loop", "uvloop"),
         "one process with a master; as many event loops as workers, uvloop",
         cores,
+    )
+    add_once(
+        *("FastAPI", "nogilserve on asyncio"),
+        _nogilserve("--loops", str(cores), "--loop", "asyncio"),
+        "the same with the loop that Python has",
+    )
+    add_once(
+        *("FastAPI", "nogilserve, immortal objects"),
+        _nogilserve("--loops", str(cores), "--loop", "uvloop", *immortal),
+        f"uvloop and --prepare freeze,immortal, {lasting}",
     )
     return found
 
@@ -356,7 +373,7 @@ def _short(row: Summary) -> str:
 
 def expected(options: argparse.Namespace) -> float:
     """Seconds the whole takes, about."""
-    return float(11 * options.rounds * (options.duration + OVERHEAD))
+    return float(14 * options.rounds * (options.duration + OVERHEAD))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """`nogilserve doctor APP`: what stands between an application and free threading.
 
-`children` imports the application in a child process, where `probe` writes down what happens;
+`children` imports the application in a child process, where `probe` writes down what happens, and
+`living` starts, prepares and ends it;
 `scan` reads the sources; `report` judges; `table` prints. The tables of what is known are
 `threadbound` and `packages`.
 """
@@ -48,6 +49,10 @@ def main(argv: Sequence[str], directory: Path) -> int:
         "app_dir": config.app_dir,
         "interface": config.interface,
         "loop_bound": config.loop_bound,
+        "lifespan": config.lifespan,
+        "lifespan_scope": config.lifespan_scope,
+        "prepare": config.prepare,
+        "threads": config.threads,
     }
     facts = examine(request, resolved.environment, own.import_timeout)
     report = _judged(facts, config)
@@ -63,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="nogilserve doctor",
         usage="nogilserve doctor APP [--json] [--strict] [options as for serving]",
         description="Say what stands between an application and free threading. Imports it in a "
-        "child process; exits with 1 if there is a problem.",
+        "child process, and starts and ends its lifespan unless --lifespan off; exits with 1 if "
+        "there is a problem.",
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="write JSON, for programs")
@@ -75,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=120.0,
         metavar="SECONDS",
-        help="how long importing the application may take (default: %(default)g)",
+        help="how long importing the application may take, and its lifespan once more "
+        "(default: %(default)g)",
     )
     return parser
 

@@ -1,14 +1,16 @@
 """The processes in which the doctor looks at an application: the same interpreter, started anew."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import nogilserve
 from nogilserve.errors import AppImportError
@@ -22,16 +24,19 @@ _REQUIRES: Final = re.compile(r"^# loading module '(.+)', which requires the GIL
 def examine(
     request: Mapping[str, Any], environment: Mapping[str, str], timeout: float
 ) -> dict[str, Any]:
-    """The facts that `doctor.probe` finds, with "switched": every module that switches the GIL on.
+    """The facts that `doctor.probe` finds, with "switched": every module that switches the GIL on,
+    and "ended": how the process has ended before it had done all, "" if it had.
 
-    Raises AppImportError for an application that cannot be imported within `timeout` seconds.
+    Raises AppImportError for an application that cannot be imported within `timeout` seconds. Its
+    lifespan may take as long again.
     """
     facts, _ = _child({**request, "subinterpreter": False}, environment, timeout)
     if "failed" in facts:
         raise AppImportError(facts["failed"], facts["detail"])
     facts["switched"] = list(facts["culprits"])
     if facts["culprits"]:
-        _, said = _child({**request, "subinterpreter": False}, environment, timeout, "-v")
+        again = {**request, "subinterpreter": False, "lifespan": "", "prepare": ""}
+        _, said = _child(again, environment, timeout, "-v")
         facts["switched"] = list(dict.fromkeys([*facts["culprits"], *_REQUIRES.findall(said)]))
     facts["obstacle"] = ""
     if not facts["free_threaded"] and sys.version_info >= (3, 14):
@@ -53,33 +58,73 @@ def _child(
         question.write_text(json.dumps(request))
         # -P: a glob.py of the user's would else stand in for the standard library's.
         command = [sys.executable, *options, "-P", "-m", "nogilserve.doctor.probe"]
-        try:
-            ended = subprocess.run(
-                [*command, str(question), str(answer)],
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise AppImportError(
-                f"{request['spec']} is not imported after {timeout:g} s; "
-                "--import-timeout allows it more"
-            ) from error
+        errors = Path(folder, "errors")
+        with errors.open("wb") as file:
+            status = _run([*command, str(question), str(answer)], variables, file, answer, timeout)
+        said = errors.read_text(errors="replace")
         if answer.exists():
-            return json.loads(answer.read_text()), ended.stderr
+            facts = json.loads(answer.read_text())
+            over = request["subinterpreter"] or facts["step"] == "end"
+            facts["ended"] = "" if over else _how_it_ended(status, timeout)
+            return facts, said
+    if status is None:
+        raise AppImportError(
+            f"{request['spec']} is not imported after {timeout:g} s; "
+            "--import-timeout allows it more"
+        )
     if request["subinterpreter"]:
-        return {}, ended.stderr
-    raise AppImportError(_how_it_died(request["spec"], ended.returncode), ended.stderr)
+        return {}, said
+    how = _how_it_ended(status, timeout)
+    raise AppImportError(f"the process that imported {request['spec']} {how}", said)
 
 
-def _how_it_died(spec: str, status: int) -> str:
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    return f"the process that imported {spec} {how}"
+def _run(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    errors: BinaryIO,
+    answer: Path,
+    timeout: float,
+) -> int | None:
+    """The exit status, None if it had to be killed: without an answer after `timeout` seconds, with
+    the first part of one after as long again. What it has started is killed with it."""
+    # What it writes goes to a file: a pipe would stay open in processes that it leaves behind.
+    process = subprocess.Popen(
+        command,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        start_new_session=True,
+    )
+    try:
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            if not answer.exists():
+                return None
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+    finally:
+        _kill(process)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """End it and what belongs to it, also where it has ended itself."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _how_it_ended(status: int | None, timeout: float) -> str:
+    """As the end of a sentence."""
+    if status is None:
+        return f"was not done after {timeout:g} s; --import-timeout allows it more"
+    return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 def free_threaded_python() -> str:

@@ -1,6 +1,6 @@
 """What the doctor has to say, as plain values: made from the facts of the child process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -10,10 +10,10 @@ from nogilserve.doctor.scan import Written
 from nogilserve.doctor.threadbound import THREAD_BOUND
 from nogilserve.runtimes.choose import Facts, choose
 
-__all__ = ["Extension", "Finding", "Python", "Report", "report_of"]
+__all__ = ["Extension", "Finding", "Preparing", "Python", "Report", "report_of"]
 
 type Verdict = Literal["keeps it off", "switches it on", "declares to keep it off", "unknown"]
-type Area = Literal["gil", "package", "loop", "thread", "cache"]
+type Area = Literal["gil", "package", "loop", "thread", "lifespan", "prepare", "cache"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,18 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """What `--prepare` did to the application in the doctor's process. Immutable."""
+
+    steps: Sequence[str]
+    objects: Mapping[str, int]
+    """By what was done to them: "deferred", "immortal", "frozen"."""
+    seconds: float
+    left: Sequence[str]
+    """What was not done, and why."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All of it. Immutable."""
 
@@ -73,6 +85,11 @@ class Report:
     standard_extensions: int
     """How many extension modules of the standard library are loaded."""
     findings: Sequence[Finding]
+    lifespan: str
+    """Of an ASGI application: "started", "failed", "none" (it has none), "off" (it was not to be
+    started); "" where there can be none, or where the process has ended in it."""
+    prepare: Preparing | None
+    """None: the process has ended before."""
 
     def is_ready(self, *, strict: bool = False) -> bool:
         """Whether nothing was found that is a problem; `strict`: nothing at all."""
@@ -104,6 +121,7 @@ def report_of(facts: Mapping[str, Any], written: Sequence[tuple[str, str, Writte
         ),
     )
     findings = [*_about_gil(facts), *_about_packages(facts), *_about_objects(facts)]
+    findings += _about_life(facts)
     findings += [_about_cache(*each) for each in written]
     findings.sort(key=lambda finding: not finding.problem)
     threads, why = _threads(facts)
@@ -125,6 +143,8 @@ def report_of(facts: Mapping[str, Any], written: Sequence[tuple[str, str, Writte
         extensions=extensions,
         standard_extensions=sum(each["standard"] for each in facts["extensions"]),
         findings=findings,
+        lifespan=facts["lifespan"],
+        prepare=None if facts["prepare"] is None else Preparing(**facts["prepare"]),
     )
 
 
@@ -207,6 +227,24 @@ def _about_objects(facts: Mapping[str, Any]) -> list[Finding]:
         problem, why = THREAD_BOUND[entry]
         found.append(Finding(problem, "thread", where, entry.replace(":", "."), why))
     return found
+
+
+_UNSEEN: Final = "objects that it would have made are not known"
+_STEPS: Final[dict[str, tuple[bool, Area, str, str]]] = {
+    # step: (is it a problem, area, what, what follows)
+    "lifespan": (False, "lifespan", "startup", f"; {_UNSEEN}"),
+    "shutdown": (False, "lifespan", "shutdown", ""),
+    "prepare": (True, "prepare", "--prepare", "; serve it with --prepare none"),
+}
+
+
+def _about_life(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    if facts["ended"]:
+        problem, area, what, follows = _STEPS[facts["step"]]
+        why = f"the process {facts['ended']}{follows}"
+        yield Finding(problem, area, facts["name"], what, why)
+    if facts["lifespan"] == "failed":
+        yield Finding(False, "lifespan", facts["name"], "startup", f"{facts['why']}; {_UNSEEN}")
 
 
 def _about_cache(module: str, file: str, written: Written) -> Finding:

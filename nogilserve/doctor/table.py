@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from nogilserve.doctor.report import Finding, Report
+from nogilserve.doctor.report import Finding, Preparing, Report
 
 __all__ = ["table"]
 
@@ -33,10 +33,30 @@ def _head(report: Report, width: int) -> Iterator[str]:
         ("runtime", f"{report.runtime} on {_cores(report.cores)}; {report.reason}"),
         ("--threads", f"{report.threads}; {report.threads_reason}"),
     ]
+    if report.lifespan:
+        rows.append(("lifespan", _LIFESPANS[report.lifespan]))
+    if report.prepare is not None:
+        rows.append(("--prepare", _prepared(report.prepare)))
     for name, text in rows:
         yield from textwrap.wrap(
             text, width, initial_indent=f"{name:13}", subsequent_indent=" " * 13
         )
+
+
+_LIFESPANS: Final = {
+    "started": "started and ended; what it makes was looked at",
+    "failed": "does not start here; what it would have made is not known",
+    "none": "the application has none",
+    "off": "not started, as asked for; what it would have made is not known",
+}
+
+
+def _prepared(prepare: Preparing) -> str:
+    done = ", ".join(f"{number} {what}" for what, number in prepare.objects.items())
+    words = [f"{','.join(prepare.steps) or 'none'}"]
+    if done:
+        words.append(f"objects: {done} in {prepare.seconds:.2f} s")
+    return "; ".join([*words, *(f"not {reason}" for reason in prepare.left)])
 
 
 def _extensions(report: Report) -> Iterator[str]:

@@ -5,11 +5,14 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nogilserve.prepare import AVAILABLE
 from tests.doctor.patients import ROOT, WSGI, diagnosis, doctor
 from tests.support.extension import compile_extension
+from tests.support.waiting import wait_until
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
@@ -23,6 +26,7 @@ def test_sound_application(tmp_path: Path) -> None:
     report = diagnosis(tmp_path, WSGI, "--strict", "--workers", "3")
     assert (report["status"], report["ready"], report["findings"]) == (0, True, [])
     assert (report["app"], report["interface"]) == ("main:app", "wsgi")
+    assert report["lifespan"] == ""
     assert (report["runtime"], report["cores"]) == ("threads", 3)
     assert report["python"]["gil_before"] is report["python"]["gil_after"] is False
     assert report["standard_extensions"] > 0
@@ -124,6 +128,133 @@ def test_objects_of_one_thread_or_loop_are_found(tmp_path: Path) -> None:
     found = [(each["area"], each["where"], each["problem"]) for each in report["findings"]]
     assert ("loop", "main:lock", False) in found
     assert ("thread", "main:database", True) in found
+
+
+LIVING = """
+import asyncio, os, subprocess, sys, time
+class Holder: pass
+holder = Holder()
+async def app(scope, receive, send):
+    if scope["type"] != "lifespan":
+        return
+    await receive()
+    STARTUP
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    SHUTDOWN
+    await send({"type": "lifespan.shutdown.complete"})
+"""
+
+
+def living(startup: str, shutdown: str = "pass") -> str:
+    """An application whose lifespan does that."""
+    return LIVING.replace("STARTUP", startup).replace("SHUTDOWN", shutdown)
+
+
+def found_in(report: dict[str, Any], area: str) -> list[tuple[str, str, bool]]:
+    """What of that area was found."""
+    return [
+        (each["where"], each["what"], each["problem"])
+        for each in report["findings"]
+        if each["area"] == area
+    ]
+
+
+def test_what_the_lifespan_makes_is_found(tmp_path: Path) -> None:
+    """As when it is served: what is kept on an object of the application is a problem, what each
+    loop gets in its state is not, unless the lifespan runs once for all. It ends, too."""
+    made = living("holder.lock = asyncio.Lock()", "open('ended', 'w').close()")
+    report = diagnosis(tmp_path, made)
+    assert report["lifespan"] == "started"
+    assert found_in(report, "loop") == [("main:holder.lock", "asyncio.locks.Lock", True)]
+    assert (tmp_path / "ended").exists()
+    report = diagnosis(tmp_path, made, "--lifespan", "off")
+    assert (report["lifespan"], found_in(report, "loop")) == ("off", [])
+    state = living("scope['state']['lock'] = asyncio.Lock()")
+    assert found_in(diagnosis(tmp_path, state, "--workers", "2"), "loop") == []
+    report = diagnosis(tmp_path, state, "--lifespan-scope", "generation")
+    assert [where for where, _, _ in found_in(report, "loop")] == ["lifespan state['lock']"]
+    report = diagnosis(tmp_path, "async def app(scope, receive, send): raise TypeError")
+    assert (report["lifespan"], report["status"]) == ("none", 0)
+
+
+@needs_free_threading
+def test_an_extension_that_the_lifespan_imports(tmp_path: Path) -> None:
+    """It switches the GIL on as one that is imported with the application."""
+    compile_extension(tmp_path, "late_bad", safe=False)
+    report = diagnosis(tmp_path, living("import late_bad"), "--workers", "2")
+    assert ("late_bad", True) in [(where, bad) for where, _, bad in found_in(report, "gil")]
+    assert (report["runtime"], report["python"]["gil_after"]) == ("processes", True)
+    assert report["prepare"]["steps"] == ["freeze"]
+    assert report["prepare"]["left"] == ["defer: the GIL is on"]
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "words"),
+    [
+        (living("raise OSError('no database here')"), "startup", "no database here"),
+        (living("sys.exit(4)"), "startup", "SystemExit"),
+        (living("os._exit(7)"), "startup", "ended with status 7"),
+        (living("time.sleep(100)"), "startup", "was not done after 5 s; --import-timeout"),
+        (living("pass", "os._exit(9)"), "shutdown", "ended with status 9"),
+    ],
+)
+def test_a_lifespan_that_does_not_work_here(
+    tmp_path: Path, text: str, part: str, words: str
+) -> None:
+    """It may need what is not there: that is told, and all else is looked at."""
+    whole = f"import asyncio\nlock = asyncio.Lock()\n{text}"
+    report = diagnosis(tmp_path, whole, "--import-timeout", "5" if "5 s" in words else "60")
+    assert found_in(report, "lifespan") == [("main:app", part, False)]
+    (why,) = [each["why"] for each in report["findings"] if each["area"] == "lifespan"]
+    assert words in why
+    assert found_in(report, "loop") == [("main:lock", "asyncio.locks.Lock", True)]
+    assert report["status"] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_nothing_is_left_running(tmp_path: Path) -> None:
+    """Neither threads that keep a process from ending, nor processes that it has started."""
+    text = (
+        "import subprocess, sys, threading\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n"
+        f"open('pid', 'w').write(str(other.pid))\n{WSGI}"
+    )
+    assert diagnosis(tmp_path, text)["status"] == 0
+    pid = int((tmp_path / "pid").read_text())
+
+    def gone() -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+    wait_until(gone, 20)
+
+
+def test_preparing_is_tried(tmp_path: Path) -> None:
+    """With the options that are given; an application that does not take it has a problem."""
+    report = diagnosis(tmp_path, WSGI, "--workers", "2")
+    prepare = report["prepare"]
+    assert prepare["objects"]["frozen"] > 1000
+    if AVAILABLE:
+        assert prepare["steps"] == ["defer", "freeze"]
+        assert prepare["objects"]["deferred"] > 1000
+        assert prepare["left"] == []
+    else:
+        assert prepare["steps"] == ["freeze"]
+        assert prepare["left"][0].startswith("defer: ")
+    assert diagnosis(tmp_path, WSGI, "--prepare", "none")["prepare"]["objects"] == {}
+    text = (
+        "import gc, os\n"
+        "gc.callbacks.append(lambda phase, info: info['generation'] == 2 and os._exit(5))\n" + WSGI
+    )
+    report = diagnosis(tmp_path, text)
+    assert found_in(report, "prepare") == [("main:app", "--prepare", True)]
+    assert report["prepare"] is None
+    assert report["status"] == 1
 
 
 CACHE = """

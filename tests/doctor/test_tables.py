@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from nogilserve.doctor.report import Extension, Finding, Python, Report
+from nogilserve.doctor.report import Extension, Finding, Preparing, Python, Report
 from nogilserve.doctor.table import table
 from nogilserve.doctor.threadbound import POOLED, THREAD_BOUND
 from tests.test_loopbound_types import LOOK, child
@@ -37,6 +37,8 @@ def report(*findings: Finding, extensions: int = 0) -> Report:
         extensions=[Extension("m", "d", "1", True, "keeps it off")] * extensions,
         standard_extensions=20,
         findings=findings,
+        lifespan="started",
+        prepare=Preparing(["freeze"], {"frozen": 4000}, 0.256, ["defer: the GIL is on"]),
     )
 
 
@@ -58,6 +60,13 @@ def test_findings_of_one_kind_stand_together() -> None:
     assert "simple scan" in text
     assert text.endswith("2 problems found.\n")
     assert "  m       d 1           yes         keeps it off\n" in text
+
+
+def test_what_was_done_is_told() -> None:
+    """To the application, before it is served, and what was not."""
+    lines = " ".join(table(report(), 100).split())
+    assert "lifespan started and ended" in lines
+    assert "--prepare freeze; objects: 4000 frozen in 0.26 s; not defer: the GIL is on" in lines
 
 
 def test_last_line_says_how_it_stands() -> None:

@@ -74,6 +74,8 @@ def test_it_shows_what_happens(server: Server, page: Page) -> None:
     themselves, without a complaint in the console."""
     assert "#" not in page.run("location.href")  # the token is not left where others look
     page.wait("document.querySelectorAll('.lane').length === 6")
+    page.wait("/Prepared in .* frozen/.test(document.querySelector('#prepared').textContent)")
+    page.wait("/[1-9][0-9]* in all/.test(document.querySelector('#gc-note').textContent)")
     get(server, "/api/users?page=2", 20)
     page.wait("document.querySelector('#routes').textContent.includes('/api')")
     wait_until(lambda: "in all" in tile(page, "Requests"), 10)

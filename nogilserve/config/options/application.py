@@ -1,9 +1,8 @@
 """What is served."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import FLAG, PREFIX_PATH, TEXT, VARIABLE, choice
 
 __all__ = ["APPLICATION", "Application"]
@@ -11,7 +10,7 @@ __all__ = ["APPLICATION", "Application"]
 APPLICATION: Final = "Application"
 
 
-@dataclass(frozen=True)
+@group
 class Application:
     """The part of Config about the application."""
 

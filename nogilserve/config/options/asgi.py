@@ -1,9 +1,8 @@
 """ASGI applications and WebSocket."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import FLAG, TYPE, choice, integer, seconds, size
 
 __all__ = ["ASGI", "Asgi"]
@@ -13,7 +12,7 @@ ASGI: Final = "ASGI and WebSocket"
 _DAY: Final = 86400
 
 
-@dataclass(frozen=True)
+@group
 class Asgi:
     """The part of Config about event loops, lifespan and WebSocket."""
 

@@ -1,9 +1,8 @@
 """How long and how large things may be."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import integer, seconds, size
 from nogilserve.config.routes import ROUTED_SECONDS
 
@@ -15,7 +14,7 @@ LIMITS: Final = "Limits"
 _DAY: Final = 86400
 
 
-@dataclass(frozen=True)
+@group
 class _Timeouts:
     keep_alive: float = option(
         5.0,
@@ -80,7 +79,7 @@ class _Timeouts:
     )
 
 
-@dataclass(frozen=True)
+@group
 class _Limits:
     limit_request_line: int = option(
         8190,
@@ -152,6 +151,6 @@ class _Limits:
     )
 
 
-@dataclass(frozen=True)
+@group
 class Bounds(_Limits, _Timeouts):
     """The part of Config about timeouts and limits."""

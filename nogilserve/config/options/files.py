@@ -1,9 +1,8 @@
 """What is served without the application: files."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import FLAG, GLOB, TEXT, text
 from nogilserve.config.routes import CACHE_CONTROL, ROUTE, ROUTED_FOLDER
 
@@ -14,7 +13,7 @@ FILES: Final = "Static files"
 _NAME: Final = text("the path of a file below the directory", empty=True)
 
 
-@dataclass(frozen=True)
+@group
 class Files:
     """The part of Config about static files."""
 

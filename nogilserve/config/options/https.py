@@ -1,12 +1,11 @@
 """Certificates that are obtained and renewed by themselves."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.hostnames import ascii_host
 from nogilserve.config.kinds import FLAG, TEXT, Kind, choice, integer
 from nogilserve.config.templates import Template
@@ -106,7 +105,7 @@ STORAGE: Final = Kind(
 )
 
 
-@dataclass(frozen=True)
+@group
 class AutomaticHttps:
     """The part of Config about certificates obtained by ACME (RFC 8555)."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nogilserve.config.addresses import ADDRESS, DEFAULT_HOST, DEFAULT_PORT, HOST, PORT, Bind
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import FLAG, OCTAL, TEXT, choice, integer
 
 __all__ = ["LISTENING", "Listening", "Shorthand"]
@@ -12,7 +12,7 @@ __all__ = ["LISTENING", "Listening", "Shorthand"]
 LISTENING: Final = "Listening"
 
 
-@dataclass(frozen=True)
+@group
 class Listening:
     """The part of Config about sockets."""
 

@@ -1,9 +1,8 @@
 """Watching the server while it runs."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import ABSOLUTE_PATH, FLAG, choice, seconds, text
 from nogilserve.config.observing import ADMIN, STATSD, TOKEN, endpoint, is_loopback
 from nogilserve.config.options.output import LOGGING
@@ -14,7 +13,7 @@ __all__ = ["OBSERVING", "Observing"]
 OBSERVING: Final = "Watching it"
 
 
-@dataclass(frozen=True)
+@group
 class Observing:
     """The part of Config about watching the server while it runs."""
 

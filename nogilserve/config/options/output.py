@@ -1,9 +1,8 @@
 """What the server says: in responses, in logs."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.formats import ACCESS_FORMAT
 from nogilserve.config.kinds import FLAG, LOG_FILE, choice
 from nogilserve.config.routes import FIELD_EDIT
@@ -14,7 +13,7 @@ RESPONSES: Final = "Responses"
 LOGGING: Final = "Logging"
 
 
-@dataclass(frozen=True)
+@group
 class Output:
     """The part of Config about responses and logs."""
 

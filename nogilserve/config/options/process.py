@@ -1,9 +1,8 @@
 """The process: master, user, files; and when a generation gives way to the next."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import (
     ABSOLUTE_PATH,
     ACCOUNT,
@@ -28,7 +27,7 @@ _TIB: Final = 1024**4
 _MANY: Final = 10**12
 
 
-@dataclass(frozen=True)
+@group
 class _Identity:
     """Who the process is and where it is found."""
 
@@ -88,7 +87,7 @@ class _Identity:
     )
 
 
-@dataclass(frozen=True)
+@group
 class _Generations:
     """When a generation is ready, and when the next one replaces it."""
 
@@ -154,7 +153,7 @@ class _Generations:
     )
 
 
-@dataclass(frozen=True)
+@group
 class _Reloading:
     """Starting the next generation when a file changes."""
 
@@ -206,6 +205,6 @@ class _Reloading:
     )
 
 
-@dataclass(frozen=True)
+@group
 class Process(_Reloading, _Generations, _Identity):
     """The part of Config about processes."""

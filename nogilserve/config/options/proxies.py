@@ -1,9 +1,8 @@
 """What is believed of proxies."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import FLAG, choice
 from nogilserve.config.networks import NETWORK
 
@@ -14,7 +13,7 @@ PROXIES: Final = "Behind a proxy"
 _ON_THIS_MACHINE: Final = ("127.0.0.1", "::1", "unix")
 
 
-@dataclass(frozen=True)
+@group
 class Proxies:
     """The part of Config about proxies in front of the server."""
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.hostnames import HOSTNAME
 from nogilserve.config.kinds import FLAG, TEXT, Kind, choice, integer, text
 from nogilserve.config.routes import ROUTE, ROUTED_APP
@@ -41,7 +41,7 @@ _REDIRECT_STATUS: Final = Kind(
 )
 
 
-@dataclass(frozen=True)
+@group
 class Sites:
     """The part of Config about several applications in one server."""
 

@@ -1,10 +1,9 @@
 """Many applications by a template: how many, how long, and what each may use."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import ACCOUNT, Kind, integer, seconds, size
 from nogilserve.config.templates import Identity
 
@@ -41,7 +40,7 @@ _PATTERN: Final = Kind(
 )
 
 
-@dataclass(frozen=True)
+@group
 class Tenants:
     """The part of Config that counts where APP, --working-dir or --venv has a placeholder."""
 

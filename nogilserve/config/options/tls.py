@@ -1,9 +1,8 @@
 """TLS with certificates of one's own, or of the user's own authority."""
 
-from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.declare import option
+from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import FLAG, TEXT, integer, seconds, text
 from nogilserve.config.secrecy import (
     CERT_NAME,
@@ -20,7 +19,7 @@ __all__ = ["TLS", "Tls"]
 TLS: Final = "TLS"
 
 
-@dataclass(frozen=True)
+@group
 class Tls:
     """The part of Config about TLS."""
 

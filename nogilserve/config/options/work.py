@@ -2,11 +2,10 @@
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from nogilserve.config.declare import computed, option
+from nogilserve.config.declare import computed, group, option
 from nogilserve.config.kinds import Kind, choice, integer
 
 __all__ = ["WORK", "Work", "processors"]
@@ -57,7 +56,7 @@ _ASK: Final = Kind(
 )
 
 
-@dataclass(frozen=True)
+@group
 class _Serving:
     """What runs the application."""
 
@@ -101,7 +100,7 @@ class _Serving:
     )
 
 
-@dataclass(frozen=True)
+@group
 class _Preparing:
     """What is done to the application before it is served, and to its garbage meanwhile."""
 
@@ -136,6 +135,6 @@ class _Preparing:
     )
 
 
-@dataclass(frozen=True)
+@group
 class Work(_Preparing, _Serving):
     """The part of Config about what runs the application, and how."""

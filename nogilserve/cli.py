@@ -1,13 +1,12 @@
 """The command `nogilserve`: reads the configuration, then serves, or says what is wrong.
 
-Exit status: 0 all went well, 1 an address cannot be listened on or another failure, 2 the
-configuration is wrong, 3 the application cannot be found or imported, 130
-interrupted before it was imported.
+What the exit status says is told in `supervise/outcome`.
 """
 
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from nogilserve import __version__
@@ -22,39 +21,17 @@ from nogilserve.config import (
     settings_document,
 )
 from nogilserve.config.templates import has_tenants, is_templated
-from nogilserve.errors import AppImportError, BindError, ConfigError, ControlError
+from nogilserve.errors import ConfigError
+from nogilserve.supervise.outcome import exit_status
 
-# What serves is imported only by the process that serves: the master stays small.
+# What serves is imported only by the process that serves.
 
 __all__ = ["main"]
-
-"""First words that are no application, like "doctor"; one of that name is written `reload:app`."""
-
-FAILED, MISCONFIGURED, NO_APP, INTERRUPTED = 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    try:
-        return _run(sys.argv[1:] if argv is None else argv)
-    except ConfigError as error:
-        _complain(str(error))
-        print("Try nogilserve --help.", file=sys.stderr)
-        return MISCONFIGURED
-    except (BindError, ControlError) as error:
-        _complain(str(error))
-        return FAILED
-    except AppImportError as error:
-        if error.detail:
-            print(error.detail, end="", file=sys.stderr)
-        _complain(str(error))
-        return NO_APP
-    except BrokenPipeError:  # `nogilserve memory | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left goes nowhere, at the end too
-        return FAILED
-    except KeyboardInterrupt:  # while the application was imported; later a signal is a command
-        _complain("interrupted")
-        return INTERRUPTED
+    return exit_status(partial(_run, sys.argv[1:] if argv is None else argv))
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -123,58 +100,27 @@ def _serve(
     """Serve what the configuration says, or check it."""
     require_app(resolved)
     config = resolved.config
-    if has_tenants(config):
-        return _serve_tenants(resolved, argv, directory, environment, handover)
     check = resolved.invocation.check_config
-    if check or not config.master:
+    tenants = has_tenants(config)
+    if not tenants and (check or not config.master):
         _become_interpreter(config, directory, argv)
-    _enter(resolved)
+    from nogilserve.supervise.handover import Launch
+
+    command = (sys.executable, *sys.orig_argv[1:])
+    launch = Launch(command, str(directory), environment, handover)
+    base = folder = launch.base()
+    if not is_templated(config):  # else each tenant has a directory and variables of its own
+        _enter(resolved)
+        folder = os.getcwd()
     if check:
-        return _check(config)
-    if not config.master:
+        return _check_tenants(config, folder) if tenants else _check(config)
+    if not tenants and not config.master:
         from nogilserve.supervise import single
 
         return single.run(config)
-    from nogilserve.supervise import master
-    from nogilserve.supervise.following import Following
-    from nogilserve.supervise.handover import Launch
+    from nogilserve.supervise.entry import become_master
 
-    command = (sys.executable, *sys.orig_argv[1:])
-    launch = Launch(command, str(directory), environment, handover)
-    following = Following(
-        lambda: resolve(argv, environment, Path(launch.base())), environment, resolved
-    )
-    return master.run(config, launch, following)
-
-
-def _serve_tenants(
-    resolved: Resolved,
-    argv: Sequence[str],
-    directory: Path,
-    environment: dict[str, str],
-    handover: str,
-) -> int:
-    """Each tenant has a directory and variables of its own: where they have placeholders, none are
-    taken on here."""
-    from nogilserve.supervise.handover import Launch
-
-    command = (sys.executable, *sys.orig_argv[1:])
-    launch = Launch(command, str(directory), environment, handover)
-    started = Path(launch.base())
-    base = str(started)
-    if not is_templated(resolved.config):
-        _enter(resolved)
-        base = os.getcwd()
-    if resolved.invocation.check_config:
-        from nogilserve.supervise.tenants.plan import check
-
-        print(check(resolved.config, base))
-        return 0
-    from nogilserve.supervise.following import Following
-    from nogilserve.supervise.tenants import master
-
-    following = Following(lambda: resolve(argv, environment, started), environment, resolved)
-    return master.run(resolved.config, launch, following, base)
+    return become_master(resolved, argv, launch, base, folder)
 
 
 def _current_directory() -> Path:
@@ -212,6 +158,13 @@ def _become_interpreter(config: Config, directory: Path, argv: Sequence[str]) ->
         other = find_interpreter(config.python, config.venv, str(directory / config.chdir))
         if other is not None:
             run_instead(other, argv)
+
+
+def _check_tenants(config: Config, folder: str) -> int:
+    from nogilserve.supervise.tenants.plan import check
+
+    print(check(config, folder))
+    return 0
 
 
 def _check(config: Config) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from nogilserve.config import Config, load
 from nogilserve.config.kinds import Kind
-from nogilserve.config.load import to_argv
+from nogilserve.config.loading import to_argv
 from nogilserve.config.peers import not_here
 from nogilserve.config.routes import CACHE_CONTROL, ROUTE, ROUTED_FOLDER
 from nogilserve.errors import ConfigError

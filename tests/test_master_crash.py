@@ -121,6 +121,7 @@ def test_frozen_generation_is_replaced(serve: Start, project: Path) -> None:
     """One that gives no sign of life is replaced, and killed when the next one serves."""
     code = (
         "import nogilserve.supervise.master as m, sys; m._STALLED, m._LOOK = 2.0, 0.2; "
+        "import nogilserve.supervise.entry as e; e._start_over = e._run; "
         "from nogilserve.cli import main; sys.exit(main())"
     )
     server = serve("main:app", "--runtime", "threads", cwd=project, program=("-c", code))

@@ -4,7 +4,6 @@ Everything here returns the end of a message, "" when there is nothing to say. L
 that are imported already and at the names of files; imports and calls nothing.
 """
 
-import difflib
 import importlib.util
 import inspect
 import os
@@ -14,7 +13,6 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from nogilserve.apps.interface import by_names, detect_interface, positional
-from nogilserve.config import COMMANDS
 
 __all__ = ["candidates", "no_attribute", "no_module"]
 
@@ -43,7 +41,7 @@ def no_module(name: str, missing: str, directory: str, expression: str) -> str:
         return f"{message}: {parent!r} is a module, not a package{candidates(outer)}"
     message += f" in {folder} nor elsewhere on sys.path"
     found = _modules(folder)
-    near = difflib.get_close_matches(last, found, n=1)
+    near = _near(last, found)
     if not near and not expression and name in _FLAGS:
         message += f"; did you mean {_FLAGS[name]}?"
     elif not near and not expression and (command := _command(name)):
@@ -55,7 +53,16 @@ def no_module(name: str, missing: str, directory: str, expression: str) -> str:
 
 def _command(name: str) -> str:
     """The command that may have been meant."""
-    return "".join(difflib.get_close_matches(name, [*COMMANDS, *_MORE_COMMANDS], n=1))
+    from nogilserve.config import COMMANDS  # with all that reads a command line
+
+    return "".join(_near(name, [*COMMANDS, *_MORE_COMMANDS]))
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """The one that is most like it, if any is."""
+    import difflib  # for messages only
+
+    return difflib.get_close_matches(name, known, n=1)
 
 
 def _modules(folder: str) -> list[str]:
@@ -76,7 +83,7 @@ def no_attribute(module: ModuleType, path: Sequence[str], target: Any) -> str:
     """For `path`, attributes of `module`, whose last is missing in `target`."""
     *before, last = path
     known = [name for name in dir(target) if not name.startswith("__")]
-    near = difflib.get_close_matches(last, known, n=1)
+    near = _near(last, known)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if not before:
         return _joined(hint, candidates(module, near))

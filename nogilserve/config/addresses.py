@@ -3,12 +3,20 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Final, Literal
 
 from nogilserve.config.kinds import Kind
 
-__all__ = ["ADDRESS", "DEFAULT_HOST", "DEFAULT_PORT", "HOST", "PORT", "Bind", "parse_bind"]
+__all__ = [
+    "ADDRESS",
+    "DEFAULT_HOST",
+    "DEFAULT_PORT",
+    "HOST",
+    "PORT",
+    "Bind",
+    "parse_bind",
+    "redirect_bind",
+]
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
@@ -101,6 +109,8 @@ def _tcp(value: str) -> Bind:
 
 def _bracketed(value: str) -> str:
     """What is probably meant by an IPv6 address with or without a port, but without brackets."""
+    from ipaddress import IPv6Address  # for a message
+
     host, _, port = value.rpartition(":")
     # ::1:8000 is an address too; one whose last group looks like a port is rarely meant.
     if len(port) > 1 and _DIGITS.fullmatch(port):
@@ -133,6 +143,15 @@ def _parse_host(value: str) -> str:
     if not _V6.fullmatch(host) and not _NAME.fullmatch(host):
         raise ValueError
     return "" if host == "*" else host
+
+
+def redirect_bind(value: str, beside: Bind) -> Bind:
+    """Where `--redirect-http` listens: a port alone is on the interface of `beside`."""
+    if _DIGITS.fullmatch(value):
+        host = beside.host if beside.kind == "tcp" else DEFAULT_HOST
+        return Bind("tcp", host, int(value), role="redirect")
+    found = parse_bind(value)
+    return Bind(found.kind, found.host, found.port, found.path, found.fd, "redirect")
 
 
 ADDRESS: Final = Kind("HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER", parse_bind, str)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nogilserve.config.addresses import Bind
-from nogilserve.config.options import Config
+from nogilserve.config.settings import Config
 from nogilserve.errors import ConfigError
 
 __all__ = ["check_https", "default_addresses"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from nogilserve.config.declare import SECRET, Option
-from nogilserve.config.load import Resolved
+from nogilserve.config.loading import Resolved
 from nogilserve.config.options import OPTIONS, SECTIONS, SETTINGS
 from nogilserve.config.site import Site
 from nogilserve.config.siteread import SITE_ONLY, SITE_TOO

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from nogilserve.config.addresses import DEFAULT_HOST, Bind, parse_bind
+from nogilserve.config.addresses import parse_bind
 from nogilserve.config.hostnames import ascii_host
 from nogilserve.config.kinds import Kind
 
@@ -15,7 +15,6 @@ __all__ = [
     "INSECURE",
     "REDIRECT",
     "TLS_VERSION",
-    "redirect_bind",
 ]
 
 _DIGITS: Final = re.compile(r"[0-9]{1,5}")
@@ -102,15 +101,6 @@ def _redirect(value: str) -> str:
             raise ValueError("a port is at most 65535")
         return value
     return str(parse_bind(value))
-
-
-def redirect_bind(value: str, beside: Bind) -> Bind:
-    """Where `--redirect-http` listens: a port alone is on the interface of `beside`."""
-    if _DIGITS.fullmatch(value):
-        host = beside.host if beside.kind == "tcp" else DEFAULT_HOST
-        return Bind("tcp", host, int(value), role="redirect")
-    found = parse_bind(value)
-    return Bind(found.kind, found.host, found.port, found.path, found.fd, "redirect")
 
 
 TLS_VERSION: Final = Kind("1.2 or 1.3", _version, str, (float,))

@@ -1,10 +1,11 @@
 """A site: one row of the routing table, with the settings that are different there."""
 
-from dataclasses import dataclass, replace
+from copy import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from nogilserve.config.options import Config
+    from nogilserve.config.settings import Config
 
 __all__ = ["CONTENT", "OWN_PROCESS", "Prefix", "Site", "all_sites", "title"]
 

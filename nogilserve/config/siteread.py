@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nogilserve.config.declare import Option, options_of
-from nogilserve.config.options import SETTINGS, Config
+from nogilserve.config.options import SETTINGS
 from nogilserve.config.options.sites import SITE_SETTINGS, SiteTable
+from nogilserve.config.settings import Config
 from nogilserve.config.site import CONTENT, Site, all_sites
 from nogilserve.config.sources import FileLayer, read_table
 from nogilserve.config.tomllines import Place

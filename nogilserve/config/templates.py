@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nogilserve.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nogilserve.config.options import Config
+    from nogilserve.config.settings import Config
 
 __all__ = [
     "Identity",

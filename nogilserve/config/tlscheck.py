@@ -1,9 +1,9 @@
 """Options about TLS that mean something only together."""
 
-from dataclasses import replace
+from copy import replace
 from typing import Final
 
-from nogilserve.config.options import Config
+from nogilserve.config.settings import Config
 from nogilserve.errors import ConfigError
 
 __all__ = ["check_tls", "named"]

@@ -15,10 +15,8 @@ from nogilserve.runtimes.front import in_front
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.looking import observe_of
 from nogilserve.runtimes.preparing import plan_of
-from nogilserve.runtimes.processes import load_processes
 from nogilserve.runtimes.proxies import admission_of, proxies_of
 from nogilserve.runtimes.spec import specify
-from nogilserve.runtimes.subinterpreters import Unsuitable, load_subinterpreters
 from nogilserve.runtimes.tenants import elsewhere_of
 from nogilserve.runtimes.threads import ThreadRuntime
 from nogilserve.runtimes.watching import watched
@@ -46,10 +44,14 @@ def load_runtime(config: Config, record: Record | None) -> Runtime:
         if choice.runtime == "threads":
             return runtime
     if choice.runtime == "subinterpreters":
+        from nogilserve.runtimes.subinterpreters import Unsuitable, load_subinterpreters
+
         try:
             return load_subinterpreters(spec, choice.reason)
         except Unsuitable as exc:
             choice = choose(config.runtime, facts_here(cores, obstacle=str(exc)))
+    from nogilserve.runtimes.processes import load_processes
+
     return load_processes(spec, choice.reason, culprits)
 
 

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from copy import replace
+from dataclasses import dataclass
 
 from nogilserve.config import Config
 

@@ -1,7 +1,7 @@
 """From the configuration to the places of the routing table. Imports no application."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import replace
 
 from nogilserve.config import Config, Site, all_sites
 from nogilserve.sites.table import Place, Router

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import traceback
-from dataclasses import replace
+from copy import replace
 from time import monotonic
 from types import ModuleType
 from typing import IO, Any, Final

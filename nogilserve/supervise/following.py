@@ -6,41 +6,39 @@ until another master takes over: `nogilserve upgrade` does that without losing a
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from copy import replace
 from typing import Any
 
-from nogilserve.config import Config, Resolved, require_app
-from nogilserve.config.options import SETTINGS
-from nogilserve.config.options.listening import LISTENING
-from nogilserve.config.options.process import PROCESS, RELOADING
-from nogilserve.config.templates import has_tenants, is_templated
+from nogilserve.config import Config
 from nogilserve.errors import ConfigError
+from nogilserve.supervise.reading import Reading
+from nogilserve.supervise.spec import config_of
 from nogilserve.supervise.words import log
 
 __all__ = ["Following"]
 
-_HELD = {
-    option.field: option.flag
-    for option in SETTINGS
-    if option.section in (LISTENING, PROCESS, RELOADING)
-}
-"""Settings of the master itself, by field."""
 _COMMANDED = ("threads", "log_level")
 """Settings that commands change in a running server."""
+_KINDS = (
+    ("tenants", "sites with processes of their own"),
+    ("templated", "placeholders in APP, --working-dir or --venv"),
+)
+"""What makes another kind of server."""
 
 
 class Following:
     """Owner: the main thread of the master."""
 
     def __init__(
-        self, read: Callable[[], Resolved], original: Mapping[str, str], resolved: Resolved
+        self, read: Callable[[], Reading], original: Mapping[str, str], reading: Reading
     ) -> None:
         """`read` reads the command line, variables and the file as at the start, which gave
-        `resolved`; `original`: the environment before that was taken on."""
+        `reading`; `original`: the environment before that was taken on."""
         self._read = read
         self._original = original
-        self._written = resolved.config
-        self._given = _given(resolved)
+        self._written = config_of(reading["config"])
+        self._given: dict[str, str] = reading["given"]
+        self._kinds = [reading[kind] for kind, _ in _KINDS]
 
     def follow(self, running: Config, accept: Callable[[Config], object]) -> Config:
         """The configuration as it is written now, in force from the next generation on.
@@ -48,22 +46,16 @@ class Following:
         `accept` is who else goes by it, and may refuse. Sets the variables that the next generation
         is to have. Raises ConfigError: then nothing has changed.
         """
-        resolved = self._read()
-        require_app(resolved)
-        written = resolved.config
-        for test, what in (
-            (has_tenants, "sites with processes of their own"),
-            (is_templated, "placeholders in APP, --working-dir or --venv"),
-        ):
-            if test(written) != test(running):
+        reading = self._read()
+        written = config_of(reading["config"])
+        for (kind, what), before in zip(_KINDS, self._kinds, strict=True):
+            if reading[kind] != before:
                 raise ConfigError(f"{what} make another kind of server: restart it")
-        held = _HELD
-        if has_tenants(written) and not is_templated(written):
-            held = _HELD | {"chdir": "--chdir"}  # the master is there, and folders of sites below
+        held: dict[str, str] = reading["held"]
         kept = {name: getattr(running, name) for name in held}
         config = replace(written, **kept, **self._commanded(running, written))
         accept(config)
-        given = _given(resolved)
+        given: dict[str, str] = reading["given"]
         for name in self._given.keys() - given.keys():
             if name in self._original:
                 os.environ[name] = self._original[name]
@@ -87,8 +79,3 @@ class Following:
             for name in _COMMANDED
             if getattr(written, name) == getattr(self._written, name)
         }
-
-
-def _given(resolved: Resolved) -> Mapping[str, str]:
-    """Variables that the master itself takes on: those of templates are each tenant's."""
-    return {} if is_templated(resolved.config) else resolved.environment

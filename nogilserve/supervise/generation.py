@@ -16,7 +16,7 @@ import threading
 import traceback
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from copy import replace
 from functools import partial
 from time import monotonic
 from types import FrameType

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import queue
-from dataclasses import replace
+from copy import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from nogilserve.config import Config

@@ -9,7 +9,7 @@ import os
 import queue
 import signal
 import sys
-from dataclasses import replace
+from copy import replace
 from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final

@@ -1,31 +1,38 @@
-"""What a generation is told to serve: the configuration as plain data, and back."""
+"""What a process is told to serve: the configuration as plain data, and back."""
 
-from dataclasses import asdict, fields
 from typing import Any
 
-from nogilserve.config import Config, Site
-from nogilserve.config.templates import Identity
+from nogilserve.config import Bind, Config, Site
 
 __all__ = ["config_of", "plain"]
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """All settings but the addresses, which a generation gets as sockets."""
-    data = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "binds"}
-    data["sites"] = [asdict(site) for site in config.sites]
-    data["tenant"] = asdict(config.tenant) if config.tenant else None
+def plain(config: Config, *, addresses: bool = False) -> dict[str, Any]:
+    """All settings; the addresses only on request, for a generation gets them as sockets."""
+    data = dict(vars(config))
+    data["binds"] = [_row(bind) for bind in config.binds] if addresses else []
+    data["sites"] = [_row(site) for site in config.sites]
+    if config.tenant is not None:
+        from dataclasses import asdict
+
+        data["tenant"] = asdict(config.tenant)
     return data
+
+
+def _row(item: Bind | Site) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in item.__match_args__}
 
 
 def config_of(data: dict[str, Any]) -> Config:
     """The settings again, from what has been JSON meanwhile."""
-    settings = {name: _frozen(value) for name, value in data.items() if name != "sites"}
-    settings["tenant"] = settings["tenant"] and Identity.of(settings["tenant"])
-    return Config(**settings, sites=tuple(_site(row) for row in data["sites"]))
+    settings = {name: _frozen(value) for name, value in data.items()}
+    settings["binds"] = tuple(Bind(**row) for row in settings["binds"])
+    settings["sites"] = tuple(Site(**row) for row in settings["sites"])
+    if settings["tenant"] is not None:
+        from nogilserve.config.templates import Identity
 
-
-def _site(row: dict[str, Any]) -> Site:
-    return Site(**{name: _frozen(value) for name, value in row.items()})
+        settings["tenant"] = Identity.of(settings["tenant"])
+    return Config.of(settings)
 
 
 def _frozen(value: Any) -> Any:

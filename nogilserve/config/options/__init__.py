@@ -1,9 +1,8 @@
-"""Every option, declared once: a module for each group of sections, one Config of them all."""
+"""Every option, declared once: a module for each group of sections, one class of them all."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.addresses import Bind, parse_bind
 from nogilserve.config.declare import Option, options_of
 from nogilserve.config.options.application import APPLICATION, Application
 from nogilserve.config.options.asgi import ASGI, Asgi
@@ -20,13 +19,12 @@ from nogilserve.config.options.sites import SITES, Sites
 from nogilserve.config.options.tenants import TENANTS, Tenants
 from nogilserve.config.options.tls import TLS, Tls
 from nogilserve.config.options.work import WORK, Work, processors
-from nogilserve.config.secrecy import redirect_bind
 
 __all__ = [
     "OPTIONS",
     "SECTIONS",
     "SETTINGS",
-    "Config",
+    "Declared",
     "Invocation",
     "Shorthand",
     "processors",
@@ -56,8 +54,8 @@ SECTIONS: Final = (
 """In the order of the help and of docs/options.md."""
 
 
-@dataclass(frozen=True)
-class Config(
+@dataclass(frozen=True, eq=False, repr=False)
+class Declared(
     Observing,
     Sites,
     Tenants,
@@ -73,26 +71,7 @@ class Config(
     Listening,
     Application,
 ):
-    """Every setting in force, checked. Immutable: share it freely.
-
-    `load` makes it. Durations are seconds, sizes are bytes.
-    """
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether TLS is spoken."""
-        return self.own_certificates or self.automatic_https
-
-    @property
-    def all_binds(self) -> tuple[Bind, ...]:
-        """Every address to listen on, `binds` and those beside TLS."""
-        found = list(self.binds)
-        for text in self.insecure:
-            bind = parse_bind(text)
-            found.append(replace(bind, role="plain"))
-        if self.redirect_http:
-            found.append(redirect_bind(self.redirect_http, self.binds[0]))
-        return tuple(found)
+    """The fields of Config, with their defaults."""
 
 
 def _in_order(*owners: type) -> tuple[Option, ...]:
@@ -100,7 +79,7 @@ def _in_order(*owners: type) -> tuple[Option, ...]:
     return tuple(sorted(declared, key=lambda item: SECTIONS.index(item.section)))
 
 
-OPTIONS: Final = _in_order(Config, Shorthand, Invocation)
+OPTIONS: Final = _in_order(Declared, Shorthand, Invocation)
 
-SETTINGS: Final = _in_order(Config)
+SETTINGS: Final = _in_order(Declared)
 """Those of Config."""

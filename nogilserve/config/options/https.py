@@ -10,12 +10,11 @@ from nogilserve.config.hostnames import ascii_host
 from nogilserve.config.kinds import FLAG, TEXT, Kind, choice, integer
 from nogilserve.config.templates import Template
 
-__all__ = ["AUTOMATIC_HTTPS", "LETS_ENCRYPT", "LETS_ENCRYPT_STAGING", "AutomaticHttps"]
+__all__ = ["AUTOMATIC_HTTPS", "LETS_ENCRYPT", "AutomaticHttps"]
 
 AUTOMATIC_HTTPS: Final = "Automatic HTTPS"
 
 LETS_ENCRYPT: Final = "https://acme-v02.api.letsencrypt.org/directory"
-LETS_ENCRYPT_STAGING: Final = "https://acme-staging-v02.api.letsencrypt.org/directory"
 
 _EMAIL: Final = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
@@ -248,18 +247,3 @@ class AutomaticHttps:
         section=AUTOMATIC_HTTPS,
         metavar="N",
     )
-
-    @property
-    def automatic_https(self) -> bool:
-        """Whether certificates are obtained at all."""
-        return bool(self.domains) or self.on_demand
-
-    @property
-    def on_demand(self) -> bool:
-        """Whether certificates are obtained for names that only clients name."""
-        return bool(self.on_demand_allow or self.on_demand_ask or self.on_demand_dir)
-
-    @property
-    def acme_url(self) -> str:
-        """The directory URL in force."""
-        return LETS_ENCRYPT_STAGING if self.acme_staging else self.acme_directory

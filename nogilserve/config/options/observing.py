@@ -4,7 +4,7 @@ from typing import Final
 
 from nogilserve.config.declare import group, option
 from nogilserve.config.kinds import ABSOLUTE_PATH, FLAG, choice, seconds, text
-from nogilserve.config.observing import ADMIN, STATSD, TOKEN, endpoint, is_loopback
+from nogilserve.config.observing import ADMIN, STATSD, TOKEN
 from nogilserve.config.options.output import LOGGING
 from nogilserve.config.routes import ROUTE
 
@@ -120,18 +120,3 @@ class Observing:
         SDK that the application sets up.""",
         section=OBSERVING,
     )
-
-    def contradiction(self) -> str:
-        """What is wrong with these options together, "" if nothing is."""
-        if self.admin and not self.admin_token and not is_loopback(endpoint(self.admin)[0]):
-            return (
-                f"option --admin: {self.admin} can be reached from other machines; that needs "
-                "--admin-token (or NOGILSERVE_ADMIN_TOKEN), without which only a loopback address "
-                "such as 127.0.0.1:9000 is taken"
-            )
-        return ""
-
-    @property
-    def observed(self) -> bool:
-        """Whether requests are counted one by one."""
-        return bool(self.admin or self.statsd or self.slow)

@@ -165,8 +165,3 @@ class Tls:
         many=True,
         commas=True,
     )
-
-    @property
-    def own_certificates(self) -> bool:
-        """Whether certificates are given, or made here."""
-        return bool(self.certfiles) or self.tls_internal

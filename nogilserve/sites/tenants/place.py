@@ -7,7 +7,8 @@ every start.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from copy import replace
+from dataclasses import dataclass
 
 from nogilserve.config import Config
 from nogilserve.config.site import OWN_PROCESS

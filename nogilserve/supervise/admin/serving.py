@@ -1,7 +1,7 @@
 """The admin application on this server's own engine."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import replace
 from time import monotonic
 from typing import Final
 

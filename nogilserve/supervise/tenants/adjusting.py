@@ -5,7 +5,7 @@ written in the configuration.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from copy import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 

@@ -8,7 +8,8 @@ import contextlib
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Literal
 

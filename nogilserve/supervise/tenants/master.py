@@ -9,7 +9,7 @@ import os
 import queue
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import replace
 from functools import partial
 from time import monotonic, sleep
 from types import FrameType

@@ -15,8 +15,10 @@ from nogilserve.config.addresses import DEFAULT_HOST, DEFAULT_PORT, Bind
 from nogilserve.config.arguments import from_arguments
 from nogilserve.config.envfile import parse_env_file
 from nogilserve.config.httpscheck import check_https, default_addresses
-from nogilserve.config.options import OPTIONS, SETTINGS, Config, Invocation, processors
+from nogilserve.config.observing import endpoint, is_loopback
+from nogilserve.config.options import OPTIONS, SETTINGS, Invocation, processors
 from nogilserve.config.reserved import why_reserved
+from nogilserve.config.settings import Config
 from nogilserve.config.site import all_sites
 from nogilserve.config.siteread import read_sites, served_twice
 from nogilserve.config.sources import (
@@ -367,8 +369,12 @@ def _check_together(config: Config) -> None:
             f"option --max-requests-jitter: {config.max_requests_jitter} means nothing without "
             f"--max-requests"
         )
-    if contradiction := config.contradiction():
-        raise ConfigError(contradiction)
+    if config.admin and not config.admin_token and not is_loopback(endpoint(config.admin)[0]):
+        raise ConfigError(
+            f"option --admin: {config.admin} can be reached from other machines; that needs "
+            "--admin-token (or NOGILSERVE_ADMIN_TOKEN), without which only a loopback address "
+            "such as 127.0.0.1:9000 is taken"
+        )
     if config.poller != "auto" and not hasattr(select, config.poller):
         raise ConfigError(f"option --poller: this system has no {config.poller}")
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sys
 import sysconfig
 import weakref
 from collections import Counter
@@ -25,6 +26,7 @@ SECONDS = 30.0
 APPS = ["tests.apps.prepared:wsgi", "tests.apps.prepared:asgi"]
 BOTH = pytest.mark.parametrize("app", APPS, ids=["wsgi", "asgi"])
 TWO = ("--workers", "2", "--threads", "4")
+COPIES = ["processes", *(["subinterpreters"] if sys.version_info >= (3, 14) else [])]
 defers = pytest.mark.skipif(
     not AVAILABLE or RUNTIME != "auto", reason="free-threaded CPython 3.14 and later"
 )
@@ -107,7 +109,7 @@ def test_sites_and_hosts(serve: Callable[..., Server], tmp_path: Path) -> None:
     assert f"Warmed up with {2 * TIMES} requests" in server.log
 
 
-@pytest.mark.parametrize("runtime", ["processes", "subinterpreters"])
+@pytest.mark.parametrize("runtime", COPIES)
 def test_members_warm_up_their_own_copies(serve: Callable[..., Server], runtime: str) -> None:
     """Each copy of the application is asked, before the server accepts."""
     server = serve(APPS[0], "--runtime", runtime, *TWO, "--warmup", "/hello")
@@ -213,7 +215,7 @@ def test_status_tells_what_was_done(
     assert generation["collections"]["2"]["seconds"] > 0
 
 
-@pytest.mark.parametrize("runtime", ["processes", "subinterpreters"])
+@pytest.mark.parametrize("runtime", COPIES)
 def test_status_adds_up_what_members_did(
     serve: Callable[..., Server],
     tmp_path: Path,
@@ -248,7 +250,7 @@ def test_one_thread_shares_nothing(serve: Callable[..., Server]) -> None:
 def test_none(serve: Callable[..., Server], app: str) -> None:
     """Everything is left as it was."""
     server = serve(app, *TWO, "--prepare", "none")
-    assert ask(server, "/collecting") == [True, 0]
+    assert ask(server, "/collecting")[:2] == [True, 0]
     assert ask(server, "/deferred") is False
 
 
@@ -338,6 +340,7 @@ class Callee:
 def test_a_server_in_a_program_gives_everything_back() -> None:
     """Also where two overlap: the last one ends the freeze, and the application can go."""
     before = gc.get_freeze_count()
+    thresholds = gc.get_threshold()
     app = Callee()
     gone = weakref.ref(app)
     with nogilserve.Server(app, prepare="freeze", gc="off", warmup=["/"]) as first:
@@ -348,8 +351,10 @@ def test_a_server_in_a_program_gives_everything_back() -> None:
         assert first.counters["requests"] == first.config.workers * TIMES
     assert gc.isenabled()
     assert gc.get_freeze_count() > before
+    assert (gc.get_threshold() != thresholds) == AVAILABLE
     second.stop()
     assert gc.get_freeze_count() == before
+    assert gc.get_threshold() == thresholds
     del app, first, second
     gc.collect()
     assert gone() is None
@@ -367,10 +372,34 @@ def test_a_server_in_a_program_prepares_nothing_by_itself() -> None:
 
 @in_one_process
 @BOTH
-@pytest.mark.parametrize("when", ["default", "auto"])
-def test_collections_as_ever(serve: Callable[..., Server], app: str, when: str) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [("--gc", "default"), ("--prepare", "none"), ("--gc", "default", "--prepare", "none")],
+)
+def test_collections_as_ever(
+    serve: Callable[..., Server], app: str, options: tuple[str, ...]
+) -> None:
     """Python's own rules hold."""
-    assert ask(serve(app, *TWO, "--gc", when), "/collecting")[0] is True
+    automatic, _, threshold = ask(serve(app, *TWO, *options), "/collecting")
+    assert (automatic, threshold) == (True, gc.get_threshold()[0])
+
+
+@defers
+@BOTH
+def test_collections_that_look_at_little_come_sooner(
+    serve: Callable[..., Server], app: str
+) -> None:
+    """By default, where the application is frozen."""
+    automatic, frozen, threshold = ask(serve(app, *TWO), "/collecting")
+    assert automatic
+    assert frozen > 1000
+    assert threshold < gc.get_threshold()[0]
+
+
+@defers
+def test_thresholds_of_the_application_stay(serve: Callable[..., Server]) -> None:
+    """It knows better."""
+    assert ask(serve("tests.apps.thresholds:wsgi", *TWO), "/collecting")[2] == 1234
 
 
 @in_one_process

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
-from tests.apps.asgi_served import LOOPS, TORTURE, AsgiServed
+from tests.apps.asgi_served import NO_UVLOOP, TORTURE, AsgiServed
 from tests.support.services import postgresql, redis_server
 
 APP = "tests.apps.loopbound_app:app"
@@ -42,6 +43,11 @@ def upstream() -> Iterator[str]:
     """A slow page for HTTP clients."""
     with AsgiServed(TORTURE, "--loops", "1") as server:
         yield f"{server.url}/sleep?ms=5"
+
+
+def on_uvloop(place: str) -> Any:
+    """A place and the loop; the other places are tested on the other one."""
+    return pytest.param(place, "uvloop", marks=pytest.mark.skipif(NO_UVLOOP, reason="no uvloop"))
 
 
 SERVICES: dict[str, Callable[[], AbstractContextManager[str]]] = {
@@ -86,8 +92,7 @@ def served(resource: tuple[str, str], place: str, *arguments: str) -> AsgiServed
     return AsgiServed(APP, *arguments, env=environment)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("place", ["module", "app"])
+@pytest.mark.parametrize(("place", "loop"), [("module", "asyncio"), on_uvloop("app")])
 def test_kept_for_the_whole_process(resource: tuple[str, str], place: str, loop: str) -> None:
     """One loop serves; the warning names the object, where it lives, and the ways to fix it."""
     with served(resource, place, "--loop", loop) as server:
@@ -103,8 +108,7 @@ def test_kept_for_the_whole_process(resource: tuple[str, str], place: str, loop:
     assert "Traceback" not in server.log
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("place", ["state", "per_loop"])
+@pytest.mark.parametrize(("place", "loop"), [on_uvloop("state"), ("per_loop", "asyncio")])
 def test_one_for_each_loop(resource: tuple[str, str], place: str, loop: str) -> None:
     """All loops serve, each with its own; nothing to warn of, and all of them are closed."""
     with served(resource, place, "--loop", loop) as server:

@@ -33,6 +33,8 @@ class Plan:
     asks: tuple[Ask, ...] = ()
     collecting: str = "default"
     """When garbage is collected while serving: "default", "idle" or "off"."""
+    sooner: bool = False
+    """Whether collections by default come sooner where what is there now is frozen."""
     left: tuple[str, ...] = ()
     """Steps that are not done, each with the reason."""
 

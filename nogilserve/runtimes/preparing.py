@@ -23,6 +23,7 @@ def plan_of(config: Config) -> Plan:
         steps=steps,
         asks=tuple(_ask(config, text) for text in config.warmup),
         collecting="default" if config.gc == "auto" else config.gc,
+        sooner=config.gc == "auto",
         left=left,
     )
 

@@ -47,7 +47,7 @@ def _answer(path: str, query: dict[str, list[str]], agent: str) -> tuple[int, ob
     if path == "/slow":
         time.sleep(float(query["s"][0]))
     elif path == "/collecting":
-        return 200, [gc.isenabled(), gc.get_freeze_count()]
+        return 200, [gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()[0]]
     elif path == "/cycles":
         for _ in range(int(query["n"][0])):
             thing = _Thing()

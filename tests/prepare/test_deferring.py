@@ -134,6 +134,30 @@ print("good")
     assert out == "good\n"
 
 
+def test_collections_come_sooner_only_while_little_is_frozen() -> None:
+    """Passing over many frozen objects takes time, too; at the end Python's thresholds are back."""
+    out = python(
+        """
+import gc
+import nogilserve
+
+def app(environ, start_response):
+    raise AssertionError("nobody asks")
+
+before = gc.get_threshold()
+with nogilserve.Server(app, prepare="freeze"):
+    assert gc.get_threshold()[0] < before[0]
+    assert gc.get_threshold()[1:] == before[1:]
+assert gc.get_threshold() == before
+many = [[] for _ in range(100_000)]
+with nogilserve.Server(app, prepare="freeze"):
+    assert gc.get_threshold() == before
+print("good")
+"""
+    )
+    assert out == "good\n"
+
+
 def test_what_has_a_finalizer_is_freed_at_once() -> None:
     """Files, sockets, generators: somebody may rely on the moment."""
     out = python(

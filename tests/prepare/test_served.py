@@ -340,7 +340,6 @@ class Callee:
 def test_a_server_in_a_program_gives_everything_back() -> None:
     """Also where two overlap: the last one ends the freeze, and the application can go."""
     before = gc.get_freeze_count()
-    thresholds = gc.get_threshold()
     app = Callee()
     gone = weakref.ref(app)
     with nogilserve.Server(app, prepare="freeze", gc="off", warmup=["/"]) as first:
@@ -351,10 +350,8 @@ def test_a_server_in_a_program_gives_everything_back() -> None:
         assert first.counters["requests"] == first.config.workers * TIMES
     assert gc.isenabled()
     assert gc.get_freeze_count() > before
-    assert (gc.get_threshold() != thresholds) == AVAILABLE
     second.stop()
     assert gc.get_freeze_count() == before
-    assert gc.get_threshold() == thresholds
     del app, first, second
     gc.collect()
     assert gone() is None

@@ -128,8 +128,9 @@ class _Preparing:
         "auto",
         "--gc",
         choice("auto", "default", "idle", "off"),
-        """When garbage is collected: as Python does, in moments without a request (and at the
-        latest after a minute), or never.""",
+        """When garbage is collected: default is as Python does, idle in moments without a request
+        (and at the latest after a minute), off never. auto is as Python does, but sooner where it
+        looks at new objects only (see --prepare freeze).""",
         section=WORK,
         metavar="WHEN",
     )

@@ -17,6 +17,7 @@ __all__ = [
     "CertificateSource",
     "Context",
     "Encryption",
+    "Ready",
     "facts_of",
     "promised",
     "refuses",
@@ -41,6 +42,11 @@ class Context(ssl.SSLContext):
     """Numbers of the cipher suites by their names (RFC 8446 §B.4)."""
 
 
+Ready = Callable[[Context | None], None]
+"""Told what was found for a handshake that has waited; None: there is nothing. It is handed over,
+because what `find` gives may be another thing by the time that the handshake has its turn."""
+
+
 class CertificateSource(Protocol):
     """Chooses what clients are shown. Any thread; no method blocks: the engine waits for it."""
 
@@ -48,9 +54,9 @@ class CertificateSource(Protocol):
         """The context for a server name (lower case, "" for none) and the protocols that the
         client offers (ALPN). None: there is none, or not yet."""
 
-    def request(self, name: str, protocols: Sequence[str], ready: Callable[[], None]) -> bool:
+    def request(self, name: str, protocols: Sequence[str], ready: Ready) -> bool:
         """Asked when `find` gave None. True: a certificate may come; `ready` is called once, from
-        any thread, when `find` is to be asked again. False: there will be none."""
+        any thread. False: there will be none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 from collections import deque
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -219,6 +220,7 @@ class Handshake(Successor):
 
     __slots__ = (
         "_asked",
+        "_found",
         "_hello",
         "_incoming",
         "_outgoing",
@@ -235,6 +237,8 @@ class Handshake(Successor):
         """What that asks for, once it is complete."""
         self._asked = False
         """A certificate was requested."""
+        self._found: Context | None = None
+        """What came of that."""
         self._tls: ssl.SSLObject | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -310,7 +314,7 @@ class Handshake(Successor):
             return True
         hello = self._hello or Hello()
         source = connection.encryption.source
-        context = source.find(hello.name, hello.protocols)
+        context = self._found if self._asked else source.find(hello.name, hello.protocols)
         if context is None:
             self._ask(core, hello)
         elif refuses(context, hello):
@@ -323,13 +327,14 @@ class Handshake(Successor):
         """Have a certificate got, if it can be."""
         connection = self.connection
 
-        def again(core: Core) -> bool:
+        def again(found: Context | None, core: Core) -> bool:
             if connection.state != CLOSED:
+                self._found = found
                 self._queue(core)
             return True
 
         if self._asked or not connection.encryption.source.request(
-            hello.name, hello.protocols, lambda: core.submit(again)
+            hello.name, hello.protocols, lambda found: core.submit(partial(again, found))
         ):
             self._reject(core, UNRECOGNIZED_NAME, "no certificate for the name")
             return

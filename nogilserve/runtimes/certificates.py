@@ -1,12 +1,12 @@
 """From the configuration to certificates. Imported only where TLS is spoken: it takes OpenSSL."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Final
 
 from nogilserve.config import Config
-from nogilserve.engine.encryption import CertificateSource, Context, Encryption
+from nogilserve.engine.encryption import CertificateSource, Context, Encryption, Ready
 from nogilserve.tls.context import TlsTerms
 from nogilserve.tls.files import FileSource
 
@@ -68,6 +68,6 @@ class _Together:
         found = self._files.match(name) or self._others.find(name, protocols)
         return found if found or name else self._files.find(name, protocols)
 
-    def request(self, name: str, protocols: Sequence[str], ready: Callable[[], None]) -> bool:
+    def request(self, name: str, protocols: Sequence[str], ready: Ready) -> bool:
         """As of CertificateSource."""
         return self._others.request(name, protocols, ready)

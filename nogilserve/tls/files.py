@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from nogilserve.engine.encryption import Context
+from nogilserve.engine.encryption import Context, Ready
 from nogilserve.errors import ConfigError
 from nogilserve.tls.context import TlsTerms, make_context
 from nogilserve.tls.x509 import Facts, certificates_in, read_certificate
@@ -79,7 +79,7 @@ class FileSource:
             self.look()
         return self._snapshot.match(name)
 
-    def request(self, name: str, protocols: Sequence[str], ready: Callable[[], None]) -> bool:
+    def request(self, name: str, protocols: Sequence[str], ready: Ready) -> bool:
         """There are no others."""
         return False
 

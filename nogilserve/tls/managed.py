@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final
 
 from nogilserve.config import Config
-from nogilserve.engine.encryption import Context
+from nogilserve.engine.encryption import Context, Ready
 from nogilserve.errors import ConfigError, StorageError
 from nogilserve.tls.context import TlsTerms, make_context
 from nogilserve.tls.inquiry import DAEMONS, Changes, Inquiry
@@ -39,31 +39,11 @@ _RECENT: Final = 1000
 """Certificates of names on demand that are kept ready, of 20 KB each."""
 _FRESH: Final = 0.25
 """Seconds for which they are shown to whoever asks: the next challenge may come soon."""
-_STALE: Final = 5.0
-"""Seconds after which they are not shown either to who has been waiting for them."""
 _BREAK: Final = 5.0
 """Seconds for which nobody is asked after somebody has been asked in vain for a second."""
 
 Make = Callable[[str], Context]
 """A context from a file with certificate and key. Raises ConfigError."""
-
-
-class _Answer:
-    """A certificate for a challenge. Owner: who holds the lock of the source."""
-
-    __slots__ = ("_context", "_learnt", "_waiting")
-
-    def __init__(self, context: Context, waiting: int, now: float) -> None:
-        """`waiting`: handshakes that are to see it, whenever their turn comes."""
-        self._context = context
-        self._waiting = waiting
-        self._learnt = now
-
-    def show(self, now: float) -> Context | None:
-        """The context; None if the keeper has to be asked again."""
-        self._waiting -= 1
-        age = now - self._learnt
-        return self._context if age < _FRESH or (self._waiting >= 0 and age < _STALE) else None
 
 
 class ManagedSource:
@@ -98,10 +78,11 @@ class ManagedSource:
         """Those of other names by key, the one last shown at the end. Under the lock."""
         self._loading = threading.Lock()
         self._lock = threading.Lock()
-        self._answers: dict[str, _Answer] = {}
+        self._answers: dict[str, tuple[Context, float]] = {}
+        """Answers to challenges by name, and when they were learnt. Under the lock."""
         self._say_at = 0.0
         self._unsaid = 0
-        self._asked: dict[tuple[str, bool], list[Callable[[], None]]] = {}
+        self._asked: dict[tuple[str, bool], list[Ready]] = {}
         self.reload()
         self._changes = Changes(inquiry, self.reload) if inquiry is not None else None
 
@@ -116,8 +97,8 @@ class ManagedSource:
         """As of CertificateSource."""
         if ACME_TLS in protocols:
             with self._lock:
-                answer = self._answers.get(name)
-                return answer.show(monotonic()) if answer is not None else None
+                answer, learnt = self._answers.get(name, (None, 0.0))
+            return answer if monotonic() - learnt < _FRESH else None
         contexts = self._contexts
         if not name:
             return self._first(contexts)
@@ -149,7 +130,7 @@ class ManagedSource:
         """For clients that name nobody: the first domain that has a certificate."""
         return next((contexts[name] for name in self._domains if name in contexts), None)
 
-    def request(self, name: str, protocols: Sequence[str], ready: Callable[[], None]) -> bool:
+    def request(self, name: str, protocols: Sequence[str], ready: Ready) -> bool:
         """As of CertificateSource."""
         answer = ACME_TLS in protocols
         if self._inquiry is None or not name:
@@ -171,24 +152,28 @@ class ManagedSource:
         return True
 
     def _ask(self, inquiry: Inquiry, name: str, answer: bool) -> None:
+        found: Context | None = None
         try:
             if answer:
                 pem = inquiry.tls_answer(name)
                 if pem is not None:
-                    self._learn_answer(name, _from_text(self._make_answer, pem))
+                    found = _from_text(self._make_answer, pem)
             else:
                 reason = inquiry.certificate(name)
                 if reason:
                     self._say(name, reason)
                 else:
                     self.reload()
+                    found = self.find(name, ())
         except Exception:  # an error of ours: who waits is to be told that there is nothing
             _log.critical("internal error about the certificate of %s", name, exc_info=True)
         finally:
             with self._lock:
                 waiting = self._asked.pop((name, answer))
+                if answer and found is not None:
+                    self._learn_answer(name, found)
             for ready in waiting:
-                ready()
+                ready(found)
 
     def _say(self, name: str, reason: str) -> None:
         """Log why there is no certificate, once a second at most: clients name what they like."""
@@ -203,11 +188,10 @@ class ManagedSource:
         _log.info("No certificate for %s: %s%s", name, reason, more)
 
     def _learn_answer(self, name: str, context: Context) -> None:
-        with self._lock:
-            while len(self._answers) >= _ANSWERS:
-                self._answers.pop(next(iter(self._answers)))
-            waiting = len(self._asked[name, True])
-            self._answers[name] = _Answer(context, waiting, monotonic())
+        """Show it to others who look soon; under the lock."""
+        while len(self._answers) >= _ANSWERS:
+            self._answers.pop(next(iter(self._answers)))
+        self._answers[name] = (context, monotonic())
 
     # ---- what is in the folder
 

@@ -48,7 +48,7 @@ def test_names(authority: Authority) -> None:
     assert source.find("a.test", ()) is default is source.find("unknown.test", ())
     assert source.find("b.test", ()) is wild is not default
     assert source.match("x.y.b.test") is source.match("unknown.test") is source.match("") is None
-    assert source.request("c.test", (), lambda: None) is False
+    assert source.request("c.test", (), lambda _: None) is False
 
 
 def test_change(authority: Authority, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Certificates that appear while a process serves: what it shows, and when it asks for them."""
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 from nogilserve.engine.encryption import Context
 from nogilserve.errors import ConfigError
 from nogilserve.tls.inquiry import Inquiry
-from nogilserve.tls.managed import ACME_TLS, HttpAnswers, ManagedSource, _Answer
+from nogilserve.tls.managed import ACME_TLS, HttpAnswers, ManagedSource
 from nogilserve.tls.storage import FolderStorage
 from nogilserve.tls.storage.records import Certificate, certificate_key
 
@@ -119,7 +120,7 @@ def test_certificates_that_are_there_are_shown(folder: FolderStorage, source: So
     assert mark(managed.find("b.w.example", ())) == "WWWW"
     assert mark(managed.find("", ())) == "AAAA"
     assert managed.find("x.example", ()) is None
-    assert not managed.request("x.example", (), lambda: None)
+    assert not managed.request("x.example", (), lambda _: None)
 
 
 def test_renewed_certificate_is_shown(folder: FolderStorage, source: Source) -> None:
@@ -158,25 +159,25 @@ def test_missing_certificate_is_asked_for_once(
 ) -> None:
     """Of many handshakes one asks; all are told; then it is there."""
     managed = source("a.example")
-    ready = threading.Semaphore(0)
+    ready: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
     keeper.before = lambda: keep(folder, "a.example", "AAAA")
     for _ in range(20):
         assert managed.find("a.example", ()) is None
-        assert managed.request("a.example", (), ready.release)
+        assert managed.request("a.example", (), ready.put)
     keeper.go.set()
     for _ in range(20):
-        assert ready.acquire(timeout=10)
+        assert mark(ready.get(timeout=10)) == "AAAA"
     assert keeper.asked == ["a.example"]
     assert mark(managed.find("a.example", ())) == "AAAA"
 
 
 def test_only_on_demand_are_other_names_asked_for(source: Source, keeper: Keeper) -> None:
     """Else they are refused without a question."""
-    assert not source("a.example").request("b.example", (), lambda: None)
-    ready = threading.Event()
+    assert not source("a.example").request("b.example", (), lambda _: None)
+    ready: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
     keeper.go.set()
-    assert source("a.example", on_demand=True).request("b.other", (), ready.set)
-    assert ready.wait(10)
+    assert source("a.example", on_demand=True).request("b.other", (), ready.put)
+    assert ready.get(timeout=10) is None
     assert keeper.asked == ["b.other"]
 
 
@@ -246,39 +247,39 @@ def test_flood_of_names_is_bounded(
     """At most 64 questions at a time; the next handshake is refused. The log is not flooded."""
     caplog.set_level("INFO", "nogilserve")
     managed = source(on_demand=True)
-    ready = threading.Semaphore(0)
+    ready: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
     for number in range(64):
-        assert managed.request(f"n{number}.org", (), ready.release)
-    assert not managed.request("one-more.example", (), ready.release)
+        assert managed.request(f"n{number}.org", (), ready.put)
+    assert not managed.request("one-more.example", (), ready.put)
     keeper.go.set()
     for _ in range(64):
-        assert ready.acquire(timeout=10)
-    assert managed.request("one-more.example", (), ready.release)
-    assert ready.acquire(timeout=10)
+        assert ready.get(timeout=10) is None
+    assert managed.request("one-more.example", (), ready.put)
+    ready.get(timeout=10)
     assert 1 <= caplog.text.count("nobody wants it") <= 5
 
 
 def test_challenge_is_answered_whatever_the_certificate(
-    folder: FolderStorage, source: Source, keeper: Keeper
+    folder: FolderStorage, source: Source, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For any name, to several that look at the same time; never to who does not say that it is
     an authority."""
+    monkeypatch.setattr("nogilserve.tls.managed._FRESH", 60.0)
     keep(folder, "a.example", "AAAA")
     managed = source("a.example")
     keeper.go.set()
+    ready: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
     for name in ("a.example", "elsewhere.example"):
         assert managed.find(name, (ACME_TLS,)) is None
-        ready = threading.Event()
-        assert managed.request(name, (ACME_TLS,), ready.set)
-        assert ready.wait(10)
+        assert managed.request(name, (ACME_TLS,), ready.put)
+        assert ready.get(timeout=10) is managed.find(name, (ACME_TLS,))
         for _ in range(3):
             found = managed.find(name, (ACME_TLS,))
             assert getattr(found, "text", "") == f"answer for {name}"
     assert mark(managed.find("a.example", ("http/1.1",))) == "AAAA"
     assert managed.find("elsewhere.example", ()) is None
-    ready = threading.Event()
-    assert managed.request("unknown.org", (ACME_TLS,), ready.set)
-    assert ready.wait(10)
+    assert managed.request("unknown.org", (ACME_TLS,), ready.put)
+    assert ready.get(timeout=10) is None
     assert managed.find("unknown.org", (ACME_TLS,)) is None
 
 
@@ -339,19 +340,20 @@ def test_http_answers(keeper: Keeper) -> None:
     assert len(slow.asked) == 2
 
 
-def test_answer_is_shown_to_who_has_waited() -> None:
-    """However late their turn comes; to others only for a moment, because the next challenge may
-    have another answer."""
-    context = Shown(16)
-    answer = _Answer(context, 2, 100.0)
-    assert answer.show(102.0) is context
-    assert answer.show(102.0) is context
-    assert answer.show(102.0) is None
-    answer = _Answer(context, 1, 100.0)
+def test_answer_is_handed_to_who_has_waited(
+    source: Source, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To all of them, though nobody else is shown it any more when their turn comes."""
+    monkeypatch.setattr("nogilserve.tls.managed._FRESH", 0.0)
+    managed = source("a.example")
+    given: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
     for _ in range(3):
-        assert answer.show(100.1) is context
-    assert answer.show(100.5) is None
-    assert _Answer(context, 5, 100.0).show(106.0) is None
+        assert managed.find("a.example", (ACME_TLS,)) is None
+        assert managed.request("a.example", (ACME_TLS,), given.put)
+    keeper.go.set()
+    found = [given.get(timeout=10) for _ in range(3)]
+    assert [getattr(context, "text", "") for context in found] == ["answer for a.example"] * 3
+    assert managed.find("a.example", (ACME_TLS,)) is None
 
 
 def test_race_of_questions_about_tokens(keeper: Keeper) -> None:

@@ -10,6 +10,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -83,6 +84,8 @@ class SecureTransport(asyncio.Transport):
         """What that asks for, once it is complete."""
         self._asked = False
         """A certificate was requested."""
+        self._found: Context | None = None
+        """What came of that."""
         self._tls: ssl.SSLObject | None = None
         self._speaking = False
         """The handshake is done."""
@@ -166,7 +169,8 @@ class SecureTransport(asyncio.Transport):
         if self.is_closing() or self._tls is not None:
             return
         hello = self._hello or Hello()
-        context = self._encryption.source.find(hello.name, hello.protocols)
+        source = self._encryption.source
+        context = self._found if self._asked else source.find(hello.name, hello.protocols)
         if context is None:
             self._ask(hello)
         elif refuses(context, hello):
@@ -184,12 +188,16 @@ class SecureTransport(asyncio.Transport):
         self._asked = True
         self._core.set_deadline(self._connection, self._encryption.waiting)
 
-    def _ready(self) -> None:
+    def _ready(self, found: Context | None) -> None:
         """Whoever was asked has an answer. Any thread."""
         try:
-            self._core.submit(self._queue)
+            self._core.submit(partial(self._go_on, found))
         except RuntimeError:
             pass  # the loop is closed, and with it the connection
+
+    def _go_on(self, found: Context | None) -> None:
+        self._found = found
+        self._queue()
 
     def _begin(self, context: Context) -> None:
         if self._asked:

@@ -2,12 +2,12 @@
 
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from nogilserve.engine.encryption import Context, Encryption
+from nogilserve.engine.encryption import Context, Encryption, Ready
 from nogilserve.engine.loop.core import Accepted
 from nogilserve.engine.loop.kinds import make_client
 from nogilserve.tls.context import make_context
@@ -24,13 +24,13 @@ class Later:
 
     def __init__(self, context: Context | None) -> None:
         self.context = context
-        self.waiting: list[Callable[[], None]] = []
+        self.waiting: list[Ready] = []
 
     def find(self, name: str, protocols: Sequence[str]) -> Context | None:
         """One for all names."""
         return self.context
 
-    def request(self, name: str, protocols: Sequence[str], ready: Callable[[], None]) -> bool:
+    def request(self, name: str, protocols: Sequence[str], ready: Ready) -> bool:
         """Names that begin with "never" get none."""
         self.waiting.append(ready)
         return not name.startswith("never")
@@ -87,8 +87,7 @@ def test_certificate_that_comes_later(authority: Authority, context: Context) ->
         await peer.send(outgoing.read())
         await rig.until(lambda: source.waiting)
         rig.look_after(30)  # longer than a handshake may take
-        source.context = context
-        source.waiting.pop()()
+        source.waiting.pop()(context)
         incoming.write(await peer.receive())
         await greet(peer, tls, incoming, outgoing)
         tls.write(get("/"))
@@ -122,7 +121,7 @@ def test_certificate_that_never_comes(name: str) -> None:
         peer = await connect(rig)
         await peer.send(client_hello(name))
         await rig.until(lambda: source.waiting)
-        source.waiting.pop()()
+        source.waiting.pop()(None)
         return await peer.rest(), dict(rig.refused)
 
     alert, refused = on_loop(main, encryption=Encryption(source))
@@ -154,8 +153,7 @@ def test_client_leaves_while_it_waits(context: Context) -> None:
         await rig.until(lambda: source.waiting)
         peer.reset()
         await rig.until(lambda: not rig.core.clients)
-        source.context = context
-        source.waiting.pop()()
+        source.waiting.pop()(context)
         await rig.turn()
 
     on_loop(main, encryption=Encryption(source))

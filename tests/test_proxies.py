@@ -3,7 +3,8 @@
 import json
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,24 @@ from tests.support.server import Server
 from tests.support.wire import Client, Response
 
 Serve = Callable[..., Server]
+Modes = dict[str, Server]
 
 APP = "tests.apps.origin:wsgi"
 LINE = b"PROXY TCP4 203.0.113.9 192.0.2.1 51234 443\r\n"
 BLOCK = bytes.fromhex("cb007109c0000201c82201bb")
 HEADER = SIGNATURE + struct.pack("!BBH", 0x21, 0x11, len(BLOCK)) + BLOCK
 GET = b"GET /a HTTP/1.1\r\nHost: app.example\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def modes() -> Iterator[Modes]:
+    """Servers that are only asked, by how they take the PROXY protocol."""
+    with ExitStack() as stack:
+        options = {mode: [f"--proxy-protocol={mode}"] for mode in ("optional", "required")}
+        yield {
+            mode: stack.enter_context(Server(APP, *arguments))
+            for mode, arguments in {"default": [], **options}.items()
+        }
 
 
 def seen(response: Response) -> dict[str, str]:
@@ -33,9 +46,9 @@ def seen(response: Response) -> dict[str, str]:
 # ---- header fields ---------------------------------------------------------------------------
 
 
-def test_headers_of_a_proxy_on_this_machine_are_believed(serve: Serve) -> None:
+def test_headers_of_a_proxy_on_this_machine_are_believed(modes: Modes) -> None:
     """By default, as with uvicorn: client and scheme; the host is the Host field's."""
-    with serve(APP).connect() as client:
+    with modes["default"].connect() as client:
         told = seen(
             client.get(
                 "/a?b",
@@ -145,9 +158,9 @@ def test_nonsense_of_a_trusted_proxy_is_refused(serve: Serve, tmp_path: Path) ->
     ]
 
 
-def test_request_with_a_body_and_a_refusal(serve: Serve) -> None:
+def test_request_with_a_body_and_a_refusal(modes: Modes) -> None:
     """A body does not change any of it."""
-    with serve(APP).connect() as client:
+    with modes["default"].connect() as client:
         told = seen(client.request("POST", "/", {"X-Forwarded-For": "203.0.113.9"}, b"x" * 100000))
         assert told["REMOTE_ADDR"] == "203.0.113.9"
         refusal = client.request("POST", "/", {"X-Forwarded-For": "x"}, b"x" * 100)
@@ -210,9 +223,9 @@ def test_corpus_of_headers(serve: Serve, app: str) -> None:
 
 @pytest.mark.parametrize("beginning", [LINE, HEADER])
 @pytest.mark.parametrize("mode", ["optional", "required"])
-def test_proxy_protocol(serve: Serve, beginning: bytes, mode: str) -> None:
+def test_proxy_protocol(modes: Modes, beginning: bytes, mode: str) -> None:
     """The addresses of the header are those of every request on the connection."""
-    with serve(APP, f"--proxy-protocol={mode}").connect() as client:
+    with modes[mode].connect() as client:
         client.send(beginning + GET)
         for _ in range(2):
             told = seen(client.receive())
@@ -223,19 +236,19 @@ def test_proxy_protocol(serve: Serve, beginning: bytes, mode: str) -> None:
 
 
 @pytest.mark.parametrize("beginning", [LINE, HEADER])
-def test_proxy_protocol_byte_by_byte(serve: Serve, beginning: bytes) -> None:
+def test_proxy_protocol_byte_by_byte(modes: Modes, beginning: bytes) -> None:
     """However it is cut."""
-    with serve(APP, "--proxy-protocol=required").connect() as client:
+    with modes["required"].connect() as client:
         for byte in beginning + GET:
             client.send(bytes([byte]))
         assert seen(client.receive())["REMOTE_ADDR"] == "203.0.113.9"
 
 
-def test_proxy_protocol_with_tls(serve: Serve) -> None:
+def test_proxy_protocol_with_tls(modes: Modes) -> None:
     """The sender says that the client spoke TLS: the scheme is https."""
     content = BLOCK + struct.pack("!BHBI", 0x20, 5, 1, 0)
     header = SIGNATURE + struct.pack("!BBH", 0x21, 0x11, len(content)) + content
-    with serve(APP, "--proxy-protocol=required").connect() as client:
+    with modes["required"].connect() as client:
         client.send(header + GET)
         assert seen(client.receive())["url"] == "https://app.example/a"
 
@@ -255,28 +268,28 @@ def test_announced_client_is_not_believed_like_the_load_balancer(serve: Serve) -
 @pytest.mark.parametrize(
     "beginning", [b"PROXY UNKNOWN\r\n", SIGNATURE + struct.pack("!BBH", 0x20, 0, 0)]
 )
-def test_health_checks_of_a_load_balancer(serve: Serve, beginning: bytes) -> None:
+def test_health_checks_of_a_load_balancer(modes: Modes, beginning: bytes) -> None:
     """They come from the load balancer itself."""
-    with serve(APP, "--proxy-protocol=required").connect() as client:
+    with modes["required"].connect() as client:
         client.send(beginning + GET)
         assert seen(client.receive())["REMOTE_ADDR"] == "127.0.0.1"
 
 
-def test_health_check_that_says_nothing(serve: Serve) -> None:
+def test_health_check_that_says_nothing(modes: Modes) -> None:
     """A connection that is opened and closed leaves nothing behind, and no complaint."""
-    server = serve(APP, "--proxy-protocol=required")
+    server = modes["required"]
     server.connect().close()
     with server.connect() as client:
         client.send(LINE + GET)
         assert seen(client.receive())
 
 
-def test_header_is_missed_or_not(serve: Serve) -> None:
+def test_header_is_missed_or_not(modes: Modes) -> None:
     """optional takes both; required refuses a connection without a header."""
-    with serve(APP, "--proxy-protocol=optional").connect() as client:
+    with modes["optional"].connect() as client:
         client.send(GET)
         assert seen(client.receive())["REMOTE_ADDR"] == "127.0.0.1"
-    with serve(APP, "--proxy-protocol=required").connect() as client:
+    with modes["required"].connect() as client:
         client.send(GET)
         refusal = client.receive()
         assert (refusal.status, refusal.get("Connection")) == (400, "close")
@@ -308,9 +321,9 @@ def test_header_of_a_stranger(serve: Serve, mode: str) -> None:
         SIGNATURE + struct.pack("!BBH", 0x21, 0x11, 65535),
     ],
 )
-def test_malformed_header(serve: Serve, beginning: bytes) -> None:
+def test_malformed_header(modes: Modes, beginning: bytes) -> None:
     """400, nothing behind it is run."""
-    with serve(APP, "--proxy-protocol=optional").connect() as client:
+    with modes["optional"].connect() as client:
         client.send(beginning + GET)
         assert client.receive().status == 400
         client.wait_closed()

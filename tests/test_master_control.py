@@ -137,6 +137,32 @@ def test_which_server_is_meant(
     assert stat.S_IMODE((project / "own.sock").stat().st_mode) == 0o600
 
 
+def test_control_socket_of_a_running_server(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """A second server is refused it, and the first one can be told to stop; what a killed server
+    left behind is replaced; a file that is no socket is left alone."""
+    own = ("--control-socket", "own.sock")
+    first = serve("main:app", *own, cwd=project, env=places)
+    second = Server("main:app", *own, cwd=project, env=places, wait_ready=False)
+    assert second.wait() == 1
+    assert f"another server is listening there (process {first.pid})" in second.log
+    assert f"pid {first.pid}," in command("status", *own).stdout
+    (child,) = first.generations()
+    first.kill()
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), SECONDS)
+    assert (project / "own.sock").is_socket()
+    third = serve("main:app", *own, cwd=project, env=places)
+    assert f"pid {third.pid}," in command("status", *own).stdout
+    assert command("stop", *own).returncode == 0
+    assert third.wait() == 0
+    (project / "own.sock").write_text("mine")
+    fourth = Server("main:app", *own, cwd=project, env=places, wait_ready=False)
+    assert fourth.wait() == 1
+    assert "no socket is there, and is left alone" in fourth.log
+    assert (project / "own.sock").read_text() == "mine"
+
+
 def test_address_that_nobody_has(
     serve: Start, project: Path, command: Command, places: dict[str, str]
 ) -> None:
@@ -256,6 +282,30 @@ def test_upgrade(project: Path, command: Command, places: dict[str, str], way: s
             server.join_outputs()
     assert not (project / "s").exists()
     assert server.log.count("Listening on") == 2
+
+
+def test_upgrade_takes_over_the_control_socket(project: Path, command: Command) -> None:
+    """The next master has the one it was told before; another server's it is refused."""
+    own = ("--control-socket", "own.sock")
+    (project / "nogilserve.toml").write_text('control-socket = "own.sock"\n')
+    with Server("main:app", cwd=project) as server:
+        ended = command("upgrade", *own)
+        assert "has taken over" in ended.stdout, ended.stderr
+        new = int(server.wait_log(r"The master with pid (\d+) has taken over", SECONDS)[1])
+        try:
+            assert server.process.wait(SECONDS) == 0
+            server.awaited = True
+            assert f"pid {new}," in command("status", *own).stdout
+            with Server("main:app", "--control-socket", "other.sock", cwd=project) as other:
+                (project / "nogilserve.toml").write_text('control-socket = "other.sock"\n')
+                assert command("upgrade", *own).returncode == 1
+                server.wait_log(rf"listening there \(process {other.pid}\)", SECONDS)
+                for pid, path in ((new, "own.sock"), (other.pid, "other.sock")):
+                    assert f"pid {pid}," in command("status", "--control-socket", path).stdout
+        finally:
+            os.kill(new, signal.SIGTERM)
+            server.join_outputs()
+    assert not (project / "own.sock").exists()
 
 
 def test_upgrade_that_fails(serve: Start, project: Path) -> None:

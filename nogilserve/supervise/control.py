@@ -19,9 +19,9 @@ from typing import Any, Final
 from zlib import crc32
 
 from nogilserve.config import Bind
-from nogilserve.errors import ControlError
+from nogilserve.errors import BindError, ControlError
 
-__all__ = ["Control", "Request", "ask", "default_path", "directories", "find"]
+__all__ = ["Control", "Request", "ask", "default_path", "directories", "find", "refuse_live"]
 
 _UNIX: Final = hasattr(socket, "AF_UNIX")
 _PATIENCE: Final = 10.0
@@ -65,8 +65,8 @@ class Control:
         *,
         loopback: bool = not _UNIX,
     ) -> None:
-        """Listen at `path`, in place of whatever dead server was there; `loopback`: at a port that
-        the file `path` tells. Raises OSError."""
+        """Listen at `path`, in place of whatever was there (see `refuse_live`); `loopback`: at a
+        port that the file `path` tells. Raises OSError."""
         self.path = path
         self._events = events
         self._free = threading.BoundedSemaphore(_AT_ONCE)
@@ -208,6 +208,38 @@ def _listen(path: str) -> socket.socket:
     finally:
         os.umask(before)
     return sock
+
+
+def refuse_live(path: str) -> None:
+    """Raise BindError unless `path` is free or has what a dead server left there.
+
+    Two servers that ask at the same moment may both find it free; the later one gets it.
+    """
+    refused = f"option --control-socket: cannot listen on {path!r}: "
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return  # nothing there; whether it can be made is seen when it is
+    if _UNIX:
+        if not stat.S_ISSOCK(found.st_mode):
+            raise BindError(f"{refused}something that is no socket is there, and is left alone")
+        try:
+            _connect(path, 1)[0].close()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        except OSError as error:
+            raise BindError(
+                f"{refused}cannot tell whether the socket there is in use "
+                f"({error.strerror or error})"
+            ) from None
+    held = ""
+    with contextlib.suppress(ControlError):
+        held = f" (process {ask(path, 'status', 2).get('pid')})"
+    # A port that a dead server has told may be another program's by now.
+    if held or _UNIX:
+        raise BindError(
+            f"{refused}another server is listening there{held}. Stop it, or choose another path"
+        )
 
 
 # ---- where it is

@@ -20,7 +20,7 @@ from nogilserve.supervise.child import Event
 from nogilserve.supervise.control import Request
 from nogilserve.supervise.words import log
 
-__all__ = ["VARIABLE", "Inheritance", "Launch", "Succession", "adopt_environment"]
+__all__ = ["VARIABLE", "Estate", "Inheritance", "Launch", "Succession", "adopt_environment"]
 
 VARIABLE: Final = "_NOGILSERVE_HANDOVER"
 
@@ -69,6 +69,15 @@ Held = list[tuple[str, Listener]]
 """Listeners, each with the address it was opened for, as it is written."""
 
 
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """What a master has that the next one takes over. Immutable."""
+
+    listeners: Held
+    control: str
+    """The path of its control socket, "" without one."""
+
+
 class Inheritance:
     """What this master was given by the one before it. Owner: the main thread."""
 
@@ -80,6 +89,8 @@ class Inheritance:
             sock = socket.socket(fileno=data["channel"])
             sock.set_inheritable(False)
             self._channel = Channel(sock)
+        self.control: str = data.get("control", "")
+        """The path of the control socket of that one, which this one may replace."""
         self.listeners: Held = [(item["bind"], _listener(item)) for item in data.get("sockets", ())]
 
     def take(self, bind: str) -> list[Listener]:
@@ -127,16 +138,17 @@ class Successor:
     def __init__(
         self,
         launch: Launch,
-        held: Held,
+        estate: Estate,
         events: "queue.SimpleQueue[Event]",
     ) -> None:
         """Start it. Raises OSError."""
         self._events = events
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
-        fds = [theirs.fileno(), *(listener.fileno() for _, listener in held)]
+        fds = [theirs.fileno(), *(listener.fileno() for _, listener in estate.listeners)]
         data = {
             "channel": theirs.fileno(),
+            "control": estate.control,
             "sockets": [
                 {
                     "bind": bind,
@@ -147,7 +159,7 @@ class Successor:
                     "file": listener.file,
                     "inherited": listener.inherited,
                 }
-                for bind, listener in held
+                for bind, listener in estate.listeners
             ],
         }
         try:
@@ -201,7 +213,7 @@ class Succession:
         self._request: Request | None = None
 
     def begin(
-        self, held: Held, events: "queue.SimpleQueue[Event]", request: Request | None
+        self, estate: Estate, events: "queue.SimpleQueue[Event]", request: Request | None
     ) -> None:
         """Start the next master. `request` is answered when that serves, or does not."""
         problem = ""
@@ -209,11 +221,11 @@ class Succession:
             problem = "an upgrade is in progress already"
         elif os.name == "nt":
             problem = "this system cannot pass its sockets on"
-        elif not held:
+        elif not estate.listeners:
             problem = "nothing is served yet"
         else:
             try:
-                self._successor = Successor(self._launch, held, events)
+                self._successor = Successor(self._launch, estate, events)
             except OSError as error:
                 problem = f"the command cannot be started: {error}"
             else:

@@ -16,8 +16,8 @@ from nogilserve.config import Config
 from nogilserve.config.addresses import parse_bind
 from nogilserve.errors import BindError
 from nogilserve.sockets import Listener, open_listeners
-from nogilserve.supervise.control import Control, default_path
-from nogilserve.supervise.handover import Held, Inheritance
+from nogilserve.supervise.control import Control, default_path, refuse_live
+from nogilserve.supervise.handover import Estate, Held, Inheritance
 from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.pidfile import PidFile
 from nogilserve.supervise.words import log
@@ -54,9 +54,10 @@ class Holdings:
         return [listener for _, listener in self.held]
 
     @property
-    def passed_on(self) -> Held:
+    def passed_on(self) -> Estate:
         """What a next master takes over: all listeners, that of the admin address too."""
-        return self.held + self._admin_held
+        path = self._control.path if self._control is not None else ""
+        return Estate(self.held + self._admin_held, path)
 
     @property
     def labels(self) -> list[str]:
@@ -75,6 +76,9 @@ class Holdings:
 
         Raises BindError, ConfigError.
         """
+        given = self._config.control_socket and os.path.abspath(self._config.control_socket)
+        if given and given != self.inheritance.control:
+            refuse_live(given)
         try:
             self._listen()
             self._listen_for_admin()
@@ -83,9 +87,8 @@ class Holdings:
             raise
         self._pid_file.write(self.identity)
         self.identity.become()
-        given = self._config.control_socket
         try:
-            self._control = Control(os.path.abspath(given or default_path(self.labels)), events)
+            self._control = Control(given or os.path.abspath(default_path(self.labels)), events)
         except OSError as error:
             log.log(
                 logging.WARNING if given else logging.INFO,

@@ -291,9 +291,9 @@ class WsgiGateway:
                         if piece:
                             raise ResponseError("the body is longer than Content-Length")
                     elif (
-                        piece
+                        not response.begun
+                        and piece
                         and type(piece) is bytes
-                        and not response.begun
                         and len(piece) == exchange.declared_length
                     ):
                         # As frameworks answer: an iterator over the one piece there is.

@@ -127,6 +127,7 @@ def test_what_runs_is_finished(kind: str, app: str) -> None:
 
         def ask(index: int) -> None:
             done.append(clients[index].get("/sleep?0.5").status)
+            clients[index].close()  # an event loop would wait a moment for that
 
         threads = [threading.Thread(target=ask, args=(index,)) for index in range(4)]
         for thread in threads:

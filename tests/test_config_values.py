@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nogilserve.config import Bind
-from nogilserve.config.addresses import ADDRESS, HOST, parse_bind
+from nogilserve.config.addresses import parse_bind
 from nogilserve.config.envfile import parse_env_file
 from nogilserve.config.formats import ACCESS_FORMAT
 from nogilserve.config.kinds import (
@@ -31,6 +31,7 @@ from nogilserve.config.kinds import (
     size,
 )
 from nogilserve.config.networks import NETWORK
+from nogilserve.config.options.listening import ADDRESS, HOST
 from nogilserve.messages import RequestRecord
 from nogilserve.observe.accesslog import compile_format
 

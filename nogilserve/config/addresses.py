@@ -5,14 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from nogilserve.config.kinds import Kind
-
 __all__ = [
-    "ADDRESS",
     "DEFAULT_HOST",
     "DEFAULT_PORT",
-    "HOST",
-    "PORT",
     "Bind",
     "parse_bind",
     "redirect_bind",
@@ -23,7 +18,6 @@ DEFAULT_PORT: Final = 8000
 
 _DIGITS: Final = re.compile(r"[0-9]{1,5}")
 _BRACKETS: Final = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\](?::(.*))?", re.DOTALL)
-_V6: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.*-]*")
 _SCHEME: Final = re.compile(r"(tcp|http|https|ssl|fd):(?://)?(.*)", re.DOTALL)
 
@@ -125,26 +119,6 @@ def _port(value: str) -> int:
     return int(value)
 
 
-def _parse_port(value: str) -> int:
-    if "://" in value:
-        raise ValueError(
-            "Kubernetes and Docker put such a value there for a service called nogilserve: give "
-            "that another name, or set enableServiceLinks: false"
-        )
-    if not _DIGITS.fullmatch(value) or int(value) > 65535:
-        raise ValueError
-    return int(value)
-
-
-def _parse_host(value: str) -> str:
-    host = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    if not host:
-        raise ValueError("it is empty")
-    if not _V6.fullmatch(host) and not _NAME.fullmatch(host):
-        raise ValueError
-    return "" if host == "*" else host
-
-
 def redirect_bind(value: str, beside: Bind) -> Bind:
     """Where `--redirect-http` listens: a port alone is on the interface of `beside`."""
     if _DIGITS.fullmatch(value):
@@ -152,12 +126,3 @@ def redirect_bind(value: str, beside: Bind) -> Bind:
         return Bind("tcp", host, int(value), role="redirect")
     found = parse_bind(value)
     return Bind(found.kind, found.host, found.port, found.path, found.fd, "redirect")
-
-
-ADDRESS: Final = Kind("HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER", parse_bind, str)
-HOST: Final = Kind(
-    "a host name or an address (0.0.0.0 for every IPv4 interface)",
-    _parse_host,
-    lambda host: host or "*",
-)
-PORT: Final = Kind("a whole number from 0 to 65535", _parse_port, str, (int,))

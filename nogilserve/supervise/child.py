@@ -11,14 +11,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from nogilserve.sockets.listen import PASSED_BY_SYSTEMD, Listener
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel
 from nogilserve.supervise.identity import Identity
-from nogilserve.supervise.interpreter import Interpreter
+from nogilserve.supervise.interpreter import ROOT, Interpreter
 
 __all__ = ["Child", "Event", "Events", "how_it_ended"]
 
@@ -33,7 +32,6 @@ class Events(Protocol):
         """Say it."""
 
 
-_ROOT: Final = str(Path(__file__).resolve().parents[2])
 # This very package, and nothing of the current directory before the application is imported.
 # Ctrl-C until then needs no traceback.
 _QUIET: Final = (
@@ -163,7 +161,7 @@ def _start(
     # The same options of the interpreter (-X, -W, -O); multiprocessing finds them out so too.
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
     safe = [] if "-P" in flags or "-I" in flags else ["-P"]
-    command = [sys.executable, *flags, *safe, "-c", _QUIET + _PACKAGE + _MAIN, _ROOT, name]
+    command = [sys.executable, *flags, *safe, "-c", _QUIET + _PACKAGE + _MAIN, ROOT, name]
     variables = {
         name: value
         for name, value in os.environ.items()

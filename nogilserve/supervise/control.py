@@ -14,7 +14,6 @@ import socket
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
@@ -245,18 +244,18 @@ def refuse_live(path: str) -> None:
 # ---- where it is
 
 
-def directories() -> Iterator[Path]:
+def directories() -> Iterator[str]:
     """Where control sockets are kept, the best place first; not made yet."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime:
-        yield Path(runtime) / "nogilserve"
+        yield os.path.join(runtime, "nogilserve")
     if os.environ.get("LOCALAPPDATA") and not _UNIX:
-        yield Path(os.environ["LOCALAPPDATA"]) / "nogilserve"
+        yield os.path.join(os.environ["LOCALAPPDATA"], "nogilserve")
     if hasattr(os, "getuid"):
-        yield Path(os.environ.get("TMPDIR") or "/tmp") / f"nogilserve-{os.getuid()}"
+        yield os.path.join(os.environ.get("TMPDIR") or "/tmp", f"nogilserve-{os.getuid()}")
 
 
-def is_private(folder: Path) -> bool:
+def is_private(folder: str) -> bool:
     """Whether a directory is this user's, no link, and closed to everybody else."""
     try:
         found = os.lstat(folder)
@@ -276,13 +275,15 @@ def default_path(addresses: Iterable[str]) -> str:
     name = _name(next(iter(addresses), "server"))
     for folder in directories():
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            pass
         except OSError:
             continue
-        path = str(folder / f"{name}.sock")
+        path = os.path.join(folder, f"{name}.sock")
         if is_private(folder) and len(os.fsencode(path)) < _LONGEST_PATH:
             return path
-    tried = ", ".join(map(str, directories()))
+    tried = ", ".join(directories())
     raise OSError(f"no directory can be made or trusted for it (tried: {tried})")
 
 
@@ -305,13 +306,13 @@ def find(given: str, binds: Sequence[Bind], *, insist: bool) -> str:
         path
         for folder in directories()
         if is_private(folder)
-        for path in sorted(folder.glob("*.sock"))
-        if _is_live(path)
+        for name in sorted(os.listdir(folder))
+        if name.endswith(".sock") and _is_live(path := os.path.join(folder, name))
     ]
     wanted = {_name(f"unix:{os.path.abspath(b.path)}" if b.path else str(b)) for b in binds}
-    named = [path for path in live if path.stem in wanted]
+    named = [path for path in live if os.path.basename(path).removesuffix(".sock") in wanted]
     if len(named) == 1 or (len(live) == 1 and not insist):
-        return str((named or live)[0])
+        return (named or live)[0]
     if insist and live and not named:
         raise ControlError(
             f"no running server of this user listens on {', '.join(map(str, binds))}"
@@ -321,16 +322,16 @@ def find(given: str, binds: Sequence[Bind], *, insist: bool) -> str:
             "no running server of this user was found; say --control-socket PATH as the server was "
             "told"
         )
-    known = ", ".join(str(path) for path in live)
+    known = ", ".join(live)
     raise ControlError(
         "several servers are running: say --bind, the address of the one that is meant, or "
         f"--control-socket, one of {known}"
     )
 
 
-def _is_live(path: Path) -> bool:
+def _is_live(path: str) -> bool:
     try:
-        sock, _ = _connect(str(path), 1)
+        sock, _ = _connect(path, 1)
     except OSError:
         return False
     sock.close()

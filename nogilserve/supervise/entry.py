@@ -11,11 +11,11 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from nogilserve.supervise.following import Following
 from nogilserve.supervise.handover import Launch
+from nogilserve.supervise.interpreter import ROOT
 from nogilserve.supervise.outcome import exit_status
 from nogilserve.supervise.reading import read_anew, reading_of
 from nogilserve.supervise.spec import config_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["become_master", "main"]
 
-_ROOT: Final = str(Path(__file__).resolve().parents[2])
 _CODE: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); import nogilserve; del sys.path[0]; "
     "from nogilserve.supervise.entry import main; sys.exit(main())"
@@ -33,7 +32,7 @@ _CODE: Final = (
 _PURGE: Final = "MIMALLOC_PURGE_DELAY"
 """Milliseconds for which the interpreter keeps memory that it has freed. A master idles once it has
 started, and what was freed last would stay with it."""
-_NAME: Final = Path("/proc/self/comm")
+_NAME: Final = "/proc/self/comm"
 """By what name `ps` and `pkill` know the process (Linux)."""
 
 Order = dict[str, Any]
@@ -69,7 +68,7 @@ def _start_over(order: Order) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    command = [sys.executable, *flags, "-P", "-c", _CODE, _ROOT, str(read), "nogilserve"]
+    command = [sys.executable, *flags, "-P", "-c", _CODE, ROOT, str(read), "nogilserve"]
     os.execve(sys.executable, [*command, *order["argv"]], {**os.environ, _PURGE: "0"})
 
 
@@ -91,7 +90,8 @@ def _descriptor(text: bytes) -> int:
 
 def _name() -> str:
     try:
-        return _NAME.read_text()
+        with open(_NAME) as file:
+            return file.read().strip()
     except OSError:
         return ""
 
@@ -113,7 +113,8 @@ def _begin() -> int:
     else:
         os.environ[_PURGE] = order["purge"]
     if order["name"] != _name():
-        _NAME.write_text(order["name"].strip())
+        with open(_NAME, "w") as file:
+            file.write(order["name"])
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     return _run(order)
 

@@ -8,20 +8,19 @@ it (`nogilserve.lend`).
 import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from nogilserve.errors import ConfigError
 from nogilserve.lend import borrowed, lendable
 
-__all__ = ["Interpreter", "find_interpreter", "run_instead"]
+__all__ = ["ROOT", "Interpreter", "find_interpreter", "run_instead"]
 
-_ROOT: Final = str(Path(__file__).resolve().parents[2])
+ROOT: Final = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+"""The folder of this very package."""
 _OLDEST: Final = (3, 13)
 _PATIENCE: Final = 10.0
 """Seconds an interpreter may take to say what it is."""
@@ -45,7 +44,7 @@ class Interpreter:
     def code(self, then: str) -> str:
         """For `-c`: this very package without a look at the current directory, and `then`."""
         return (
-            f"import sys; sys.path.insert(0, {_ROOT!r}); from nogilserve import lend; "
+            f"import sys; sys.path.insert(0, {ROOT!r}); from nogilserve import lend; "
             f"del sys.path[0]; lend.borrow({lendable()!r}, {self.packages!r}); {then}"
         )
 
@@ -138,6 +137,8 @@ def _executable(python: str, root: str, directory: str, option: str) -> str:
         )
     found: str | None = os.path.abspath(os.path.join(directory, python))
     if os.sep not in python:
+        import shutil  # with all that unpacks archives
+
         found = shutil.which(python)
     if found is None or not os.access(found, os.X_OK) or os.path.isdir(found):
         raise ConfigError(f"{option} is no program that can be run")

@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nogilserve.errors import ConfigError
+from nogilserve.supervise.interpreter import ROOT
 from nogilserve.supervise.spec import plain
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ Reading = dict[str, Any]
 """`config`: all settings; `given`: variables to take on; `tenants`, `templated`: what kind of
 server that makes; `held`: settings of the master itself, each with what users call it."""
 
-_ROOT: Final = str(Path(__file__).resolve().parents[2])
 _CODE: Final = (
     "import signal, sys; signal.signal(2, signal.SIG_IGN); sys.path.insert(0, sys.argv[1]); "
     "import nogilserve; del sys.path[0]; "
@@ -69,7 +68,7 @@ def read_anew(argv: Sequence[str], environment: Mapping[str, str], directory: st
     question = {"argv": argv, "environment": environment, "directory": directory}
     try:
         done = subprocess.run(
-            [sys.executable, *flags, "-P", "-c", _CODE, _ROOT],
+            [sys.executable, *flags, "-P", "-c", _CODE, ROOT],
             input=json.dumps(question | {"pid": os.getpid()}).encode(),
             stdout=subprocess.PIPE,
             timeout=_PATIENCE,
@@ -85,6 +84,8 @@ def read_anew(argv: Sequence[str], environment: Mapping[str, str], directory: st
 
 def main() -> int:
     """The process that reads: a question on standard input, the answer on standard output."""
+    from pathlib import Path
+
     from nogilserve.config import resolve
 
     question = json.load(sys.stdin)

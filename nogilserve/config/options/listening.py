@@ -1,15 +1,50 @@
 """Where to listen."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
-from nogilserve.config.addresses import ADDRESS, DEFAULT_HOST, DEFAULT_PORT, HOST, PORT, Bind
+from nogilserve.config.addresses import DEFAULT_HOST, DEFAULT_PORT, Bind, parse_bind
 from nogilserve.config.declare import group, option
-from nogilserve.config.kinds import FLAG, OCTAL, TEXT, choice, integer
+from nogilserve.config.kinds import FLAG, OCTAL, TEXT, Kind, choice, integer
 
-__all__ = ["LISTENING", "Listening", "Shorthand"]
+__all__ = ["ADDRESS", "HOST", "LISTENING", "PORT", "Listening", "Shorthand"]
 
 LISTENING: Final = "Listening"
+
+
+_DIGITS: Final = re.compile(r"[0-9]{1,5}")
+_V6: Final = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.*-]*")
+
+
+def _parse_port(value: str) -> int:
+    if "://" in value:
+        raise ValueError(
+            "Kubernetes and Docker put such a value there for a service called nogilserve: give "
+            "that another name, or set enableServiceLinks: false"
+        )
+    if not _DIGITS.fullmatch(value) or int(value) > 65535:
+        raise ValueError
+    return int(value)
+
+
+def _parse_host(value: str) -> str:
+    host = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if not host:
+        raise ValueError("it is empty")
+    if not _V6.fullmatch(host) and not _NAME.fullmatch(host):
+        raise ValueError
+    return "" if host == "*" else host
+
+
+ADDRESS: Final = Kind("HOST:PORT, :PORT, [IPV6]:PORT, unix:PATH or fd://NUMBER", parse_bind, str)
+HOST: Final = Kind(
+    "a host name or an address (0.0.0.0 for every IPv4 interface)",
+    _parse_host,
+    lambda host: host or "*",
+)
+PORT: Final = Kind("a whole number from 0 to 65535", _parse_port, str, (int,))
 
 
 @group

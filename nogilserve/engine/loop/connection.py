@@ -27,13 +27,12 @@ from nogilserve.engine.loop.states import (
     RUNNING,
     UPGRADED,
 )
-from nogilserve.engine.loop.websocket import WebSocketSession
 from nogilserve.engine.proxied import announce, judge, trusting
 from nogilserve.engine.wheel import NEVER
 from nogilserve.errors import ClientDisconnected, ProtocolError, ResponseError, TruncatedBody
 from nogilserve.messages import Headers, Request
 from nogilserve.protocols.proxy import Preamble
-from nogilserve.protocols.websocket import Handshake, wants_websocket
+from nogilserve.protocols.websocket import wants_websocket
 
 __all__ = ["HttpConnection"]
 
@@ -331,6 +330,10 @@ class HttpConnection(HttpExchange):
         return True
 
     def _begin_websocket(self, request: Request) -> None:
+        # Imported for those who ask for one, see there.
+        from nogilserve.engine.loop.websocket import WebSocketSession
+        from nogilserve.protocols.websocket import Handshake
+
         try:
             handshake = Handshake(request)
         except ProtocolError as exc:

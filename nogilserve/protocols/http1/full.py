@@ -4,12 +4,15 @@ The rules come first, because they say precisely what is wrong; h11 is the last 
 it read is what the application gets.
 """
 
-import h11
+from typing import TYPE_CHECKING
 
 from nogilserve.errors import ProtocolError
 from nogilserve.messages import Headers, Limits, Request
 from nogilserve.protocols.http1 import rules
 from nogilserve.protocols.http1.reader import HeadReader
+
+if TYPE_CHECKING:
+    import h11
 
 __all__ = ["build", "parse", "parse_trailers"]
 
@@ -56,7 +59,9 @@ def build(reader: HeadReader, head: bytes) -> Request:
     )
 
 
-def _judge(head: bytes) -> h11.Request:
+def _judge(head: bytes) -> "h11.Request":
+    import h11  # for whoever meets such a head: few servers do
+
     # The reader has bounded the head; h11's own bound is for heads that are not complete.
     judge = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
     judge.receive_data(head)
@@ -78,6 +83,8 @@ def _with_host(headers: Headers, host: str) -> Headers:
 
 def parse_trailers(section: bytes) -> Headers:
     """Parse a checked trailer section with the empty line that ends it (RFC 9112 §7.1.2)."""
+    import h11
+
     judge = h11.Connection(h11.SERVER, max_incomplete_event_size=len(section) + 1024)
     judge.receive_data(_EMPTY_CHUNKED_REQUEST + section)
     try:

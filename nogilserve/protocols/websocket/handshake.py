@@ -11,19 +11,13 @@ from nogilserve.messages import Headers, Request
 from nogilserve.protocols.http1.response import compose_fields
 from nogilserve.protocols.websocket import deflate as compression
 from nogilserve.protocols.websocket.connection import WebSocketConnection
+from nogilserve.protocols.websocket.wanted import wants_websocket
 
-__all__ = ["Handshake", "wants_websocket"]
+__all__ = ["Handshake"]
 
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 _VERSION: Final = ("Sec-WebSocket-Version", "13")
-
-
-def wants_websocket(request: Request) -> bool:
-    """Whether a request asks to go on as a WebSocket, rightly or not: then see Handshake."""
-    if not request.upgrade:
-        return False
-    return any(item.strip(" \t").lower() == "websocket" for item in request.upgrade.split(","))
 
 
 class Handshake:

@@ -72,10 +72,13 @@ class Beginning:
         return connection.go_ahead(core, preamble.rest)
 
     def stop(self, core: Core) -> bool:
-        """The engine stops: what was accepted may still come, but not for long."""
+        """The engine stops: what was accepted may still come, but not for long, unless the core is
+        patient."""
         connection = self._connection
         if core.table.get(connection.fd) is not self:
             return connection.stop(core)  # the header has come since
+        if core.patient:
+            return True
         connection.deadline = min(connection.deadline, core.now + _STOP_SECONDS)
         core.wheel.enter(connection)
         return True

@@ -271,11 +271,12 @@ class Handshake(Successor):
         return []
 
     def stop(self, core: Core) -> bool:
-        """The engine stops: what was accepted may still come, but not for long."""
+        """The engine stops: what was accepted may still come, but not for long, unless the core is
+        patient."""
         connection = self.connection
         if connection.handshake is not self:
             return connection.stop(core)  # it is over since
-        if connection.state != CLOSED:
+        if connection.state != CLOSED and not core.patient:
             connection.wait(core, _STOP_CERTIFICATE if self._asked else _STOP_SECONDS)
         return True
 

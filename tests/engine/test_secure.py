@@ -5,6 +5,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -248,3 +249,29 @@ def test_stop_of_a_handshake_that_is_over(source: Later, authority: Authority) -
                 assert hand.connection.deadline == NEVER
                 go_on.set()
                 assert client.recv(65536).endswith(b"late")
+
+
+def test_patient_drain_waits_for_handshakes(source: Later, authority: Authority) -> None:
+    """As long as ever, also for one that has said nothing: another process serves on, and the
+    client has been accepted."""
+    told = threading.Event()
+
+    def tell(_: object) -> bool:
+        told.set()
+        return True
+
+    with Served(echo_target, threads=2, encryption=Encryption(source)) as served:
+        [core] = served.runtime._cores
+        with socket.create_connection(served.address, SECONDS) as raw:
+            wait_until(lambda: any(isinstance(e, Handshake) for e in list(core.table.values())))
+            [hand] = [e for e in list(core.table.values()) if isinstance(e, Handshake)]
+            before = hand.connection.deadline
+            served.runtime.drain(patient=True)
+            while served.runtime.accepting:
+                assert not served.runtime.join(monotonic())
+            core.submit(tell)
+            assert told.wait(SECONDS)
+            assert (core.patient, hand.connection.deadline) == (True, before)
+            with trusting(authority).wrap_socket(raw, server_hostname="now.test") as client:
+                client.sendall(b"GET /late HTTP/1.1\r\nHost: now.test\r\n\r\n")
+                assert client.recv(65536).endswith(b"/late")

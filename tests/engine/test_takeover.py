@@ -58,3 +58,19 @@ def test_stop_of_a_beginning_that_is_over() -> None:
         assert rig.drive()
         assert deadlines == [NEVER]
         assert peer.bodies() == [b"late"]
+
+
+def test_patient_core_waits_for_the_header() -> None:
+    """As long as ever: another process serves on, and the client has been accepted."""
+    with Rig() as rig:
+        peer = rig.connect()
+        beginning = Beginning(peer.connection, Preamble(required=True))
+        rig.core.table[peer.connection.fd] = beginning
+        before = peer.connection.deadline
+        rig.core.stopping = rig.core.patient = True
+        rig.core.submit(beginning.stop)
+        assert rig.drive()
+        assert peer.connection.deadline == before
+        peer.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 1000 80\r\n" + get("/"))
+        assert rig.drive()
+        assert peer.bodies() == [b"hello"]

@@ -42,18 +42,26 @@ AddParser = Callable[..., argparse.ArgumentParser]
 Command = Callable[[argparse.Namespace], int]
 
 
+def _compare(options: argparse.Namespace) -> int:
+    pinning.apply(options)
+    if not options.threads:
+        options.threads = [*options.fewest, max(2, pinning.server_processors())]
+    return compare.run(options)
+
+
 def _wsgi(add: AddParser) -> argparse.ArgumentParser:
     parser = add("wsgi", help="nogilserve and its peers on every workload")
     _add_load(parser, duration=2, rounds=3)
     parser.add_argument(
         "--threads",
         type=_numbers,
-        default=[max(2, os.process_cpu_count() or 1)],
-        help="threads of every server; several, separated by commas, are several contestants",
+        help="threads of every server; several, separated by commas, are several contestants; "
+        "by default one for each processor",
     )
     parser.add_argument("--servers", type=_names({**SERVERS}), default=list(SERVERS))
     parser.add_argument("--workloads", type=_names({**WORKLOADS}), default=list(WORKLOADS))
-    parser.set_defaults(run=compare.run, field=compare.WSGI)
+    pinning.add_options(parser)
+    parser.set_defaults(run=_compare, field=compare.WSGI, fewest=[])
     return parser
 
 
@@ -63,14 +71,15 @@ def _asgi(add: AddParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads",
         type=_numbers,
-        default=[1, max(2, os.process_cpu_count() or 1)],
-        help="event loops of every server, in threads or processes as it has them",
+        help="event loops of every server, in threads or processes as it has them; "
+        "by default one, and one for each processor",
     )
     parser.add_argument("--servers", type=_names({**ASGI_SERVERS}), default=list(ASGI_SERVERS))
     parser.add_argument(
         "--workloads", type=_names({**ASGI_WORKLOADS}), default=list(ASGI_WORKLOADS)
     )
-    parser.set_defaults(run=compare.run, field=compare.ASGI)
+    pinning.add_options(parser)
+    parser.set_defaults(run=_compare, field=compare.ASGI, fewest=[1])
     return parser
 
 
@@ -102,6 +111,7 @@ def _targets(add: AddParser) -> argparse.ArgumentParser:
     _add_load(parser, duration=3, rounds=5)
     parser.add_argument("--idle-seconds", type=_positive, default=10)
     parser.add_argument("--idle-connections", type=_positive, default=targets.IDLE_CONNECTIONS)
+    pinning.add_options(parser)
     parser.set_defaults(run=targets.run)
     return parser
 
@@ -224,6 +234,7 @@ def _guard(add: AddParser) -> argparse.ArgumentParser:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only look at the arguments")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for define in (
         _wsgi,
@@ -262,6 +273,8 @@ def main() -> int:
     """Run a command; its exit status."""
     signal.signal(signal.SIGTERM, _terminate)
     options = _parser().parse_args()
+    if options.check:
+        return 0
     if getattr(options, "quick", False):
         options.duration = options.rounds = options.turns = 1
     try:

@@ -1,11 +1,13 @@
 """Arguments that several commands of the benchmarks have."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from benchmarks.rounds import default_wrk_threads
 
-__all__ = ["add_load", "names", "numbers", "positive"]
+__all__ = ["add_load", "interpreter", "names", "numbers", "positive"]
 
 
 def numbers(text: str) -> list[int]:
@@ -16,12 +18,14 @@ def numbers(text: str) -> list[int]:
     return found
 
 
-def names(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """Some of these names, separated by commas; "none" is none of them."""
+def names(known: Iterable[str], *, or_none: bool = False) -> Callable[[str], list[str]]:
+    """Some of these names, separated by commas; with `or_none`, "none" is none of them."""
     there_are = list(known)
 
     def parse(text: str) -> list[str]:
-        found = text.split(",") if text != "none" else []
+        if or_none and text == "none":
+            return []
+        found = text.split(",")
         unknown = [name for name in found if name not in there_are]
         if unknown:
             raise argparse.ArgumentTypeError(
@@ -35,6 +39,14 @@ def names(known: Iterable[str]) -> Callable[[str], list[str]]:
 def positive(text: str) -> int:
     """One whole number from 1."""
     return numbers(text)[0]
+
+
+def interpreter(text: str) -> str:
+    """The path of a program that can be run."""
+    path = Path(text).absolute()
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text!r}: no such program")
+    return str(path)
 
 
 def add_load(

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import compare, copies, latency, page, pinning, seed_table
-from benchmarks.arguments import add_load, names, numbers, positive
+from benchmarks.arguments import add_load, interpreter, names, numbers, positive
 from benchmarks.asgi_servers import ASGI_SERVERS
 from benchmarks.rounds import say
 from benchmarks.servers import SERVERS
@@ -38,7 +38,7 @@ def _add_interpreters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gil-python",
         metavar="PATH",
-        type=lambda text: str(Path(text).absolute()),
+        type=interpreter,
         help="a Python with the GIL, with the packages of the group rivals, for those whose best"
         " setting it is; without it they run on this one, or are left out",
     )
@@ -49,9 +49,11 @@ def _copies(add: AddParser) -> argparse.ArgumentParser:
     parser = add("copies", help="threads of one process beside copies: speed, tail, memory")
     add_load(parser, duration=2, rounds=1)
     parser.add_argument("--counts", type=numbers, default=COUNTS, help="threads, and copies")
-    known = names(copies.COPIED)
-    parser.add_argument("--workloads", type=known, default=["flask", "fastapi"])
-    parser.add_argument("--memory", type=known, default=["django", "model"])
+    known = names(copies.COPIED, or_none=True)
+    parser.add_argument(
+        "--workloads", type=known, default=["flask", "fastapi"], help="by speed; or none"
+    )
+    parser.add_argument("--memory", type=known, default=["django", "model"], help="or none")
     _add_interpreters(parser)
     parser.set_defaults(run=copies.run)
     return parser
@@ -160,7 +162,12 @@ def _run_all(options: argparse.Namespace) -> int:
 
 def _all(add: AddParser) -> argparse.ArgumentParser:
     parser = add("all", help="against everyone: seed, peers, copies, latency, and the page of them")
-    parser.add_argument("--parts", type=names(MINUTES), default=list(MINUTES))
+    parser.add_argument(
+        "--parts",
+        type=names(MINUTES),
+        default=list(MINUTES),
+        help=f"some of {', '.join(MINUTES)}, separated by commas",
+    )
     parser.add_argument("--duration", type=positive, help="seconds per trial, of every part")
     parser.add_argument("--rounds", type=positive, help="trials of each kind, of every part")
     parser.add_argument("--quick", action="store_true", help="to see it work, not to cite")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import wrk
+from benchmarks import pinning, wrk
 from benchmarks.servers import SERVERS, Server, version_of
 
 __all__ = ["conditions"]
@@ -72,6 +72,7 @@ def conditions(servers: Iterable[Server] = SERVERS.values()) -> dict[str, object
             "system": f"{platform.system()} {platform.release()}",
             "processor": _processor(),
             "processors": os.process_cpu_count(),
+            "server_processors": pinning.named(),
             "memory_bytes": _memory_bytes(),
         },
         "python": _build(),

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["add_options", "apply", "cpu_set", "for_servers", "server_processors"]
+__all__ = ["add_options", "apply", "cpu_set", "for_servers", "named", "server_processors"]
 
 _servers: list[frozenset[int]] = []
 """The processors of servers, if they were named. Owner: the main thread."""
@@ -65,6 +65,11 @@ def for_servers() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def named() -> int:
+    """How many processors servers have by name; 0: they share those of load generators."""
+    return len(_servers[0]) if _servers else 0
+
+
 def server_processors() -> int:
     """How many processors servers may use."""
-    return len(_servers[0]) if _servers else os.process_cpu_count() or 1
+    return named() or os.process_cpu_count() or 1

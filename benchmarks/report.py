@@ -131,8 +131,11 @@ def footer(conditions: dict[str, object]) -> str:
     assert isinstance(python, dict)
     build = " PGO" * bool(python["pgo"]) + " LTO" * bool(python["lto"])
     threaded = "free-threaded " if python["free_threaded"] else ""
+    processors = f"{machine['processors']} processors shared with wrk"
+    if own := machine.get("server_processors"):  # results of before do not say it
+        processors = f"{own} processors for servers, {machine['processors']} for wrk"
     return (
-        f"{machine['processor']}, {machine['processors']} processors shared with wrk ·"
+        f"{machine['processor']}, {processors} ·"
         f" CPython {python['version']} {threaded}{build.strip()} · commit {conditions['commit']}"
         f" · {conditions['created']}"
     )

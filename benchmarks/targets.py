@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import report
+from benchmarks import pinning, report
 from benchmarks.idle import Crowd, Idle, crowd_cost, wake_ups
 from benchmarks.machine import conditions
 from benchmarks.report import summarise
@@ -189,6 +189,7 @@ def _side_measurements(options: argparse.Namespace) -> tuple[list[Idle], Crowd |
 
 def run(options: argparse.Namespace) -> int:
     """Measure all targets, print and write the table; 0 only when all are met."""
+    pinning.apply(options)
     setting = conditions()
     missing = LEAN.server.missing()
     if missing:

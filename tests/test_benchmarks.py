@@ -346,6 +346,8 @@ def test_one_second_against_nogilserve(tmp_path: Path) -> None:
     """The whole way once: server, check, wrk, accounts, table and files."""
     command = [sys.executable, "-m", "benchmarks", "wsgi", "--quick", "--servers", "nogilserve"]
     command += ["--workloads", "hello", "--connections", "8", "--results", str(tmp_path)]
+    first = min(os.sched_getaffinity(0))
+    command += ["--server-cpus", str(first), "--client-cpus", str(max(os.sched_getaffinity(0)))]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -357,6 +359,7 @@ def test_one_second_against_nogilserve(tmp_path: Path) -> None:
             process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, progress
     assert "nogilserve" in output
+    assert "1 processors for servers, 1 for wrk" in output
     document = json.loads((tmp_path / "wsgi-quick.json").read_text())
     (trial,) = document["trials"]
     assert trial["valid"]

@@ -209,23 +209,47 @@ class TestParts:
     def test_what_is_said_to_all_is_said_to_each(self, part: str, tmp_path: Path) -> None:
         """Each part's own parser takes it."""
         words = ["all", "--quick", "--rounds", "3", "--duration", "4", "--server-cpus", "0-1,3"]
-        words += ["--client-cpus", "2", "--gil-python", "/x/python", "--results", str(tmp_path)]
+        words += ["--client-cpus", "2", "--gil-python", sys.executable, "--results", str(tmp_path)]
         command = everyone._command(part, _parser().parse_args(words))
         options = _parser().parse_args(command[3:])
         assert (options.rounds, options.duration, options.quick) == (3, 4, True)
         assert (options.server_cpus, options.client_cpus) == ({0, 1, 3}, {2})
         assert options.results == tmp_path
         assert getattr(options, "gil_python", None) == (
-            "/x/python" if part in ("seed", "copies") else None
+            sys.executable if part in ("seed", "copies") else None
         )
 
     def test_names_may_be_none(self) -> None:
         """A half is left out with "none"; an unknown name is refused."""
-        parse = names(["a", "b"])
+        parse = names(["a", "b"], or_none=True)
         assert parse("b,a") == ["b", "a"]
         assert parse("none") == []
         with pytest.raises(argparse.ArgumentTypeError):
             parse("a,c")
+
+    def test_none_is_a_name_like_any_other(self) -> None:
+        """Where it is none of the names, nothing to measure is a mistake."""
+        assert names(["none", "defer"])("none") == ["none"]
+        with pytest.raises(argparse.ArgumentTypeError):
+            names(["a"])("none")
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["all", "--parts", "bogus"], "unknown: bogus; there are seed, peers"),
+            (["seed", "--gil-python", "/no/python"], "'/no/python': no such program"),
+            (["targets", "--server-cpus", "x"], "'x': processors, such as 0-3,8"),
+        ],
+    )
+    def test_arguments_can_be_looked_at_alone(self, words: list[str], said: str) -> None:
+        """So a mistake is said before anything is installed or measured."""
+        command = [sys.executable, "-m", "benchmarks", "--check"]
+        for arguments, status in ((words, 2), (words[:1], 0)):
+            done = subprocess.run(
+                [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE
+            )
+            assert done.returncode == status, done.stderr
+            assert (said in done.stderr) == (status == 2)
 
     def test_interrupted_parts_end_first(self) -> None:
         """A part gets SIGTERM and time for its servers, and only then are we done."""

@@ -1,11 +1,12 @@
 """When garbage is collected: what is left alone, and the thread that collects when nobody asks."""
 
 import gc
-import math
 import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
+
+from nogilserve.prepare.deferring import AVAILABLE
 
 __all__ = ["FROZEN", "Collector", "Frozen"]
 
@@ -19,13 +20,19 @@ _TOO_MANY: Final = 2_000_000
 """New objects for which no idle moment is waited for: some hundreds of megabytes."""
 _AT_LATEST: Final = 60.0
 """Seconds after which none is waited for either, if it is worth anything."""
-_ALL: Final = 600.0
-"""Seconds between collections of everything: before, nothing is freed that is deferred and frozen.
-An idle moment is waited for, but not as long again."""
+
+_AS_EVER: Final = (2000, 10)
+"""Python's own thresholds. It collects after 40 times as many new objects as the first one says, or
+when memory has grown by a tenth."""
+_SOONER: Final = 500
+"""Our own where little but new objects is looked at: garbage does not grow to many megabytes, nor
+the pause to free it to tens of milliseconds."""
+_FEW: Final = 100_000
+"""Frozen objects up to which that is so: passing over them takes time, too."""
 
 
 class Frozen:
-    """What the collector leaves alone, in this interpreter. Any thread.
+    """What collections leave alone, in this interpreter, and how soon they come. Any thread.
 
     Several servers in one process share it: the last one that ends gives everything back.
     """
@@ -33,69 +40,80 @@ class Frozen:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holders = 0
+        self._thresholds: tuple[int, ...] = ()
+        """As they were, where they were changed."""
 
-    def hold(self) -> None:
-        """Leave alone all that exists now."""
+    def hold(self, *, sooner: bool = False) -> int:
+        """Leave alone all that exists now; how many objects. `sooner`: collect what is new more
+        often, where they are not too many."""
         with self._lock:
             self._holders += 1
             gc.freeze()
+            frozen = gc.get_freeze_count()
+            if sooner and frozen <= _FEW:
+                self._collect_sooner()
+            return frozen
 
     def release(self) -> None:
         """End one `hold`."""
         with self._lock:
             self._holders -= 1
             if not self._holders:
-                gc.unfreeze()
+                self._give_back()
 
     def collect_all(self) -> int:
-        """Collect garbage among all objects, and leave alone those that are left."""
+        """Collect garbage among all objects; how many were found.
+
+        Nothing is left alone any more: Python can only freeze all that exists, and by now that is
+        also what requests have made.
+        """
         with self._lock:
-            if not self._holders:
-                return gc.collect()
-            gc.unfreeze()
-            try:
-                return gc.collect()
-            finally:
-                gc.freeze()
+            self._give_back()
+            return gc.collect()
+
+    def _collect_sooner(self) -> None:
+        """Not where the application has thresholds of its own, nor where Python counts otherwise
+        (with the GIL, before 3.14)."""
+        thresholds = gc.get_threshold()
+        if AVAILABLE and thresholds[:2] == _AS_EVER:
+            gc.set_threshold(_SOONER)
+            self._thresholds = thresholds
+
+    def _give_back(self) -> None:
+        gc.unfreeze()
+        if self._thresholds:
+            gc.set_threshold(*self._thresholds)
+            self._thresholds = ()
 
 
 FROZEN: Final = Frozen()
 
 
 class Collector:
-    """Collects in moments without a request, instead of whichever makes the object too many; and
-    from time to time everything.
+    """Collects in moments without a request, instead of whichever makes the object too many.
 
     Owner: the thread that made it; `run` is the body of a thread.
     """
 
-    def __init__(
-        self, active: Callable[[], int], *, alone: bool, whole: bool, every: float = _ALL
-    ) -> None:
-        """`active`: requests inside the application, any thread; `alone`: the automatic collection
-        is off; `whole`: collect everything every so many seconds."""
+    def __init__(self, active: Callable[[], int]) -> None:
+        """`active`: requests inside the application, any thread. The automatic collection is
+        off."""
         self._active = active
-        self._alone = alone
-        self._every = every if whole else math.inf
         self._stop = threading.Event()
 
     def run(self) -> None:
         """Until `stop`."""
-        last = last_whole = monotonic()
-        pause = asleep = min(_ASLEEP if self._alone else self._every / 10, self._every)
+        last = monotonic()
+        pause = _ASLEEP
         while not self._stop.wait(pause):
             now = monotonic()
             # Counted also while the automatic collection is off; each collection begins anew.
             new = gc.get_count()[0]
-            worth = self._alone and new >= _WORTH
-            idle = not self._active()
-            if now - last_whole >= self._every * (1 if idle else 2):
-                FROZEN.collect_all()
-                last = last_whole = now
-            elif worth and (idle or new >= _TOO_MANY or now - last >= _AT_LATEST):
+            worth = new >= _WORTH
+            if worth and (not self._active() or new >= _TOO_MANY or now - last >= _AT_LATEST):
                 gc.collect()
                 last = now
-            pause = _LOOK if worth else asleep
+            pause = _LOOK if worth else _ASLEEP
 
     def stop(self) -> None:
         """End the thread. Any thread."""

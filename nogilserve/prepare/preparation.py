@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, Final
 
 from nogilserve.prepare.collecting import FROZEN, Collector
-from nogilserve.prepare.deferring import AVAILABLE, defer
+from nogilserve.prepare.deferring import defer
 from nogilserve.prepare.immortal import immortalize
 from nogilserve.prepare.lasting import MOST, Lasting
 from nogilserve.prepare.plan import NOTHING, Dial, Plan
@@ -19,15 +19,6 @@ _log = logging.getLogger("nogilserve")
 
 _END: Final = 10.0
 """Seconds for a collection to end that is going on."""
-
-_AS_EVER: Final = (2000, 10)
-"""Python's own thresholds. It collects after 40 times as many new objects as the first one says, or
-when memory has grown by a tenth."""
-_SOONER: Final = 500
-"""Our own where little but new objects is looked at: garbage does not grow to many megabytes, nor
-the pause to free it to tens of milliseconds."""
-_FEW: Final = 100_000
-"""Frozen objects up to which that is so: passing over them takes time, too."""
 
 MakeThread = Callable[[Callable[[], None], str], threading.Thread]
 """Makes a thread of the engine, not started yet: its body and its name."""
@@ -40,8 +31,6 @@ class Preparation:
         self._plan = plan
         self._holding = False
         self._switched_off = False
-        self._thresholds: tuple[int, ...] = ()
-        """As they were, where they were changed."""
         self._collector: Collector | None = None
         self._thread: threading.Thread | None = None
         self._done: Mapping[str, Any] = {}
@@ -78,14 +67,10 @@ class Preparation:
                 self._switched_off = True
             else:
                 left.append("gc: the application has switched the automatic collection off itself")
-        elif plan.sooner and 0 < done.get("frozen", 0) <= _FEW:
-            self._collect_sooner()
         done |= {"longest_seconds": monotonic() - began, "gc": {plan.collecting: 1}}
         self._done = done | {"left": dict.fromkeys(left, 1)}
-        alone = plan.collecting == "idle"
-        whole = "defer" in plan.steps and plan.collecting != "off"
-        if alone or whole:
-            self._collector = Collector(active, alone=alone, whole=whole)
+        if plan.collecting == "idle":
+            self._collector = Collector(active)
             self._thread = make_thread(self._collector.run, "collector")
             self._thread.start()
 
@@ -101,20 +86,9 @@ class Preparation:
         if self._switched_off:
             self._switched_off = False
             gc.enable()
-        if self._thresholds:
-            gc.set_threshold(*self._thresholds)
-            self._thresholds = ()
         if self._holding:
             self._holding = False
             FROZEN.release()
-
-    def _collect_sooner(self) -> None:
-        """Not where the application has thresholds of its own, nor where Python counts otherwise
-        (with the GIL, before 3.14)."""
-        thresholds = gc.get_threshold()
-        if AVAILABLE and thresholds[:2] == _AS_EVER:
-            gc.set_threshold(_SOONER)
-            self._thresholds = thresholds
 
     def _warm_up(self, dials: Sequence[Dial], left: list[str]) -> int:
         """How many requests were answered well."""
@@ -140,9 +114,8 @@ class Preparation:
         if "defer" in self._plan.steps:
             done["deferred"] = defer(lasting)
         if "freeze" in self._plan.steps:
-            FROZEN.hold()
+            done["frozen"] = FROZEN.hold(sooner=self._plan.sooner)
             self._holding = True
-            done["frozen"] = gc.get_freeze_count()
         if lasting.with_data:
             left.append(f"data: plain containers stay as they are: more than {MOST} objects")
         words = ", ".join(f"{number} {what}" for what, number in done.items())

@@ -18,6 +18,7 @@ _lock = threading.Lock()
 _asked: list[tuple[str, str]] = []
 """Thread and user agent of each request, under the lock."""
 _cycles: set[weakref.ref[Any]] = set()
+_kept: list[Any] = []
 _removable: dict[str, Any] = {}
 VARIABLE: contextvars.ContextVar[object] = contextvars.ContextVar("VARIABLE", default=None)
 VARIABLE.set("set while importing")
@@ -48,16 +49,18 @@ def _answer(path: str, query: dict[str, list[str]], agent: str) -> tuple[int, ob
         time.sleep(float(query["s"][0]))
     elif path == "/collecting":
         return 200, [gc.isenabled(), gc.get_freeze_count(), gc.get_threshold()[0]]
-    elif path == "/cycles":
+    elif path in ("/cycles", "/keep"):
         for _ in range(int(query["n"][0])):
             thing = _Thing()
             thing.me = thing
             with _lock:
                 _cycles.add(weakref.ref(thing, _cycles.discard))
+                if path == "/keep":
+                    _kept.append(thing)
     elif path == "/left":
         return 200, len(_cycles)
-    elif path == "/remove":
-        _removable.clear()
+    elif path in ("/remove", "/drop"):
+        (_removable if path == "/remove" else _kept).clear()
     elif path == "/collect":
         gc.collect()
     elif path == "/model":

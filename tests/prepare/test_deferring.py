@@ -101,33 +101,27 @@ print("good")
     assert out == "good\n"
 
 
-def test_collecting_everything_frees_what_is_frozen_and_deferred() -> None:
-    """The thread that collects does it from time to time, but not in the middle of a request."""
+def test_collecting_everything_frees_what_is_frozen_and_freezes_nothing() -> None:
+    """What was deferred and frozen goes; what has come into being since is counted as ever."""
     out = python(
         KINDS
         + """
-from nogilserve.prepare.collecting import FROZEN, Collector
+from nogilserve.prepare.collecting import FROZEN
 names = sorted(things)
 defer()
-FROZEN.hold()
+assert FROZEN.hold() > 1000
 things.clear()
-looked = threading.Semaphore(0)
-busy = 1
-def active():
-    looked.release()
-    return busy
-collector = Collector(active, alone=False, whole=True, every=4.0)
-thread = threading.Thread(target=collector.run, daemon=True)
-thread.start()
-for _ in range(2):
-    assert looked.acquire(timeout=60)
-assert ended == []
-busy = 0
-while sorted(ended) != names:
-    assert looked.acquire(timeout=60)
-assert gc.get_freeze_count() > 1000
-collector.stop()
-thread.join()
+since = [Thing() for _ in range(1000)]
+for thing in since:
+    thing.part = thing
+    with_end(thing, "since")
+del thing
+assert FROZEN.collect_all() > 0
+assert sorted(ended) == names, ended
+since.clear()
+gc.collect()
+assert ended.count("since") == 1000, len(ended)
+FROZEN.release()
 print("good")
 """
     )
@@ -135,11 +129,13 @@ print("good")
 
 
 def test_collections_come_sooner_only_while_little_is_frozen() -> None:
-    """Passing over many frozen objects takes time, too; at the end Python's thresholds are back."""
+    """Passing over many frozen objects takes time, too. Python's thresholds are back at the end,
+    and once everything was collected: then nothing is frozen."""
     out = python(
         """
 import gc
 import nogilserve
+from nogilserve.prepare import FROZEN
 
 def app(environ, start_response):
     raise AssertionError("nobody asks")
@@ -149,6 +145,10 @@ with nogilserve.Server(app, prepare="freeze"):
     assert gc.get_threshold()[0] < before[0]
     assert gc.get_threshold()[1:] == before[1:]
 assert gc.get_threshold() == before
+with nogilserve.Server(app, prepare="freeze"):
+    assert gc.get_threshold() != before
+    FROZEN.collect_all()
+    assert gc.get_threshold() == before
 many = [[] for _ in range(100_000)]
 with nogilserve.Server(app, prepare="freeze"):
     assert gc.get_threshold() == before

@@ -156,10 +156,14 @@ def test_frozen_alone_is_freed_without_a_collection(serve: Callable[..., Server]
 
 @defers
 @BOTH
-def test_the_command_gc_frees_what_is_frozen_and_deferred(
-    serve: Callable[..., Server], app: str, tmp_path: Path
+def test_the_command_gc_frees_what_is_frozen_and_freezes_nothing(
+    serve: Callable[..., Server],
+    app: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """That is the default: a collection leaves such objects alone, the command does not."""
+    """By default a collection leaves what was there before alone, the command does not. What
+    requests have made is counted as ever afterwards, and `memory` still knows it."""
     control = str(tmp_path / "c.sock")
     server = serve(app, *TWO, "--control-socket", control)
     assert ask(server, "/deferred") is True
@@ -167,9 +171,18 @@ def test_the_command_gc_frees_what_is_frozen_and_deferred(
     ask(server, "/remove")
     ask(server, "/collect")
     assert ask(server, "/model") is True
+    ask(server, "/keep?n=3000")
     assert main(["gc", "--control-socket", control]) == 0
     wait_until(lambda: ask(server, "/model") is False, SECONDS)
-    assert ask(server, "/collecting")[1] > 1000
+    assert ask(server, "/collecting")[1:] == [0, gc.get_threshold()[0]]
+    capsys.readouterr()
+    assert main(["memory", "--control-socket", control]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "prepared._Thing" in line]
+    assert max(int(text.replace(",", "")) for text in re.findall(r"[\d,]*\d", line)) >= 3000, line
+    assert ask(server, "/left") == 3000
+    ask(server, "/drop")
+    ask(server, "/collect")
+    assert ask(server, "/left") <= 1  # the last one may be on a stack still
 
 
 def told(server: Server, control: Path, capsys: pytest.CaptureFixture[str], what: str) -> str:

@@ -18,13 +18,14 @@ _MOST: Final = 20000
 _WAITING: Final = frozenset(
     (
         *("wait", "wait_for", "select", "poll", "accept", "acquire", "join", "run_forever"),
-        *("recv", "recv_into", "recv_fds", "park", "await_turn", "_worker"),
+        *("recv", "recv_into", "recv_fds", "_piece", "park", "await_turn", "_worker"),
     )
 )
 """Functions in which a thread of the server waits for something to do."""
 _SERVER: Final = (
     *("/nogilserve/engine/", "/nogilserve/runtimes/", "/nogilserve/supervise/"),
-    *("/nogilserve/observe/", "/threading.py", "/selectors.py", "/socket.py"),
+    *("/nogilserve/observe/", "/nogilserve/prepare/collecting.py", "/nogilserve/tls/"),
+    *("/threading.py", "/selectors.py", "/socket.py"),
     *("/concurrent/futures/thread.py", "/asyncio/base_events.py"),
 )
 _KEEPERS: Final = ("/nogilserve/supervise/", "/engine/scheduler.py")

@@ -35,6 +35,8 @@ def steps_of(
     reason. `gil`: it is on once the application is imported."""
     automatic = text == "auto"
     wanted = _AUTO if automatic else frozenset(text.split(",")) - {"none"}
+    if "immortal" in wanted:
+        wanted |= {"freeze"}  # what is never freed need not be looked at
     if not free_threaded:
         why = "this Python has a GIL"
     elif gil:
@@ -42,7 +44,7 @@ def steps_of(
     elif not AVAILABLE:
         why = "it takes CPython 3.14 or later"
     elif automatic and threads == 1:
-        why = "there is one thread"
+        return wanted - _SHARED, ()  # nothing to tell: nobody asked for them
     else:
         return wanted, ()
     return wanted - _SHARED, tuple(

@@ -162,7 +162,7 @@ class ThreadRuntime:
         address = client.getsockname()
         acceptor = Acceptor(_Within(client), self._cores)
         self._shares.take(core.index)
-        core.submit(partial(acceptor.adopt_moved, server.detach(), address))
+        core.submit(partial(_adopt, acceptor, server.detach(), address))
         return client
 
     def drain(
@@ -352,6 +352,12 @@ class ThreadRuntime:
 
 def _nothing(_core: Core) -> bool:
     return True
+
+
+def _adopt(acceptor: Acceptor, fd: int, address: Any, core: Core) -> bool:
+    """Take a connection from inside: nobody else counts it."""
+    core.counters.accepted += 1
+    return acceptor.adopt_moved(fd, address, core)
 
 
 def _stop_accepting(acceptor: Acceptor, stopped: threading.Semaphore, core: Core) -> bool:

@@ -91,8 +91,6 @@ class _Member:
             self._say("loaded", (runtime.served.name, runtime.served.interface))
             form_others()
             if self._may_start():
-                runtime.start([])
-                self._say("started")
                 self._serve(runtime)
         except (AppImportError, ConfigError, OSError) as exc:
             kind = "app" if isinstance(exc, AppImportError) else "os"
@@ -122,10 +120,12 @@ class _Member:
         self._say("answer", (token, observer.answer(question, arguments)))
 
     def _serve(self, runtime: Runtime) -> None:
-        """Obey, until everything is finished."""
+        """Start and obey, until everything is finished."""
         observer = Observer(runtime, self._spec.config, member=True)
         observer.start()
         try:
+            runtime.start([])
+            self._say("started")
             self._obey(runtime, observer)
             self._say("stopped", observer.snapshot())
         finally:

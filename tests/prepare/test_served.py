@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import sysconfig
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,10 +18,11 @@ import pytest
 
 import nogilserve
 from nogilserve.cli import main
+from nogilserve.observe.profile import sample
 from nogilserve.prepare.deferring import AVAILABLE
 from nogilserve.prepare.warmup import TIMES, USER_AGENT
 from tests.support.server import RUNTIME, Server, children_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import Deadline, wait_until
 
 SECONDS = 30.0
 APPS = ["tests.apps.prepared:wsgi", "tests.apps.prepared:asgi"]
@@ -242,7 +244,7 @@ def test_status_adds_up_what_members_did(
         *("--control-socket", str(control)),
     )
     warmed = f"{2 * TIMES} requests to warm up"
-    told(server, control, capsys, warmed)
+    assert "garbage: " in told(server, control, capsys, warmed)  # collected before freezing
     if runtime == "processes" and os.name == "posix":
         os.kill(children_of(server.serving)[0], signal.SIGKILL)
         server.wait_log("another one is started", SECONDS)
@@ -361,6 +363,7 @@ def test_a_server_in_a_program_gives_everything_back() -> None:
         assert gc.get_freeze_count() > before
         assert not gc.isenabled()
         assert first.counters["requests"] == first.config.workers * TIMES
+        assert first.counters["accepted"] == first.config.workers
     assert gc.isenabled()
     assert gc.get_freeze_count() > before
     second.stop()
@@ -433,6 +436,26 @@ def test_collections_when_idle(serve: Callable[..., Server], app: str) -> None:
     for _ in range(3):
         ask(server, "/cycles?n=1000")
     wait_until(lambda: ask(server, "/left") <= 1, SECONDS)
+
+
+def test_who_waits_to_collect_is_not_busy() -> None:
+    """A profile of a server that has nothing to do does not show the thread that collects."""
+    with nogilserve.Server(Callee(), gc="idle"):
+        assert any(thread.name == "collector" for thread in threading.enumerate())
+        deadline = Deadline(SECONDS)
+        while (found := sample(0.3))["samples"] < 2:
+            deadline.require("several looks in one profile")
+    assert not [line for line in found["folded"] if line.startswith("collector;")]
+
+
+def test_members_that_wait_are_not_busy(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """Their main threads wait for words of the generation."""
+    control = str(tmp_path / "c.sock")
+    stacks = tmp_path / "stacks.txt"
+    serve(APPS[0], "--runtime", "processes", *TWO, "--control-socket", control)
+    asked = ["profile", "--seconds", "0.3", "-o", str(stacks), "--control-socket", control]
+    assert main(asked) == 0
+    assert "Channel" not in stacks.read_text()
 
 
 # ---- contexts

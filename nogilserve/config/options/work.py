@@ -109,8 +109,8 @@ class _Preparing:
         "--prepare",
         _PREPARE,
         """What is done to objects once the application is started: freeze has garbage collections
-        leave them alone; defer has collections find their references, immortal keeps them for
-        ever, so that threads need not count them (free-threaded CPython 3.14).""",
+        leave them alone; defer has collections find their references, immortal freezes them and
+        keeps them for ever, so that threads need not count them (free-threaded CPython 3.14).""",
         section=WORK,
         metavar="STEP,STEP",
     )

@@ -10,7 +10,7 @@ import queue
 import socket
 import threading
 from collections.abc import Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from nogilserve.engine.acceptor import ListeningSocket
@@ -29,6 +29,8 @@ _SLOW: Final = 0.25
 """Seconds in which a member that works takes at least one of the connections handed to it."""
 _FULL: Final = 0.02
 """Seconds until a connection is offered again that no member could take."""
+_PARTING: Final = 5.0
+"""Seconds for which one is offered that is held at the stop."""
 
 
 class Seat:
@@ -126,10 +128,13 @@ class Feeder:
                 self._turn()
             self._take_new()
             self._watch(False)
+            until = monotonic() + _PARTING
             for source in self._sources.values():
-                while self._held is None and self._accept_some(*source):
-                    pass
-            if self._held is not None:
+                more = True
+                while more and self._give_held(until):
+                    more = self._accept_some(*source) or self._held is not None
+            if not self._give_held(until):
+                assert self._held is not None
                 self._held[1].close()
                 self.refused["no member could take it"] = 1
                 self._held = None
@@ -154,6 +159,17 @@ class Feeder:
                 self._reader.recv(4096)
             elif self._held is None:
                 self._accept_some(*self._sources[fd])
+
+    def _give_held(self, until: float) -> bool:
+        """At the stop: offer what is held, while members are there. False: nobody has taken it."""
+        while self._held is not None:
+            if self._hand_over(*self._held):
+                self._held = None
+            elif monotonic() < until and any(seat.opened for seat in self._seats):
+                sleep(_FULL)
+            else:
+                return False
+        return True
 
     def _take_new(self) -> None:
         while not self._new.empty():

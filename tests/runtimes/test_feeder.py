@@ -180,6 +180,24 @@ def test_stop_hands_over_what_waits(stage: Stage) -> None:
     assert stage.given() == [0, 0, 7]
 
 
+def test_stop_hands_over_what_is_held(stage: Stage) -> None:
+    """Where the member's queue is full at the stop, it takes the rest as soon as it can."""
+    clients = 0
+    stage.open(0)
+    with suppress(TimeoutError):
+        while clients < 5000:
+            stage.connect(50)
+            clients += 50
+            wait_until(lambda asked=clients: stage.given()[0] == asked, 1)  # type: ignore[misc]
+    wait_until(stage.holds, 10)
+    stage.feeder.stop()
+    while not stage.feeder.stopped.is_set():
+        with suppress(BlockingIOError):
+            stage.intakes[0].accept()[0].close()
+    assert stage.given()[0] == clients
+    assert stage.feeder.refused == {}
+
+
 class Failing:
     """A listening socket that has no descriptor left at first."""
 

@@ -267,7 +267,7 @@ def _threads(facts: Mapping[str, Any]) -> tuple[int, str]:
     """What to give to --threads, and why."""
     default: int = facts["threads"]
     if facts["interface"] == "asgi":
-        return default, "the default: synchronous functions of an ASGI application use them"
+        return default, "the default: for asyncio.to_thread, as many for each event loop"
     waiting = [name for name in WAITING if name in facts["imported"]]
     if facts["pools"]:
         where, limit = min(facts["pools"], key=lambda pool: int(pool[1]))

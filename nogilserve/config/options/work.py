@@ -64,8 +64,9 @@ class _Serving:
         computed(_default_threads),
         "--threads",
         integer(1, 4096),
-        """Threads that may be inside the application at once, in the whole process. A thread that
-        waits for a database costs no processor time.""",
+        """Threads that may be inside a WSGI application at once, in the whole process. A thread
+        that waits for a database costs no processor time. For ASGI, each event loop has as many for
+        asyncio.to_thread.""",
         section=WORK,
         metavar="N",
         default_text="4 for each processor, at least 16 and at least --workers",

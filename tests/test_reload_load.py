@@ -1,4 +1,4 @@
-"""Reloading eight times under full load: clients notice only that they connect anew."""
+"""Reloading five times under full load: clients notice only that they connect anew."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
 SECONDS = 30.0
-RELOADS = 8
+RELOADS = 5
 WSGI = """
 import threading
 

@@ -34,6 +34,7 @@ class Preparation:
         self._collector: Collector | None = None
         self._thread: threading.Thread | None = None
         self._done: Mapping[str, Any] = {}
+        self._abandoned: Callable[[], int] = int
 
     @property
     def done(self) -> Mapping[str, Any]:
@@ -44,6 +45,12 @@ class Preparation:
         several copies of an application tell can be added up (`runtimes.sums.merged`).
         """
         return self._done
+
+    @property
+    def abandoned(self) -> int:
+        """Requests to warm up that are with the application still, though nobody waits for them.
+        Any thread."""
+        return self._abandoned()
 
     def run(
         self, dials: Sequence[Dial], active: Callable[[], int], make_thread: MakeThread
@@ -92,10 +99,13 @@ class Preparation:
 
     def _warm_up(self, dials: Sequence[Dial], left: list[str]) -> int:
         """How many requests were answered well."""
-        from nogilserve.prepare.warmup import warm_up  # an HTTP client: for those that warm up
+        # An HTTP client: for those that warm up.
+        from nogilserve.prepare.warmup import Abandoned, warm_up
 
         began = monotonic()
-        answered = warm_up(dials, self._plan.asks, left)
+        abandoned = Abandoned()
+        self._abandoned = abandoned.count
+        answered = warm_up(dials, self._plan.asks, left, abandoned)
         _log.info("Warmed up with %d requests in %.2f s", answered, monotonic() - began)
         return answered
 

@@ -211,6 +211,9 @@ class LoopRuntime:
         self._describe(count, note)
         dials = [partial(self._dial, core) for core in self._cores]
         self._preparation.run(dials, self._active, daemon)
+        if self._preparation.abandoned:
+            for core in self._cores:
+                core.submit(core.cut_all)  # there are no other connections yet
         dispatcher = Dispatcher(self._cores, self._shares, poller=options.poller, late=options.late)
         self._dispatcher = dispatcher
         self._accepting = daemon(dispatcher.run, "acceptor")

@@ -248,6 +248,7 @@ class ThreadRuntime:
         now = total(core.counters for core in self._cores)
         now["active"] = self._active()
         now["stuck"] = self._watch.stuck if self._watch is not None else 0
+        now["abandoned"] = self._preparation.abandoned
         now["connections"] = sum(self._shares.counts())
         now["idle"] = max(now["connections"] - now["active"], 0)
         return now
@@ -276,8 +277,10 @@ class ThreadRuntime:
         return inside_of(self._cores)
 
     def unfinished(self) -> int:
-        """Connections that are still open. Any thread."""
-        return sum(self._shares.counts())
+        """Connections that are still open, but for those that the server itself has given up
+        while it warmed up. Any thread."""
+        open_now = sum(self._shares.counts())
+        return open_now - self._preparation.abandoned  # in this order, else it could be negative
 
     def running(self) -> list[str]:
         """The requests inside the application, "GET /path" each. Any thread."""

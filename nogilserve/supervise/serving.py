@@ -207,7 +207,8 @@ class Ending:
             # In slices, because a second command must be noticed.
             done = runtime.join(monotonic() + _SLICE)
             now = monotonic()
-            if runtime.unfinished() or not runtime.snapshot().get("stuck"):
+            counts = runtime.snapshot()
+            if runtime.unfinished() or not (counts.get("stuck") or counts.get("abandoned")):
                 busy_at = now
             if runtime.accepting and now >= refuse_at:
                 refuse()  # threads stuck in the application hold the sockets
@@ -218,7 +219,7 @@ class Ending:
                 report_at = now + _REPORT
                 log.info("Still %s; a second signal cuts off at once", quantity(left, "connection"))
             late = now >= deadline + (0 if runtime.unfinished() else _THREADS_END)
-            # Nobody waits for threads that --timeout has given up.
+            # Nobody waits for threads that --timeout or the warm-up has given up.
             abandoned = now - busy_at > _THREADS_END
             self.cut_off = not done and (late or self.told or abandoned)
         if self.cut_off and not abandoned:

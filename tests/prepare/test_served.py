@@ -98,6 +98,23 @@ def test_a_warm_up_that_blocks_does_not_keep_the_other_cores(
     assert f"Warmed up with {4 * TIMES} requests" in server.log
 
 
+@in_one_process
+@pytest.mark.parametrize("app", ["wsgi", "asgi"])
+def test_a_path_that_is_never_answered_holds_up_nothing(
+    serve: Callable[..., Server], app: str
+) -> None:
+    """It has a share of the time, is named, and the others have theirs; the end of the server does
+    not wait for it."""
+    long = ("--graceful-timeout", "300", "--workers", "1", "--threads", "4")
+    warmup = ("--warmup", "/never", "--warmup", "/")
+    server = serve(f"tests.apps.impatient:{app}", *long, *warmup)
+    assert f"Warming up: GET /never is slow: 0 of {TIMES} answers in its share of" in server.log
+    assert f"Warmed up with {TIMES} requests" in server.log
+    assert server.log.count("(--warmup)") == 1
+    server.signal(signal.SIGTERM)
+    server.wait_log("Stopped after", SECONDS)
+
+
 def test_sites_and_hosts(serve: Callable[..., Server], tmp_path: Path) -> None:
     """A path is asked where a site has it; a host may be named."""
     path = tmp_path / "nogilserve.toml"

@@ -424,13 +424,17 @@ class LoopCore:
         self.loop.call_later(max(seconds, 0), self.cut_off)
 
     def cut_off(self) -> None:
-        """End what is left: connections are aborted, requests cancelled."""
+        """End what is left, at the latest in a moment."""
+        self.cut_all("the server stops")
+        # An application that does not end in spite of that must not cost the others' shutdown.
+        self.loop.call_later(_GIVE_UP, self._rest)
+
+    def cut_all(self, why: str = "it took too long") -> None:
+        """Abort all connections and cancel all requests."""
         for client in list(self.clients):
             client.cut()
         for task in list(self.tasks):
-            task.cancel("the server stops")
-        # An application that does not end in spite of that must not cost the others' shutdown.
-        self.loop.call_later(_GIVE_UP, self._rest)
+            task.cancel(why)
 
     def set_deadline(self, client: Client, seconds: float) -> None:
         """Call `client.on_deadline` when it is due, up to a second late."""

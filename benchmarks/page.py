@@ -24,7 +24,7 @@ NONE = "Not measured yet.\n"
 WORSE = 1.05
 """By this factor another has to be better to be named: less is noise."""
 WAIT = 1.0
-"""Milliseconds that a wait has to be longer, too."""
+"""Milliseconds that a wait by the timetable (`latency`) has to be longer, too."""
 
 Json = dict[str, Any]
 Rows = Sequence[Json]

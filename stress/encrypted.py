@@ -4,12 +4,12 @@ that come late."""
 import hashlib
 import hmac
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
-from nogilserve.engine.encryption import Context, Encryption
+from nogilserve.engine.encryption import Context, Encryption, Ready
 from nogilserve.tls.context import TlsTerms, make_context
 from stress.stage import Gone, Guest, Reply, Stage
 from stress.stand_ins import ThreadHere
@@ -53,16 +53,16 @@ class Certificates:
         """As of CertificateSource."""
         return None if name == LATE and not self._late else _context()
 
-    def request(self, name: str, protocols: Sequence[str], ready: Callable[[], None]) -> bool:
+    def request(self, name: str, protocols: Sequence[str], ready: Ready) -> bool:
         """As of CertificateSource."""
         self._sent += 1
         ThreadHere(self._world, partial(self._get, ready), f"messenger-{self._sent}").start()
         return True
 
-    def _get(self, ready: Callable[[], None]) -> None:
+    def _get(self, ready: Ready) -> None:
         self._world.sleep("certificate", 0.003)
         self._late = True
-        ready()
+        ready(_context())
 
 
 def encryption(stage: Stage) -> Encryption:

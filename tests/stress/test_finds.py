@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -122,12 +123,13 @@ def certificate_for_nobody(patch: pytest.MonkeyPatch) -> None:
     """A handshake that goes on when its certificate comes, whether or not the client has gone."""
 
     def ask(self: Any, core: Any, hello: Any) -> None:
-        def again(core: Any) -> bool:
-            begin(self, core, source.find(hello.name, hello.protocols))
+        def again(found: Any, core: Any) -> bool:
+            begin(self, core, found)
             return True
 
-        source = self.connection.encryption.source
-        source.request(hello.name, hello.protocols, lambda: core.submit(again))
+        self.connection.encryption.source.request(
+            hello.name, hello.protocols, lambda found: core.submit(partial(again, found))
+        )
 
     begin = Handshake._begin
     patch.setattr(Handshake, "_ask", ask)
@@ -135,7 +137,7 @@ def certificate_for_nobody(patch: pytest.MonkeyPatch) -> None:
 
 def certificate_brought_to_the_loop(patch: pytest.MonkeyPatch) -> None:
     """Whoever has got a certificate goes on with the handshake by himself."""
-    patch.setattr(SecureTransport, "_ready", lambda self: self._queue())
+    patch.setattr(SecureTransport, "_ready", lambda self, found: self._go_on(found))
 
 
 def two_pumps(patch: pytest.MonkeyPatch) -> None:

@@ -89,16 +89,16 @@ def calls_of(server: Server, file: Path) -> Counter[str]:
 
 def require_frugal(calls: Counter[str]) -> None:
     """One call to receive, one to send, and for several requests together one to wait. A busy
-    machine adds a few of whoever looks whether a thread is blocked."""
+    machine adds a few of whoever looks whether a thread is blocked, or wakes one to help."""
 
     def total(*names: str) -> int:
         return sum(calls[name] for name in names)
 
     few = REQUESTS // 10
     assert REQUESTS <= total(*RECEIVE) <= REQUESTS + few, calls
-    assert REQUESTS <= total(*SEND) <= REQUESTS + few, calls
+    assert REQUESTS <= total(*SEND) <= REQUESTS + 2 * few, calls
     assert 0 < total(*WAIT) <= REQUESTS * 3 // 4, calls
-    assert calls.total() - total(*RECEIVE, *SEND, *WAIT, *ASIDE) <= 2 * few, calls
+    assert calls.total() - total(*RECEIVE, *SEND, *WAIT, *ASIDE) <= 3 * few, calls
 
 
 @pytest.mark.alone("how many requests come at once depends on who else runs")

@@ -313,7 +313,10 @@ class Connection(HttpExchange):
         assert gateway is not None
         lock = core.lock
         began = monotonic()
-        (core.leave if left else lock.release)()
+        if left:
+            core.leave()
+        else:
+            lock.release()
         # From here on another thread may hold the core: nothing of it may be changed.
         if core.unwatched:
             core.unwatched = False
@@ -321,12 +324,12 @@ class Connection(HttpExchange):
         try:
             gateway(self)
         except Abandoned:
-            self._was_blocked(core, call)
+            core.was_blocked(call)
             return False
         except BaseException:
             self._gateway_raised()
         ended = monotonic()
-        long = ended - began > TICK and (left or self._was_blocked(core, call))
+        long = ended - began > TICK and (left or core.was_blocked(call))
         if lock.acquire(False):
             if core.driver != driver:  # it was left, or another thread has driven meanwhile
                 core.take_back(driver)
@@ -356,15 +359,6 @@ class Connection(HttpExchange):
         self._after(core, monotonic())
         core.counters.requests -= 1  # it was not run
         core.calls -= 1
-
-    @staticmethod
-    def _was_blocked(core: Core, call: int) -> bool:
-        """Whether the monitor found that call blocked, rather than kept from a processor."""
-        try:
-            core.blocked.remove(call)
-        except KeyError:
-            return False
-        return True
 
     def _kind(self) -> tuple[str, str]:
         """What requests are alike in how long they take: method and first path segment."""

@@ -61,8 +61,8 @@ class Expiring(Protocol):
 class Core:
     """Owner: the thread that holds `lock`. For any thread: `submit`, `has_work`, `backlog`,
     `wake`, `ask_help`, `await_turn`, `take_turn`, reading `counters`, and trying to acquire `lock`;
-    adding to and taking out of `blocked`, a set whose single operations are atomic, for the monitor
-    and for threads that come back from a call.
+    adding to `blocked`, a set whose single operations are atomic, for the monitor, and
+    `was_blocked`, which takes out of it, for threads that come back from a call.
     """
 
     # Not only to save memory: an instance with more than 30 attributes keeps them in a
@@ -260,6 +260,15 @@ class Core:
     def backlog(self) -> int:
         """Events taken from the poller and not looked at yet. Any thread."""
         return len(self.ready)
+
+    def was_blocked(self, call: int) -> bool:
+        """Whether the monitor found that call blocked, rather than kept from a processor. For the
+        thread that comes back from it."""
+        try:
+            self.blocked.remove(call)
+        except KeyError:
+            return False
+        return True
 
     def ask_help(self, victim: Driven) -> None:
         """Ask the driver, if it is idle, to drive `victim` for a turn. Any thread."""

@@ -45,7 +45,10 @@ def run(exchange: "StreamExchange", core: Core) -> bool:
     gateway: Any = core.gateway
     lock = core.lock
     began = monotonic()
-    (core.leave if left else lock.release)()
+    if left:
+        core.leave()
+    else:
+        lock.release()
     # From here on another thread may hold the core: nothing of it may be changed.
     if core.unwatched:
         core.unwatched = False
@@ -53,13 +56,13 @@ def run(exchange: "StreamExchange", core: Core) -> bool:
     try:
         gateway(exchange)
     except Abandoned:
-        _was_blocked(core, call)
+        core.was_blocked(call)
         return False
     except BaseException:
         _gateway_raised(exchange)
     ended = monotonic()
     took_long = ended - began > TICK
-    blocked = took_long and (left or _was_blocked(core, call))
+    blocked = took_long and (left or core.was_blocked(call))
     if lock.acquire(False):
         if core.driver != driver:  # it was left, or another thread has driven meanwhile
             core.take_back(driver)
@@ -95,15 +98,6 @@ def _kind(exchange: "StreamExchange") -> tuple[str, str]:
     """What requests are alike in how long they take: method and first path segment."""
     request = exchange.request
     return request.method, request.path.split("/", 2)[:2][-1]
-
-
-def _was_blocked(core: Core, call: int) -> bool:
-    """Whether the monitor found that call blocked, rather than kept from a processor."""
-    try:
-        core.blocked.remove(call)
-    except KeyError:
-        return False
-    return True
 
 
 def _gateway_raised(exchange: "StreamExchange") -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 
+from nogilserve.engine.core import Core
 from nogilserve.engine.encryption import Context, Encryption, Ready
 from nogilserve.engine.secure import Handshake
 from nogilserve.engine.wheel import NEVER
@@ -222,6 +223,13 @@ def test_file_is_not_needed_again(authority: Authority, tmp_path: Path) -> None:
             assert client.get("/").body == b"/"
 
 
+def the_handshake(core: Core) -> Handshake:
+    """The one that has begun, or does within the time."""
+    wait_until(lambda: any(isinstance(e, Handshake) for e in list(core.table.values())))
+    [hand] = [e for e in list(core.table.values()) if isinstance(e, Handshake)]
+    return hand
+
+
 def test_stop_of_a_handshake_that_is_over(source: Later, authority: Authority) -> None:
     """An order to stop that was on its way to the handshake sets no deadline for the request."""
     inside, go_on, told = (threading.Event() for _ in range(3))
@@ -238,8 +246,7 @@ def test_stop_of_a_handshake_that_is_over(source: Later, authority: Authority) -
     with Served(app, threads=2, encryption=Encryption(source)) as served:
         [core] = served.runtime._cores
         with socket.create_connection(served.address, SECONDS) as raw:
-            wait_until(lambda: any(isinstance(e, Handshake) for e in list(core.table.values())))
-            [hand] = [e for e in list(core.table.values()) if isinstance(e, Handshake)]
+            hand = the_handshake(core)
             with trusting(authority).wrap_socket(raw, server_hostname="now.test") as client:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: now.test\r\n\r\n")
                 assert inside.wait(SECONDS)
@@ -263,8 +270,7 @@ def test_patient_drain_waits_for_handshakes(source: Later, authority: Authority)
     with Served(echo_target, threads=2, encryption=Encryption(source)) as served:
         [core] = served.runtime._cores
         with socket.create_connection(served.address, SECONDS) as raw:
-            wait_until(lambda: any(isinstance(e, Handshake) for e in list(core.table.values())))
-            [hand] = [e for e in list(core.table.values()) if isinstance(e, Handshake)]
+            hand = the_handshake(core)
             before = hand.connection.deadline
             served.runtime.drain(patient=True)
             while served.runtime.accepting:

@@ -250,13 +250,6 @@ def entries(where: Field) -> list[Entry]:
         cores,
     )
     add_once("Flask", "nogilserve, its default threads", _nogilserve(), "as it comes")
-    immortal = ("--prepare", "freeze,immortal")
-    lasting = "for applications that replace nothing large: what they begin with is never freed"
-    add_once(
-        *("Flask", "nogilserve, immortal objects"),
-        _nogilserve("--threads", str(cores), *immortal),
-        f"--prepare freeze,immortal, {lasting}",
-    )
     add(
         *("FastAPI", "nogilserve", "nogilserve"),
         _nogilserve("--loops", str(cores), "--loop", "uvloop"),
@@ -267,11 +260,6 @@ def entries(where: Field) -> list[Entry]:
         *("FastAPI", "nogilserve on asyncio"),
         _nogilserve("--loops", str(cores), "--loop", "asyncio"),
         "the same with the loop that Python has",
-    )
-    add_once(
-        *("FastAPI", "nogilserve, immortal objects"),
-        _nogilserve("--loops", str(cores), "--loop", "uvloop", *immortal),
-        f"uvloop and --prepare freeze,immortal, {lasting}",
     )
     return found
 

@@ -52,7 +52,6 @@ def main(argv: Sequence[str], directory: Path) -> int:
         "lifespan": config.lifespan,
         "lifespan_scope": config.lifespan_scope,
         "prepare": config.prepare,
-        "threads": config.threads,
     }
     facts = examine(request, resolved.environment, own.import_timeout)
     report = _judged(facts, config)

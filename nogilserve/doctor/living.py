@@ -52,9 +52,9 @@ async def _live(
     await lifespan.shutdown()
 
 
-def prepare(text: str, threads: int) -> dict[str, Any]:
+def prepare(text: str) -> dict[str, Any]:
     """Do what `--prepare` with that text does, and tell what came of it."""
-    steps, left = steps_of(text, threads, free_threaded=FREE_THREADED, gil=gil_is_on())
+    steps, left = steps_of(text, free_threaded=FREE_THREADED, gil=gil_is_on())
     began = monotonic()
     # No collection meanwhile: there is no server that would make them when it is idle.
     preparation = Preparation(Plan(steps, collecting="off", left=left))

@@ -66,7 +66,7 @@ def probe(request: Mapping[str, Any], write: Callable[[dict[str, Any]], None]) -
     def prepared() -> None:
         if request["prepare"]:
             write(facts | {"step": "prepare"})
-            facts["prepare"] = living.prepare(request["prepare"], request["threads"])
+            facts["prepare"] = living.prepare(request["prepare"])
 
     if loaded.interface == "asgi" and request["lifespan"]:
         if request["lifespan"] == "off":

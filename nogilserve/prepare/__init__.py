@@ -6,7 +6,8 @@ when garbage is collected. Knows no engine: a core is something that connections
 
 from nogilserve.prepare.collecting import FROZEN
 from nogilserve.prepare.deferring import AVAILABLE
+from nogilserve.prepare.immortal import IMMORTAL
 from nogilserve.prepare.plan import NOTHING, STEPS, Ask, Plan
 from nogilserve.prepare.preparation import Preparation
 
-__all__ = ["AVAILABLE", "FROZEN", "NOTHING", "STEPS", "Ask", "Plan", "Preparation"]
+__all__ = ["AVAILABLE", "FROZEN", "IMMORTAL", "NOTHING", "STEPS", "Ask", "Plan", "Preparation"]

@@ -4,19 +4,24 @@ CPython takes an object for immortal whose count for the thread that made it is 
 get. Nobody but that thread writes this count, so that thread may set it, whatever others are doing
 with the object; all others only look. What another thread has made is left alone.
 
-The price: such an object is never freed as long as the process lives, nor is what it refers to.
+The price: such an object is never freed as long as the process lives, nor is what it refers to. Of
+what the collector does not know, and deferring leaves alone, only small things are taken.
 """
 
 import gc
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final
 
 from nogilserve.prepare.deferring import AVAILABLE
-from nogilserve.prepare.lasting import OF_CLASSES, Lasting
+from nogilserve.prepare.lasting import MOST, OF_CLASSES, Lasting, is_small
 
-__all__ = ["immortalize"]
+__all__ = ["IMMORTAL", "immortalize"]
+
+IMMORTAL: Final = AVAILABLE and sys.version_info < (3, 15)
+"""Whether that reaches most objects. 3.15 takes only those that nothing refers to."""
 
 _OWNER: Final = 0
 _COUNT: Final = 12
@@ -34,21 +39,29 @@ def immortalize(lasting: Lasting | None = None) -> int:
     if not AVAILABLE:
         return 0
     make = _pinned() if sys.version_info >= (3, 15) else _overflown()
-    return 0 if make is None else sum(map(make, map(id, _all(lasting or Lasting()))))
+    if make is None:
+        return 0
+    tracked = (lasting or Lasting()).tracked()
+    return sum(map(make, map(id, chain(tracked, _classes())))) + _small(tracked, make)
 
 
-def _all(lasting: Lasting) -> Iterable[object]:
-    """What lasts, then classes with what is theirs, which C code counts after all, then what the
-    collector does not know: text, bytes, numbers, context variables."""
-    tracked = lasting.tracked()
-    yield from tracked
+def _classes() -> Iterable[object]:
+    """Classes with what is theirs, which C code counts after all."""
     for item in gc.get_objects():
         if type(item) in OF_CLASSES or issubclass(type(item), type):
             yield item
+
+
+def _small(tracked: list[object], make: Callable[[int], int]) -> int:
+    """What the collector does not know: text, bytes, numbers, context variables. How many."""
+    number = 0
     for start in range(0, len(tracked), _AT_ONCE):
         for item in gc.get_referents(*tracked[start : start + _AT_ONCE]):
-            if not gc.is_tracked(item) and lasting.is_one(item):
-                yield item
+            if not gc.is_tracked(item) and is_small(item):
+                number += make(id(item))
+                if number >= MOST:
+                    return number  # the rest is data
+    return number
 
 
 def _overflown() -> Callable[[int], bool] | None:

@@ -1,11 +1,14 @@
 """Which objects last: what is alive when the application is started and no request was accepted."""
 
 import gc
+import re
+import threading
 import types
 import weakref
+from contextvars import ContextVar
 from typing import Any, Final
 
-__all__ = ["MOST", "OF_CLASSES", "Lasting"]
+__all__ = ["MOST", "OF_CLASSES", "Lasting", "is_small"]
 
 MOST: Final = 200_000
 """Objects beyond which plain containers are taken for data, which is left alone: half a second."""
@@ -28,6 +31,12 @@ _LEFT_ALONE: Final = frozenset(
         *(weakref.ref, weakref.ProxyType, weakref.CallableProxyType),
         *(types.FrameType, types.TracebackType),
     }
+)
+
+_SMALL: Final = 4096
+_SIZED: Final = frozenset({str, bytes, tuple, frozenset})
+_PLAIN: Final = frozenset(
+    {int, float, complex, ContextVar, re.Pattern, type(threading.Lock()), type(threading.RLock())}
 )
 
 _mro = type.__dict__["__mro__"].__get__
@@ -58,6 +67,14 @@ class Lasting:
             self.with_data = True
             return [item for item in found if type(item) not in _CONTAINERS]
         return found
+
+
+def is_small(item: object) -> bool:
+    """Whether something that the collector does not know takes little memory for sure. Others, such
+    as arrays, may be most of what an application has, and have to be freed when it replaces them.
+    """
+    kind = type(item)
+    return kind in _PLAIN or (kind in _SIZED and len(item) <= _SMALL)  # type: ignore[arg-type]
 
 
 def _has_finalizer(kind: type) -> bool:

@@ -3,21 +3,25 @@
 from typing import Final
 
 from nogilserve.apps import FREE_THREADED, gil_is_on
+from nogilserve.apps.interpreter import IN_SUBINTERPRETER
 from nogilserve.config import Config
-from nogilserve.prepare import AVAILABLE, STEPS, Ask, Plan
+from nogilserve.prepare import AVAILABLE, IMMORTAL, STEPS, Ask, Plan
 from nogilserve.sites.places import host_with
 
 __all__ = ["plan_of", "steps_of"]
 
-_AUTO: Final = frozenset({"freeze", "defer"})
+_AUTO: Final = frozenset({"freeze", "defer", "immortal"} if IMMORTAL else {"freeze", "defer"})
 _SHARED: Final = frozenset({"defer", "immortal"})
-"""Steps that are for threads which use the same objects at the same time."""
+"""Steps that are for threads which use what another one has made."""
 
 
 def plan_of(config: Config) -> Plan:
     """What the options say; `auto` is what was measured to be best."""
     steps, left = steps_of(
-        config.prepare, config.threads, free_threaded=FREE_THREADED, gil=gil_is_on()
+        config.prepare,
+        free_threaded=FREE_THREADED,
+        gil=gil_is_on(),
+        subinterpreter=IN_SUBINTERPRETER,
     )
     return Plan(
         steps=steps,
@@ -29,26 +33,29 @@ def plan_of(config: Config) -> Plan:
 
 
 def steps_of(
-    text: str, threads: int, *, free_threaded: bool, gil: bool
+    text: str, *, free_threaded: bool, gil: bool, subinterpreter: bool = False
 ) -> tuple[frozenset[str], tuple[str, ...]]:
     """The steps that `--prepare` with that text takes, and those it does not, each with the
     reason. `gil`: it is on once the application is imported."""
-    automatic = text == "auto"
-    wanted = _AUTO if automatic else frozenset(text.split(",")) - {"none"}
+    wanted = _AUTO if text == "auto" else frozenset(text.split(",")) - {"none"}
     if "immortal" in wanted:
         wanted |= {"freeze"}  # what is never freed need not be looked at
     if not free_threaded:
-        why = "this Python has a GIL"
+        refused, why = _SHARED, "this Python has a GIL"
     elif gil:
-        why = "the GIL is on"
+        refused, why = _SHARED, "the GIL is on"
     elif not AVAILABLE:
-        why = "it takes CPython 3.14 or later"
-    elif automatic and threads == 1:
-        return wanted - _SHARED, ()  # nothing to tell: nobody asked for them
+        refused, why = _SHARED, "it takes CPython 3.14 or later"
+    elif subinterpreter:
+        # It would not come to its end.
+        refused, why = (
+            frozenset({"immortal"}),
+            "a subinterpreter frees all that it has when it ends",
+        )
     else:
         return wanted, ()
-    return wanted - _SHARED, tuple(
-        f"{step}: {why}" for step in STEPS if step in wanted and step in _SHARED
+    return wanted - refused, tuple(
+        f"{step}: {why}" for step in STEPS if step in wanted and step in refused
     )
 
 

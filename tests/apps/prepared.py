@@ -32,6 +32,10 @@ class _Thing:
         self.parts = [{"number": number} for number in range(10)]
 
 
+_TELL: dict[str, Callable[[object], bool]] = {
+    "/deferred": lambda item: sys.getrefcount(item) > 1 << 40,
+    "/immortal": getattr(sys, "_is_immortal", lambda _: False),
+}
 _removable["model"] = _Thing()
 _model = weakref.ref(_removable["model"])
 _last: list[weakref.ref[Any]] = []
@@ -65,8 +69,8 @@ def _answer(path: str, query: dict[str, list[str]], agent: str) -> tuple[int, ob
         gc.collect()
     elif path == "/model":
         return 200, _model() is not None
-    elif path == "/deferred":
-        return 200, sys.getrefcount(_removable) > 1 << 40
+    elif path in ("/deferred", "/immortal"):
+        return 200, _TELL[path](_removable)
     elif path == "/context":
         before = str(VARIABLE.get())
         VARIABLE.set(_Thing())

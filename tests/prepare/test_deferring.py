@@ -274,7 +274,7 @@ print("good")
 
 
 IMMORTAL = """
-import contextvars, gc, sys, threading, weakref
+import contextvars, gc, os, sys, threading, weakref
 from nogilserve.prepare.immortal import immortalize
 
 class Thing:
@@ -285,6 +285,8 @@ kept.text = "not interned, made now ".strip() + str(len(sys.argv))
 kept.number = 10**20
 kept.parts = [{}]
 kept.variable = contextvars.ContextVar("variable")
+kept.large = bytes(5000) + os.urandom(1)
+kept.array = bytearray(10)
 mine = weakref.ref(kept)
 
 others = []
@@ -308,6 +310,8 @@ def test_immortal_is_what_this_thread_has_made() -> None:
 assert immortalize() > 1000
 for item in (Thing, kept, kept.parts, kept.parts[0], kept.text, kept.number, kept.variable):
     assert sys._is_immortal(item), item
+for item in (kept.large, kept.array):  # may be most of what there is, and be replaced
+    assert not sys._is_immortal(item)
 assert not sys._is_immortal(others[0])
 theirs = weakref.ref(others.pop())
 done.set()

@@ -19,7 +19,7 @@ import pytest
 import nogilserve
 from nogilserve.cli import main
 from nogilserve.observe.profile import sample
-from nogilserve.prepare.deferring import AVAILABLE
+from nogilserve.prepare import AVAILABLE, IMMORTAL
 from nogilserve.prepare.warmup import TIMES, USER_AGENT
 from tests.support.server import RUNTIME, Server, children_of
 from tests.support.waiting import Deadline, wait_until
@@ -181,10 +181,10 @@ def test_the_command_gc_frees_what_is_frozen_and_freezes_nothing(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """By default a collection leaves what was there before alone, the command does not. What
-    requests have made is counted as ever afterwards, and `memory` still knows it."""
+    """A collection leaves what was there before alone, the command does not. What requests have
+    made is counted as ever afterwards, and `memory` still knows it."""
     control = str(tmp_path / "c.sock")
-    server = serve(app, *TWO, "--control-socket", control)
+    server = serve(app, *TWO, "--prepare", "freeze,defer", "--control-socket", control)
     assert ask(server, "/deferred") is True
     assert ask(server, "/collecting")[1] > 1000
     ask(server, "/remove")
@@ -270,11 +270,31 @@ def test_status_adds_up_what_members_did(
 
 
 @in_one_process
-def test_one_thread_shares_nothing(serve: Callable[..., Server]) -> None:
-    """So by default its objects are counted as ever."""
-    server = serve(APPS[0], "--workers", "1", "--threads", "1")
-    assert ask(server, "/deferred") is False
+@BOTH
+def test_by_default_what_is_there_stays(serve: Callable[..., Server], app: str) -> None:
+    """It is not counted, with one thread neither: the thread that has made it is another one."""
+    server = serve(app, "--workers", "1", "--threads", "1")
     assert ask(server, "/collecting")[1] > 1000
+    assert ask(server, "/immortal") is IMMORTAL
+    if AVAILABLE:
+        ask(server, "/remove")
+        ask(server, "/collect")
+        assert ask(server, "/model") is True
+
+
+@pytest.mark.skipif(not IMMORTAL, reason="free-threaded CPython 3.14")
+def test_subinterpreters_free_what_they_have(
+    serve: Callable[..., Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With immortal objects they would not come to their end."""
+    control = tmp_path / "c.sock"
+    server = serve(
+        *(APPS[0], "--runtime", "subinterpreters", "--workers", "1"),
+        *("--prepare", "immortal", "--control-socket", str(control)),
+    )
+    assert "a subinterpreter frees all that it has" in told(server, control, capsys, "not prepared")
+    assert ask(server, "/immortal") is False
+    server.stop()
 
 
 @in_one_process

@@ -152,9 +152,11 @@ def _open_tcp(bind: Bind, backlog: int) -> list[Listener]:
 
 def _resolve(bind: Bind) -> list[tuple[int, tuple[Any, ...]]]:
     """Families and addresses, IPv4 first, none twice."""
+    # Text would have Python load its codec for international names, which is half a megabyte.
+    host = bind.host.encode() if bind.host.isascii() else bind.host
     try:
         found = socket.getaddrinfo(
-            bind.host or None, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or None, bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else str(error)

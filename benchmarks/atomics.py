@@ -34,7 +34,7 @@ from benchmarks.servers import python
 from benchmarks.sharing import APPS, App
 from benchmarks.steps import STEPS
 from benchmarks.trial import ROOT
-from nogilserve.runtimes.threads import daemon
+from nogilserve.runtimes.daemon import daemon
 
 __all__ = ["Locked", "decode", "run"]
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.steps import STEPS
-from nogilserve.runtimes.threads import daemon
+from nogilserve.runtimes.daemon import daemon
 
 __all__ = ["Caller", "Tally", "caller_of", "load", "main"]
 

@@ -11,8 +11,8 @@ from typing import Any, cast
 from nogilserve.apps import FREE_THREADED, LoadedApp, gil_is_on, gil_watch
 from nogilserve.gateways.asgi.lifespan import Lifespan, Mode, StartupFailed
 from nogilserve.prepare import Plan, Preparation
+from nogilserve.runtimes.daemon import daemon
 from nogilserve.runtimes.preparing import steps_of
-from nogilserve.runtimes.threads import daemon
 
 __all__ = ["live", "prepare"]
 

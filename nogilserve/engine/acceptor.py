@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from nogilserve.engine.connection import HEAD, Connection
 from nogilserve.engine.core import Core
@@ -14,29 +14,13 @@ from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.limited import LimitedConnection
 from nogilserve.engine.preamble import begin
 from nogilserve.engine.redirecting import LimitedRedirectingConnection, RedirectingConnection
-from nogilserve.engine.roles import ENCRYPTED, REDIRECT
+from nogilserve.engine.roles import ENCRYPTED, REDIRECT, ListeningSocket
 from nogilserve.engine.wheel import NEVER
 
-__all__ = ["Acceptor", "ListeningSocket"]
+__all__ = ["Acceptor"]
 
 _AT_ONCE: Final = 32
 """Connections accepted before other events get their turn."""
-
-
-class ListeningSocket(Protocol):
-    """A bound socket that listens, non-blocking. Immutable; shared by all cores."""
-
-    @property
-    def socket(self) -> socket.socket:
-        """The socket itself."""
-
-    @property
-    def server(self) -> tuple[str, str]:
-        """Name or address, and port as text, for SERVER_NAME and SERVER_PORT."""
-
-    @property
-    def role(self) -> str:
-        """What connections are to be: see `engine.roles`."""
 
 
 class Acceptor:

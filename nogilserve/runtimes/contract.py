@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from nogilserve.apps import Interface
-from nogilserve.engine.acceptor import ListeningSocket
+from nogilserve.engine.roles import ListeningSocket
 from nogilserve.runtimes.choose import RuntimeName
 
 __all__ = ["Adjustable", "HoldsLogs", "Runtime", "Served", "because", "quantity"]

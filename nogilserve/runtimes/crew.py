@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 
-from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.counters import total
+from nogilserve.engine.roles import ListeningSocket
 from nogilserve.runtimes.choose import RuntimeName
 from nogilserve.runtimes.contract import Served, because, quantity
 from nogilserve.runtimes.feeder import Feeder, Seat

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 from nogilserve.config import Config
-from nogilserve.gateways.wsgi import WsgiGateway
 
-if TYPE_CHECKING:  # the others take asyncio, or OpenSSL
+if TYPE_CHECKING:  # nobody needs all of them
     from nogilserve.engine.encryption import Encryption
     from nogilserve.gateways.asgi.scope import ScopeMaker
+    from nogilserve.gateways.wsgi import WsgiGateway
 
 __all__ = ["encrypting", "encrypting_scopes", "encryption_of"]
 
@@ -22,7 +22,7 @@ def encryption_of(config: Config) -> "Encryption | None":
     return make_encryption(config)
 
 
-def encrypting[T: WsgiGateway](config: Config, kind: type[T]) -> type[T]:
+def encrypting[T: "WsgiGateway"](config: Config, kind: type[T]) -> type[T]:
     """The class of gateways to be made: one that tells of TLS where that is spoken."""
     if not config.encrypted:
         return kind

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from time import monotonic, sleep
 from typing import Any, Final
 
-from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.poller import READ, make_poller
+from nogilserve.engine.roles import ListeningSocket
 from nogilserve.runtimes.intake import Sender
 from nogilserve.runtimes.ledger import Ledger
 

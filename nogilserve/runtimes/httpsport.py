@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from nogilserve.engine.acceptor import ListeningSocket
-from nogilserve.engine.roles import ENCRYPTED
+from nogilserve.engine.roles import ENCRYPTED, ListeningSocket
 from nogilserve.gateways.redirect import Https
 
 __all__ = ["HTTPS", "learn"]

@@ -16,7 +16,6 @@ from time import monotonic
 from typing import Any, Final, Literal
 
 from nogilserve.apps.loopbound import explain_loop_error
-from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.counters import total
 from nogilserve.engine.loop.core import Accepted, AsyncGateway, LoopCore, LoopSettings
 from nogilserve.engine.loop.direct import DirectSelector
@@ -24,7 +23,7 @@ from nogilserve.engine.loop.dispatch import Dispatcher
 from nogilserve.engine.loop.kinds import make_client
 from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.meter import Inside
-from nogilserve.engine.roles import PLAIN
+from nogilserve.engine.roles import PLAIN, ListeningSocket
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import AppImportError
 from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed, leave_home
@@ -34,13 +33,13 @@ from nogilserve.messages import TimeLimits
 from nogilserve.perloop import close_all
 from nogilserve.prepare import NOTHING, Plan, Preparation
 from nogilserve.runtimes.contract import Served, quantity
+from nogilserve.runtimes.daemon import daemon
 from nogilserve.runtimes.eventloops import Made
 from nogilserve.runtimes.httpsport import learn
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.looking import Look, inside_of
 from nogilserve.runtimes.looking_loops import look_at_loops
 from nogilserve.runtimes.stacks import write_stacks
-from nogilserve.runtimes.threads import daemon
 
 __all__ = ["LoopOptions", "LoopRuntime", "Mode", "Scope"]
 

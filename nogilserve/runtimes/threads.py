@@ -1,11 +1,9 @@
 """The thread runtime: one process, one copy of the application, all cores in it."""
 
-import contextvars
 import itertools
 import logging
 import queue
 import socket
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,39 +11,29 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from nogilserve.apps.interpreter import IN_SUBINTERPRETER
-from nogilserve.engine.acceptor import Acceptor, ListeningSocket
+from nogilserve.engine.acceptor import Acceptor
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.counters import total
 from nogilserve.engine.driverless import Driverless
 from nogilserve.engine.meter import Inside
 from nogilserve.engine.preamble import Beginning
-from nogilserve.engine.roles import PLAIN
+from nogilserve.engine.roles import PLAIN, ListeningSocket
 from nogilserve.engine.scheduler import Monitor, Shares, Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.engine.takeover import Successor
 from nogilserve.engine.timeouts import Home, Watch
 from nogilserve.prepare import NOTHING, Plan, Preparation
 from nogilserve.runtimes.contract import Served
+from nogilserve.runtimes.daemon import daemon
 from nogilserve.runtimes.httpsport import learn
-from nogilserve.runtimes.looking import Look, inside_of, look_at_cores
+from nogilserve.runtimes.looking import Look, inside_of
+from nogilserve.runtimes.looking_cores import look_at_cores
 from nogilserve.runtimes.stacks import write_stacks
 
-__all__ = ["ThreadRuntime", "daemon"]
+__all__ = ["ThreadRuntime"]
 
 _log = logging.getLogger("nogilserve.engine")
-
-
-def daemon(target: Callable[[], None], name: str) -> threading.Thread:
-    """A thread for the engine, not started yet."""
-    # An empty context: inherited context variables are slow to read from several threads.
-    # Daemon, where there may be any (not in subinterpreters): a thread that is stuck in the
-    # application must not keep the process alive.
-    extra: dict[str, Any] = {}
-    if sys.version_info >= (3, 14):
-        extra["context"] = contextvars.Context()
-    return threading.Thread(target=target, name=name, daemon=not IN_SUBINTERPRETER, **extra)
 
 
 @dataclass(frozen=True, slots=True)

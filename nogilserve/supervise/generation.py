@@ -28,7 +28,7 @@ from nogilserve.errors import AppImportError, BindError, ConfigError
 from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_here, load_runtime
 from nogilserve.runtimes.contract import Runtime
-from nogilserve.runtimes.threads import daemon
+from nogilserve.runtimes.daemon import daemon
 from nogilserve.sites.places import host_with
 from nogilserve.sockets import Listener
 from nogilserve.supervise.board import Board

@@ -24,7 +24,7 @@ from nogilserve.observe.slow import Slow, SlowWatch
 from nogilserve.observe.statsd import Statsd
 from nogilserve.prepare import FROZEN
 from nogilserve.runtimes.contract import Runtime
-from nogilserve.runtimes.threads import daemon
+from nogilserve.runtimes.daemon import daemon
 from nogilserve.runtimes.watching import READINESS
 from nogilserve.stacks import threads, unreadable
 from nogilserve.supervise.words import log

@@ -20,11 +20,11 @@ from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_here
 from nogilserve.runtimes.channel import Channel, unshare
 from nogilserve.runtimes.contract import Runtime
+from nogilserve.runtimes.daemon import daemon
 from nogilserve.runtimes.intake import Intake
 from nogilserve.runtimes.ledger import Ledger
 from nogilserve.runtimes.spec import Spec
 from nogilserve.runtimes.tenants import WAY_BACK
-from nogilserve.runtimes.threads import daemon
 from nogilserve.supervise.interrupts import MASTERS, STOPPING, leave_to_master
 from nogilserve.supervise.observer import Observer
 from nogilserve.supervise.serving import leave, open_access_log

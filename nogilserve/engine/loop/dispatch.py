@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Final
 
-from nogilserve.engine.acceptor import ListeningSocket
 from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.loop.core import Accepted, LoopCore
 from nogilserve.engine.poller import READ, make_poller
+from nogilserve.engine.roles import ListeningSocket
 from nogilserve.engine.scheduler import Shares
 from nogilserve.engine.wheel import NEVER
 

@@ -14,6 +14,7 @@ from stress import mixed, rounds
 from stress.clients import Mistake
 from stress.explore import Found, Replay, Roll, attempt, parse, shrink
 from stress.scenes import SCENES, Scene
+from tests.support.interruption import uninterrupted
 
 SLICE: Final = 1.0
 """Seconds for one scene until it is the next one's turn."""
@@ -138,11 +139,12 @@ def run(options: argparse.Namespace, names: list[str], seconds: float) -> Counts
         with mixed.Mixed(options.seed, options.rate, say) as traffic:
             return traffic.run(seconds)
     beside = None
-    if "mixed" in names and seconds >= TOGETHER:
-        more = [f"--seconds={seconds}", f"--seed={options.seed}", f"--rate={options.rate}"]
-        command = [sys.executable, "-m", "stress", "--scenario=mixed", *more]
-        beside = subprocess.Popen(command)
     try:
+        if "mixed" in names and seconds >= TOGETHER:
+            more = [f"--seconds={seconds}", f"--seed={options.seed}", f"--rate={options.rate}"]
+            command = [sys.executable, "-m", "stress", "--scenario=mixed", *more]
+            with uninterrupted():
+                beside = subprocess.Popen(command)
         total = take_turns(names, options.seed, seconds, options.round, beside)
         if beside is not None and beside.wait(600):
             raise Mistake("the mixed traffic beside has failed (above)")

@@ -4,6 +4,7 @@ Contract with the command line: once it accepts connections, the server writes o
 address to standard error, "Listening on http://127.0.0.1:PORT" or "Listening on unix:PATH".
 """
 
+import atexit
 import contextlib
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tests.support.interruption import uninterrupted
 from tests.support.waiting import Deadline
 from tests.support.wire import Client
 
@@ -137,22 +139,24 @@ class Server:
             "PYTHONUNBUFFERED": "1",
             **(env or {}),
         }
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=pass_fds,
-        )
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self.output = Output(self.process.stdout, f"stdout of {self.pid}")
-        self.errors = Output(self.process.stderr, f"stderr of {self.pid}")
         self.addresses: list[tuple[str, int] | str] = []
         self.url = ""
         self.awaited = False
+        with uninterrupted():
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=pass_fds,
+            )
+            atexit.register(self.kill)  # whatever becomes of who has started it
+            assert self.process.stdout is not None
+            assert self.process.stderr is not None
+            self.output = Output(self.process.stdout, f"stdout of {self.pid}")
+            self.errors = Output(self.process.stderr, f"stderr of {self.pid}")
         if wait_ready:
             try:
                 self.wait_ready(addresses, timeout)
@@ -236,6 +240,7 @@ class Server:
                 pass
             self.kill()
             raise AssertionError(f"{self.pid} did not end in {timeout} s:\n{self.log}") from None
+        atexit.unregister(self.kill)
         self.join_outputs()
         return status
 
@@ -248,7 +253,10 @@ class Server:
     def kill(self) -> None:
         """End it at once, whatever state it is in."""
         self.awaited = True
+        atexit.unregister(self.kill)
         if self.process.poll() is None:
+            if hasattr(signal, "SIGSTOP"):  # it starts no further one
+                self.process.send_signal(signal.SIGSTOP)
             children = children_of(self.pid)
             self.process.kill()
             self.process.wait(10)

@@ -10,13 +10,12 @@ what the collector does not know, and deferring leaves alone, only small things 
 
 import gc
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Final
 
 from nogilserve.prepare.deferring import AVAILABLE
-from nogilserve.prepare.lasting import MOST, OF_CLASSES, Lasting, is_small
+from nogilserve.prepare.lasting import MOST, OF_CLASSES, Lasting, is_small, is_table
 
 __all__ = ["IMMORTAL", "immortalize"]
 
@@ -27,7 +26,9 @@ _OWNER: Final = 0
 _COUNT: Final = 12
 """Where an object has the thread that made it, and the count for that thread (3.14)."""
 _HIGHEST: Final = 0xFFFFFFFF
-_AT_ONCE: Final = 10_000
+_AT_ONCE: Final = 1000
+_LOOKS: Final = 1_000_000
+"""References that are followed to what the collector does not know: a second at most."""
 
 
 def immortalize(lasting: Lasting | None = None) -> int:
@@ -53,14 +54,20 @@ def _classes() -> Iterable[object]:
 
 
 def _small(tracked: list[object], make: Callable[[int], int]) -> int:
-    """What the collector does not know: text, bytes, numbers, context variables. How many."""
-    number = 0
-    for start in range(0, len(tracked), _AT_ONCE):
-        for item in gc.get_referents(*tracked[start : start + _AT_ONCE]):
-            if not gc.is_tracked(item) and is_small(item):
+    """What the collector does not know: text, bytes, numbers, context variables. How many. What
+    there is very much of is data."""
+    number = looks = 0
+    holders = [item for item in tracked if not is_table(item)]
+    for start in range(0, len(holders), _AT_ONCE):
+        found = gc.get_referents(*holders[start : start + _AT_ONCE])
+        looks += len(found)
+        if looks > _LOOKS:
+            break
+        for item in found:
+            if is_small(item) and not gc.is_tracked(item):
                 number += make(id(item))
                 if number >= MOST:
-                    return number  # the rest is data
+                    return number
     return number
 
 
@@ -69,7 +76,9 @@ def _overflown() -> Callable[[int], bool] | None:
     import ctypes
 
     word, half = ctypes.c_size_t.from_address, ctypes.c_uint32.from_address
-    me = threading.get_ident()
+    probe = [object()]
+    address = id(probe[0])
+    me = word(address + _OWNER).value  # `threading` tells something else on many a processor
 
     def make(address: int) -> bool:
         if word(address + _OWNER).value != me:
@@ -80,11 +89,12 @@ def _overflown() -> Callable[[int], bool] | None:
         count.value = _HIGHEST
         return True
 
-    probe = [object()]
-    address = id(probe[0])
+    nobody = id(None)
+    if word(nobody + _OWNER).value or half(nobody + _COUNT).value != _HIGHEST or not me:
+        return None
     before = half(address + _COUNT).value
     another = probe[0]
-    counted = half(address + _COUNT).value == before + 1 and word(address + _OWNER).value == me
+    counted = half(address + _COUNT).value == before + 1
     del another
     if not counted or half(address + _COUNT).value != before or not make(address):
         return None

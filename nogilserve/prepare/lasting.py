@@ -5,13 +5,17 @@ import re
 import threading
 import types
 import weakref
+from collections import Counter, deque
 from contextvars import ContextVar
 from typing import Any, Final
 
-__all__ = ["MOST", "OF_CLASSES", "Lasting", "is_small"]
+__all__ = ["MOST", "OF_CLASSES", "Lasting", "is_small", "is_table"]
 
 MOST: Final = 200_000
 """Objects beyond which plain containers are taken for data, which is left alone: half a second."""
+
+_TABLE: Final = 10_000
+_TABLES: Final[tuple[Any, ...]] = (dict, list, tuple, set, frozenset, deque)
 
 _CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
 
@@ -28,10 +32,12 @@ _LEFT_ALONE: Final = frozenset(
     {
         *(*OF_CLASSES, types.ModuleType),
         # Their end is what they are for, or they belong to something that is going on.
-        *(weakref.ref, weakref.ProxyType, weakref.CallableProxyType),
+        *(weakref.ProxyType, weakref.CallableProxyType),
         *(types.FrameType, types.TracebackType),
     }
 )
+_NEVER: Final = (type, weakref.ref)
+"""So are those that are made from these: a reference that is freed calls nobody back."""
 
 _SMALL: Final = 4096
 _SIZED: Final = frozenset({str, bytes, tuple, frozenset})
@@ -50,14 +56,14 @@ class Lasting:
     def __init__(self) -> None:
         self._kinds: dict[type, bool] = dict.fromkeys(_LEFT_ALONE, False)
         self.with_data = False
-        """There were so many objects that plain containers were left alone."""
+        """There were so many objects that some were left alone."""
 
     def is_one(self, item: object) -> bool:
         """Whether an object may stay, by its type."""
         kind = type(item)
         wanted = self._kinds.get(kind)
         if wanted is None:
-            wanted = self._kinds[kind] = not (issubclass(kind, type) or _has_finalizer(kind))
+            wanted = self._kinds[kind] = not (issubclass(kind, _NEVER) or _has_an_end(kind))
         return wanted
 
     def tracked(self) -> list[Any]:
@@ -65,7 +71,7 @@ class Lasting:
         found = [item for item in gc.get_objects() if self.is_one(item)]
         if len(found) > MOST:
             self.with_data = True
-            return [item for item in found if type(item) not in _CONTAINERS]
+            found = _without_data(found)
         return found
 
 
@@ -77,7 +83,30 @@ def is_small(item: object) -> bool:
     return kind in _PLAIN or (kind in _SIZED and len(item) <= _SMALL)  # type: ignore[arg-type]
 
 
-def _has_finalizer(kind: type) -> bool:
-    """Whether something happens when an instance is freed: files, sockets, connections, tasks,
-    generators. Their users may rely on the moment."""
-    return any("__del__" in _class_dict(each) for each in _mro(kind))
+def is_table(item: Any) -> bool:
+    """Whether it holds so many that it takes long to look at them."""
+    kind = type(item)
+    return any(issubclass(kind, each) and each.__len__(item) > _TABLE for each in _TABLES)
+
+
+def _without_data(found: list[Any]) -> list[Any]:
+    """Neither plain containers, nor, where that is not enough, what there is most of: the instances
+    of a class of the application."""
+    found = [item for item in found if type(item) not in _CONTAINERS]
+    many = set()
+    left = len(found)
+    for kind, number in Counter(map(type, found)).most_common():
+        if left <= MOST:
+            break
+        many.add(kind)
+        left -= number
+    return [item for item in found if type(item) not in many]
+
+
+def _has_an_end(kind: type) -> bool:
+    """Whether something happens when an instance is freed that its users may rely on. It has a
+    finalizer: files, sockets, connections, tasks, generators. Or it gives back memory, or the hold
+    that it has on another one's: views of memory, mapped files, arrays."""
+    return any(
+        "__del__" in _class_dict(each) or "__buffer__" in _class_dict(each) for each in _mro(kind)
+    )

@@ -112,22 +112,38 @@ class Preparation:
     def _settle(self, left: list[str]) -> dict[str, int]:
         """How many objects each step concerned."""
         began = monotonic()
+        steps = _possible(self._plan.steps, left)
+        frozen = gc.get_freeze_count() > 0
+        gc.unfreeze()  # by the application: the collector does not show what is frozen
         gc.collect()
         done: dict[str, int] = {}
         lasting = Lasting()
         # First: the frame of a generator that is frozen is not searched for references, so what is
         # deferred later could be freed while it is used there.
-        if "immortal" in self._plan.steps:
+        if "immortal" in steps:
             done["immortal"] = immortalize(lasting)
             if not done["immortal"]:
                 left.append("immortal: objects of this Python are not laid out as expected")
-        if "defer" in self._plan.steps:
+        if "defer" in steps:
             done["deferred"] = defer(lasting)
-        if "freeze" in self._plan.steps:
+        if "freeze" in steps:
             done["frozen"] = FROZEN.hold(sooner=self._plan.sooner)
             self._holding = True
+        elif frozen:
+            gc.freeze()
         if lasting.with_data:
-            left.append(f"data: plain containers stay as they are: more than {MOST} objects")
+            left.append(f"data: what there is most of stays as it is: more than {MOST} objects")
         words = ", ".join(f"{number} {what}" for what, number in done.items())
         _log.debug("Objects: %s in %.2f s", words, monotonic() - began)
         return done
+
+
+def _possible(steps: frozenset[str], left: list[str]) -> frozenset[str]:
+    """Those that can be done: some Pythons are built without ctypes."""
+    if steps - {"freeze"}:
+        try:
+            import ctypes  # noqa: F401 - takes memory, which only those pay who need it
+        except ImportError as exc:
+            left += [f"{step}: {exc}" for step in sorted(steps - {"freeze"})]
+            return steps & {"freeze"}
+    return steps

@@ -1,30 +1,13 @@
 """Deferred and immortal objects: nothing is freed early, and no code of theirs is run."""
 
-import subprocess
 import sys
 
 import pytest
 
 from nogilserve.prepare.deferring import AVAILABLE
-from tests.support.server import ROOT
-
-SECONDS = 120.0
+from tests.prepare.alone import python
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="free-threaded CPython 3.14 and later")
-
-
-def python(code: str) -> str:
-    """What code prints in a process of its own: what is deferred stays so."""
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 KINDS = """

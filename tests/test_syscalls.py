@@ -89,7 +89,8 @@ def calls_of(server: Server, file: Path) -> Counter[str]:
 
 def require_frugal(calls: Counter[str]) -> None:
     """One call to receive, one to send, and for several requests together one to wait. A busy
-    machine adds a few of whoever looks whether a thread is blocked, or wakes one to help."""
+    machine adds a few of whoever looks whether a thread is blocked, or wakes one to help. Traced,
+    requests take long enough for responses to leave together (engine.corked): one call more."""
 
     def total(*names: str) -> int:
         return sum(calls[name] for name in names)
@@ -98,7 +99,8 @@ def require_frugal(calls: Counter[str]) -> None:
     assert REQUESTS <= total(*RECEIVE) <= REQUESTS + few, calls
     assert REQUESTS <= total(*SEND) <= REQUESTS + 2 * few, calls
     assert 0 < total(*WAIT) <= REQUESTS * 3 // 4, calls
-    assert calls.total() - total(*RECEIVE, *SEND, *WAIT, *ASIDE) <= 3 * few, calls
+    assert calls["setsockopt"] <= REQUESTS, calls
+    assert calls.total() - total(*RECEIVE, *SEND, *WAIT, *ASIDE, "setsockopt") <= 3 * few, calls
 
 
 @pytest.mark.alone("how many requests come at once depends on who else runs")

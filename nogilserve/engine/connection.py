@@ -16,6 +16,7 @@ from typing import Final
 from nogilserve.engine.admission import OVERLOADED, overloaded
 from nogilserve.engine.body import BodyStore
 from nogilserve.engine.core import Core
+from nogilserve.engine.corked import push
 from nogilserve.engine.exchange import RECV, HttpExchange
 from nogilserve.engine.outbox import Outbox
 from nogilserve.engine.poller import READ, WRITE
@@ -302,20 +303,22 @@ class Connection(HttpExchange):
             return True
         driver = core.driver
         slow = core.slow
-        kind = None
-        left = False
-        if slow.scores:
-            kind = self._kind()
-            left = slow.is_slow(kind)
-            if left and core.spares.offer(self._apart):
-                return True
+        kind = self._kind() if slow.scores else None
+        left = kind is not None and slow.is_slow(kind)
+        if left and core.spares.offer(self._apart):
+            return True
         gateway = core.gateway
         assert gateway is not None
         lock = core.lock
         began = monotonic()
         if left:
+            core.corked.push()
             core.leave()
         else:
+            # A socket of the machine itself knows no MSG_MORE.
+            if core.more and len(core.ready) > 1 and self.own[0] is not None:
+                self.more = core.more
+                core.corked.add(self.sock, began)
             lock.release()
         # From here on another thread may hold the core: nothing of it may be changed.
         if core.unwatched:
@@ -329,6 +332,7 @@ class Connection(HttpExchange):
         except BaseException:
             self._gateway_raised()
         ended = monotonic()
+        more, self.more = self.more, 0
         long = ended - began > TICK and (left or core.was_blocked(call))
         if lock.acquire(False):
             if core.driver != driver:  # it was left, or another thread has driven meanwhile
@@ -337,8 +341,12 @@ class Connection(HttpExchange):
                 slow.was_long(self._kind())
             elif kind is not None:
                 slow.was_short(kind)
+            if more:
+                core.corked.look(ended)
             self._after(core, ended)
             return True
+        if more:
+            push(self.sock)
         core.submit(self._take_back_long if long else self.take_back)
         return False
 
@@ -544,12 +552,10 @@ class Connection(HttpExchange):
         try:
             data = self.sock.recv(RECV)
         except BlockingIOError:
-            if core.patient:
-                pass
-            elif self._fresh:
+            if self._fresh and not core.patient:
                 # Accepted, but the first request is still on its way.
                 self._set_deadline(core, _FRESH_SECONDS)
-            else:
+            elif not core.patient:
                 self.close(core)
             return True
         except OSError:

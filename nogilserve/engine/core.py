@@ -15,6 +15,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 
 from nogilserve.engine.body import NoBody
+from nogilserve.engine.corked import Corked, pays
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
 from nogilserve.engine.giveway import Waiting
@@ -60,9 +61,9 @@ class Expiring(Protocol):
 
 class Core:
     """Owner: the thread that holds `lock`. For any thread: `submit`, `has_work`, `backlog`,
-    `wake`, `ask_help`, `await_turn`, `take_turn`, reading `counters`, and trying to acquire `lock`;
-    adding to `blocked`, a set whose single operations are atomic, for the monitor, and
-    `was_blocked`, which takes out of it, for threads that come back from a call.
+    `wake`, `hurry`, `ask_help`, `await_turn`, `take_turn`, reading `counters`, and trying to
+    acquire `lock`; adding to `blocked`, a set whose single operations are atomic, for the monitor,
+    and `was_blocked`, which takes out of it, for threads that come back from a call.
     """
 
     # Not only to save memory: an instance with more than 30 attributes keeps them in a
@@ -83,6 +84,7 @@ class Core:
         "calls",
         "common",
         "connections",
+        "corked",
         "counters",
         "crowd",
         "door",
@@ -101,6 +103,7 @@ class Core:
         "limits",
         "lock",
         "lookout",
+        "more",
         "no_body",
         "now",
         "only_http2",
@@ -177,6 +180,9 @@ class Core:
         self.lazy = lazy
         """Permissions to call the application before the body is there; shared by all cores."""
         self.no_body: BinaryIO = cast(BinaryIO, NoBody())
+        self.corked = Corked()
+        self.more = 0
+        """What `send` is to be told while requests wait."""
         self.stopping = False
         """Connections end after their next response."""
         self.patient = False
@@ -269,6 +275,11 @@ class Core:
         except KeyError:
             return False
         return True
+
+    def hurry(self) -> None:
+        """Have the responses that wait for others leave. Any thread."""
+        if self.corked:
+            self.corked.hurry()
 
     def ask_help(self, victim: Driven) -> None:
         """Ask the driver, if it is idle, to drive `victim` for a turn. Any thread."""
@@ -385,10 +396,13 @@ class Core:
                 working = getattr(what, "__self__", None)
                 if not what(self):
                     return False
+            waiting = len(ready) - 1
             while ready:
                 fd, mask = ready.popleft()
                 if not ready:
                     waited = monotonic() - self.now
+                    if waiting > 1:
+                        self.more = pays(waited / waiting)
                     counters.turns_waited += waited
                     if waited > counters.longest_wait:
                         counters.longest_wait = waited
@@ -398,6 +412,8 @@ class Core:
                     return False
         except Exception:
             self._give_up(working)
+        if self.corked:
+            self.corked.push()
         return True
 
     def drive_as_spare(self) -> None:

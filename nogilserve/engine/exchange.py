@@ -55,6 +55,7 @@ class HttpExchange(Recorded):
         "core",
         "head_sent",
         "judged",
+        "more",
         "origins",
         "own",
         "prepare",
@@ -89,6 +90,8 @@ class HttpExchange(Recorded):
         self.prepare = self.protocol.prepare
         """Check and keep status and field lines of the response to come."""
         self.head_sent = False
+        self.more = 0
+        """MSG_MORE while a whole response need not leave at once, see engine.corked."""
         self.broken = False
         """The connection cannot go on after this request."""
         self.sent = 0
@@ -163,7 +166,7 @@ class HttpExchange(Recorded):
             self._outbox.put(data)
             return
         try:
-            sent = self.sock.send(data)
+            sent = self.sock.send(data, self.more)
         except BlockingIOError:
             sent = 0
         except OSError as exc:

@@ -83,6 +83,9 @@ class Driven(Protocol):
     def drive_at_door(self) -> None:
         """The same for a thread that must not run requests."""
 
+    def hurry(self) -> None:
+        """Have the responses that wait for others leave. Any thread."""
+
     def ask_help(self, victim: "Driven") -> None:
         """Ask this core's driver to drive `victim` for a turn. Any thread."""
 
@@ -340,6 +343,7 @@ class Monitor:
             self._seen[index] = seen
             if not core.lock.locked():
                 active = True
+                core.hurry()
                 if not core.driver:
                     self._calm = 0
                     # Nobody is inside a call whose end could be waited for.

@@ -176,6 +176,10 @@ class SecureSocket:
                 break
         return total
 
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """As of a socket. Any thread."""
+        self._sock.setsockopt(level, option, value)
+
     def _push(self, flags: int = 0) -> bool:
         """Give the system what was encrypted. True: it has taken all of it."""
         data = self._outgoing.read()

@@ -29,6 +29,7 @@ class FakeCore:
         self.work = False
         self.behind = 0
         self.asked: list[Driven] = []
+        self.hurried = 0
         self.on_unwatched: Callable[[], None] | None = None
         self.on_looked: Callable[[], None] | None = None
         self._calls = 0
@@ -69,6 +70,10 @@ class FakeCore:
     def backlog(self) -> int:
         """Events taken and not looked at."""
         return self.behind
+
+    def hurry(self) -> None:
+        """Counted."""
+        self.hurried += 1
 
     def ask_help(self, victim: Driven) -> None:
         """Remembered."""

@@ -23,8 +23,15 @@ SECONDS = 10.0
 class Pair:
     """A server's end as the engine has it, and a client's. Owner: the test."""
 
-    def __init__(self, context: Context, client: ssl.SSLContext, *, buffer: int = 0) -> None:
-        ours, theirs = socket.socketpair()
+    def __init__(
+        self, context: Context, client: ssl.SSLContext, *, buffer: int = 0, tcp: bool = False
+    ) -> None:
+        if tcp:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                theirs = socket.create_connection(listener.getsockname(), SECONDS)
+                ours = listener.accept()[0]
+        else:
+            ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.settimeout(SECONDS)
             if buffer:
@@ -86,6 +93,22 @@ def tight(authority: Authority, context: Context) -> Iterator[Pair]:
     both = Pair(context, trusting(authority), buffer=4096)
     yield both
     both.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "MSG_MORE"), reason="this system knows no MSG_MORE")
+def test_what_is_held_back_leaves(authority: Authority, context: Context) -> None:
+    """As with a socket: with MSG_MORE it waits for TCP_NODELAY."""
+    both = Pair(context, trusting(authority), tcp=True)
+    try:
+        assert both.server.send(b"hello", socket.MSG_MORE) == 5
+        both.client.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            both.client.recv(5)
+        both.server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        both.client.settimeout(SECONDS)
+        assert both.client.recv(5) == b"hello"
+    finally:
+        both.close()
 
 
 def await_data(pair: Pair) -> bytes:

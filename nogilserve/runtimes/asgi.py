@@ -19,6 +19,7 @@ from nogilserve.gateways.asgi.scope import ScopeMaker
 from nogilserve.gateways.callthreads import CallThreads
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.contract import Served, quantity
+from nogilserve.runtimes.elsewhere import elsewhere_of
 from nogilserve.runtimes.encrypting import encrypting_scopes, encryption_of
 from nogilserve.runtimes.eventloops import loop_factory
 from nogilserve.runtimes.front import async_in_front
@@ -27,7 +28,6 @@ from nogilserve.runtimes.looking import observe_of
 from nogilserve.runtimes.loops import LoopApp, LoopOptions, LoopRuntime, Mode, Scope
 from nogilserve.runtimes.preparing import plan_of
 from nogilserve.runtimes.proxies import admission_of, proxies_of
-from nogilserve.runtimes.tenants import elsewhere_of
 from nogilserve.runtimes.watching import async_watched
 
 if TYPE_CHECKING:

@@ -2,17 +2,14 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nogilserve.config import Config
 from nogilserve.messages import Request
 from nogilserve.runtimes.intake import MOST_UNREAD, Sender
 from nogilserve.sites.tenants.naming import Names
 
-if TYPE_CHECKING:
-    from nogilserve.engine.elsewhere import Elsewhere
-
-__all__ = ["WAY_BACK", "WayBack", "by_host", "elsewhere_of", "mine_of"]
+__all__ = ["WAY_BACK", "WayBack", "by_host", "mine_of"]
 
 
 class WayBack:
@@ -66,13 +63,3 @@ def mine_of(config: Config) -> Callable[[Request], bool]:
         return names.find(request.authority, request.path) == tenant
 
     return mine
-
-
-def elsewhere_of(config: Config) -> "Callable[[], Elsewhere] | None":
-    """Makes what tells a core, or a loop, which requests are for others."""
-    if config.tenant is None:
-        return None
-    from nogilserve.engine.elsewhere import Elsewhere
-
-    mine, hosts = mine_of(config), by_host(config)
-    return lambda: Elsewhere(mine, WAY_BACK.give, by_host=hosts)

@@ -10,13 +10,13 @@ from nogilserve.engine.settings import Gateway, Settings
 from nogilserve.gateways.wsgi import PrefixedWsgiGateway, WsgiGateway
 from nogilserve.messages import Limits, RequestRecord, TimeLimits
 from nogilserve.runtimes.contract import Served, because, quantity
+from nogilserve.runtimes.elsewhere import elsewhere_of
 from nogilserve.runtimes.encrypting import encrypting, encryption_of
 from nogilserve.runtimes.front import in_front
 from nogilserve.runtimes.ledger import Row, RowShares
 from nogilserve.runtimes.looking import observe_of
 from nogilserve.runtimes.preparing import plan_of
 from nogilserve.runtimes.proxies import admission_of, proxies_of
-from nogilserve.runtimes.tenants import elsewhere_of
 from nogilserve.runtimes.threads import ThreadRuntime
 from nogilserve.runtimes.watching import watched
 

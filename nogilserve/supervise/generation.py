@@ -45,9 +45,9 @@ from nogilserve.supervise.serving import (
     open_access_log,
     reopen_logs,
     set_threads,
+    write_files_at_exit,
 )
 from nogilserve.supervise.spec import config_of
-from nogilserve.supervise.tenants.within import passed_on, settle
 from nogilserve.supervise.words import configure_logging, form_others, log, warn_of_gil
 
 __all__ = ["main"]
@@ -65,6 +65,7 @@ def main() -> int:
     channel = Channel(_channel_end(end))
     board = Board.open(name, int(descriptor))
     _catch_early_signals()
+    write_files_at_exit()
     try:
         spec = channel.receive()
         if spec is None:
@@ -138,6 +139,8 @@ class Body:
         access_log: AccessLog | None = None
         try:
             if self._tenant:
+                from nogilserve.supervise.tenants.within import settle
+
                 settle(self._config, self._bounds)
             access_log = open_access_log(self._config, self._number)
             runtime, served = self._load(access_log)
@@ -169,6 +172,7 @@ class Body:
         self._channel.send("ready", how=how)
         self._serve(runtime, listeners or [], access_log)
         self._tell_totals()
+        self._observer = None  # it has the application, and the thread that reads this object
         if access_log is not None:
             access_log.close()
         return 0
@@ -227,6 +231,8 @@ class Body:
                 return None
         sockets, self._channel.sockets = self._channel.sockets, []
         if self._tenant:
+            from nogilserve.supervise.tenants.within import passed_on
+
             return passed_on(sockets, message["listeners"])
         listeners = []
         for sock, place in zip(sockets, message["listeners"], strict=True):

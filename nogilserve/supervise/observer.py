@@ -10,24 +10,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from nogilserve.apps import gil_is_on
 from nogilserve.config import Config
-from nogilserve.config.observing import endpoint
 from nogilserve.engine.meter import Inside
 from nogilserve.observe.failures import RecentFailures
-from nogilserve.observe.memory import by_type
 from nogilserve.observe.pauses import Pauses
-from nogilserve.observe.profile import sample
-from nogilserve.observe.slow import Slow, SlowWatch
-from nogilserve.observe.statsd import Statsd
 from nogilserve.prepare import FROZEN
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.daemon import daemon
 from nogilserve.runtimes.watching import READINESS
 from nogilserve.stacks import threads, unreadable
 from nogilserve.supervise.words import log
+
+# What few ask for is imported when they do.
+if TYPE_CHECKING:
+    from nogilserve.observe.slow import Slow
 
 __all__ = ["LONGEST_PROFILE", "Observer"]
 
@@ -80,18 +79,33 @@ class _Prepared(Protocol):
         """What was done to the application before it was served."""
 
 
+class _Watch(Protocol):
+    """What has a thread of its own."""
+
+    def run(self) -> None:
+        """The body of the thread, until `stop`."""
+
+    def stop(self) -> None:
+        """End it. Any thread."""
+
+
 class Observer:
     """Any thread: questions may overlap. What they share says itself how."""
 
     def __init__(self, runtime: Runtime, config: Config, *, member: bool = False) -> None:
         """`member`: others look after what the whole generation counts."""
         self._runtime = runtime
-        self._watches: list[SlowWatch | Statsd] = []
+        self._watches: dict[str, _Watch] = {}
         if config.slow and isinstance(runtime, _Inside):
-            self._watches.append(SlowWatch(config.slow, partial(_inside, runtime)))
+            from nogilserve.observe.slow import SlowWatch
+
+            self._watches["slow"] = SlowWatch(config.slow, partial(_inside, runtime))
         if config.statsd and not member:
+            from nogilserve.config.observing import endpoint
+            from nogilserve.observe.statsd import Statsd
+
             address = endpoint(config.statsd)
-            self._watches.append(Statsd(address, config.statsd_prefix, runtime.look))
+            self._watches["statsd"] = Statsd(address, config.statsd_prefix, runtime.look)
         self._threads: list[threading.Thread] = []
         self._failures = RecentFailures()
         self._pauses = Pauses()
@@ -99,7 +113,7 @@ class Observer:
             "look": self._look,
             "stacks": self._stacks,
             "profile": self._profile,
-            "memory": lambda _: by_type(),
+            "memory": lambda _: _memory(),
             "gc": lambda _: _collect(),
             "log-level": _set_level,
             "readiness": _set_readiness,
@@ -109,8 +123,7 @@ class Observer:
         """Begin to keep what is asked for later."""
         log.addHandler(self._failures)
         self._pauses.start()
-        for watch in self._watches:
-            name = "slow" if isinstance(watch, SlowWatch) else "statsd"
+        for name, watch in self._watches.items():
             thread = daemon(watch.run, name)
             thread.start()
             self._threads.append(thread)
@@ -118,7 +131,7 @@ class Observer:
     def stop(self) -> None:
         """Keep nothing any more."""
         log.removeHandler(self._failures)
-        for watch in self._watches:
+        for watch in self._watches.values():
             watch.stop()
         for thread in self._threads:
             thread.join(_END)
@@ -189,11 +202,15 @@ class Observer:
         return {"threads": found, "problems": [problem] if (problem := unreadable()) else []}
 
     def _profile(self, arguments: Mapping[str, Any]) -> Answer:
+        from nogilserve.observe.profile import sample
+
         return sample(min(float(arguments["seconds"]), LONGEST_PROFILE))
 
 
-def _inside(runtime: _Inside) -> Iterator[Slow]:
+def _inside(runtime: _Inside) -> "Iterator[Slow]":
     """What is inside the application, for the watch for slow requests."""
+    from nogilserve.observe.slow import Slow
+
     for key, thread, (request, began, _, request_id, task) in runtime.inside():
         where = None
         if task is not None and isinstance(runtime, _Tasks):
@@ -207,6 +224,12 @@ def _add_failures(found: Answer, failures: RecentFailures, arguments: Mapping[st
         now = found.setdefault("now", {})
         own = failures.since(float(arguments.get("since", 0)))
         now["failures"] = [*now.get("failures", ()), *own]
+
+
+def _memory() -> Answer:
+    from nogilserve.observe.memory import by_type
+
+    return by_type()
 
 
 def _collect() -> Answer:

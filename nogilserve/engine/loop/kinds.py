@@ -4,10 +4,6 @@ import asyncio
 
 from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import Accepted, LoopCore
-from nogilserve.engine.loop.elsewhere import (
-    LimitedReturningHttpConnection,
-    ReturningHttpConnection,
-)
 from nogilserve.engine.loop.limited import LimitedHttpConnection
 from nogilserve.engine.roles import ENCRYPTED, REDIRECT
 
@@ -48,6 +44,11 @@ def make_client(core: LoopCore, accepted: Accepted) -> asyncio.Protocol:
         redirecting = LimitedRedirectingHttpConnection if limited else RedirectingHttpConnection
         return redirecting(core, accepted)
     if core.elsewhere is not None:
+        from nogilserve.engine.loop.elsewhere import (
+            LimitedReturningHttpConnection,
+            ReturningHttpConnection,
+        )
+
         return (LimitedReturningHttpConnection if limited else ReturningHttpConnection)(
             core, accepted
         )

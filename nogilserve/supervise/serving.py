@@ -1,9 +1,13 @@
 """What a serving process does with its runtime, alone or as a generation: words and the end."""
 
+import atexit
 import contextlib
+import gc
+import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Final, NoReturn
@@ -27,6 +31,7 @@ __all__ = [
     "open_access_log",
     "reopen_logs",
     "set_threads",
+    "write_files_at_exit",
 ]
 
 HURRY: Final = "hurry"
@@ -42,6 +47,8 @@ _ACCEPTORS_END: Final = 0.5
 """Seconds for the cores to take what waits in the listen queue, unless every thread is stuck."""
 _THREADS_END: Final = 1.0
 """Seconds beyond the deadline for threads to end that have no connection left."""
+_FILES_END: Final = 1.0
+"""Seconds for files to be written; a thread that nobody waits for may hold one."""
 _IMPATIENT: Final = 1.0
 """Seconds before the deadline at which patience with idle connections ends."""
 _MOST_THREADS: Final = 4096
@@ -264,6 +271,29 @@ class Ending:
                 inside,
             )
             self.runtime.dump_stacks()
+
+
+def write_files_at_exit() -> None:
+    """When the process ends by itself, and the application has done what it does then, have files
+    write what they keep in memory. CPython does so when it frees them, but what is immortal frees
+    nothing. Call it before the application is imported."""
+    atexit.register(_in_time)
+
+
+def _in_time() -> None:
+    thread = threading.Thread(target=_write_files, name="files", daemon=True)
+    with contextlib.suppress(RuntimeError):  # too late for a thread, some day
+        thread.start()
+        thread.join(_FILES_END)
+
+
+def _write_files() -> None:
+    gc.unfreeze()  # else they are not shown
+    for kinds in (io.TextIOWrapper, (io.BufferedWriter, io.BufferedRandom)):  # one over the other
+        for item in gc.get_objects():
+            if issubclass(type(item), kinds):
+                with contextlib.suppress(Exception):
+                    item.flush()
 
 
 def leave(access_log: AccessLog | None) -> NoReturn:

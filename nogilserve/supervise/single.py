@@ -39,6 +39,7 @@ from nogilserve.supervise.serving import (
     leave,
     open_access_log,
     reopen_logs,
+    write_files_at_exit,
 )
 from nogilserve.supervise.words import announce, configure_logging, form_others, log, warn_of_gil
 
@@ -70,6 +71,7 @@ def run(config: Config, make: Make | None = None) -> int:
     accepts a connection. But no application is imported with rights that are to be given up.
     """
     configure_logging(config.log_level, form=config.log_format)
+    write_files_at_exit()
     if config.umask is not None:
         os.umask(config.umask)
     directory = os.getcwd()  # importing the application may change it

@@ -27,7 +27,7 @@ from nogilserve.runtimes.spec import Spec
 from nogilserve.runtimes.tenants import WAY_BACK
 from nogilserve.supervise.interrupts import MASTERS, STOPPING, leave_to_master
 from nogilserve.supervise.observer import Observer
-from nogilserve.supervise.serving import leave, open_access_log
+from nogilserve.supervise.serving import leave, open_access_log, write_files_at_exit
 from nogilserve.supervise.words import configure_logging, form_others
 
 __all__ = ["main", "serve_member"]
@@ -48,6 +48,7 @@ def main(reference: int | None) -> int:
         sock.set_inheritable(False)
     # A terminal or a service manager sends them to all processes: the parent decides.
     leave_to_master(*STOPPING, *MASTERS)
+    write_files_at_exit()
     return serve_member(sock, process=True)
 
 

@@ -16,7 +16,8 @@ from benchmarks.micro_threads import PIECE, PIECES, POSTED, Wire
 from benchmarks.wsload import BINARY, HANDSHAKE, frame
 from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import Accepted, LoopCore, LoopSettings
-from nogilserve.engine.loop.direct import DirectSelector, DirectTransport
+from nogilserve.engine.loop.direct import DirectTransport
+from nogilserve.engine.loop.selector import DirectSelector
 from nogilserve.engine.poller import READ, make_poller
 from nogilserve.engine.scheduler import Shares
 from nogilserve.gateways.asgi import AsgiGateway

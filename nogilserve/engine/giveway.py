@@ -23,11 +23,13 @@ class Waiting:
 
     def wait(self, poller: Poller, timeout: float) -> Events:
         """Wait until something is ready, at most `timeout` seconds (-1: for ever). Nothing was
-        ready just now.
+        ready just now."""
+        self.give_way()
+        return poller.poll(timeout)
 
-        Whom a poller waits for often waits for a processor, for example its clients: after them
-        there is more to do at once, and one wake-up for all of it.
-        """
+    def give_way(self) -> None:
+        """Whom a poller waits for often waits for a processor, for example its clients: after them
+        there is more to do at once, and one wake-up for all of it."""
         began = monotonic()
         if began >= self._no_yield_until:
             give_way()
@@ -35,4 +37,3 @@ class Waiting:
             if ended - began > _LONG_YIELD:
                 # Others compute: against them a thread that slept is preferred to one that yields.
                 self._no_yield_until = ended + _YIELD_PAUSE * (ended - began)
-        return poller.poll(timeout)

@@ -9,7 +9,8 @@ from functools import partial
 
 from nogilserve.apps import FREE_THREADED
 from nogilserve.apps.interpreter import IN_SUBINTERPRETER
-from nogilserve.engine.loop.direct import DirectSelector
+from nogilserve.engine.loop.direct import DirectSockets
+from nogilserve.engine.loop.selector import DirectSelector
 from nogilserve.engine.poller import make_poller
 from nogilserve.errors import ConfigError
 
@@ -19,8 +20,9 @@ _FIRST_FREE_THREADED = (0, 22)
 """The first version of uvloop that leaves the GIL off."""
 
 
-Made = tuple[asyncio.AbstractEventLoop, DirectSelector | None]
-"""An event loop, and its selector where that serves connections itself."""
+Made = tuple[asyncio.AbstractEventLoop, DirectSockets | None]
+"""An event loop, and what serves our connections on it, if that is not the loop. Whoever closes the
+loop closes that, too."""
 
 
 def loop_factory(choice: str, poller: str) -> tuple[str, Callable[[], Made]]:
@@ -33,7 +35,7 @@ def loop_factory(choice: str, poller: str) -> tuple[str, Callable[[], Made]]:
         raise ConfigError(f"option --loop: uvloop {problem}")
     if choice == "asyncio" or problem:
         return "asyncio", partial(_asyncio, poller)
-    return "uvloop", _uvloop
+    return "uvloop", partial(_uvloop, poller)
 
 
 def _asyncio(poller: str) -> Made:
@@ -44,9 +46,14 @@ def _asyncio(poller: str) -> Made:
     return asyncio.SelectorEventLoop(selector), selector
 
 
-def _uvloop() -> Made:
+def _uvloop(poller: str) -> Made:
     loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
-    return loop, None
+    sockets = DirectSockets(make_poller(poller))
+    descriptor = sockets.poller.fileno()
+    if descriptor < 0:  # poll, select
+        return loop, None
+    loop.add_reader(descriptor, sockets.turn)
+    return loop, sockets
 
 
 def _problem_with_uvloop() -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from nogilserve.apps.loopbound import explain_loop_error
 from nogilserve.engine.counters import total
 from nogilserve.engine.loop.core import Accepted, AsyncGateway, LoopCore, LoopSettings
-from nogilserve.engine.loop.direct import DirectSelector
+from nogilserve.engine.loop.direct import DirectSockets
 from nogilserve.engine.loop.dispatch import Dispatcher
 from nogilserve.engine.loop.kinds import make_client
 from nogilserve.engine.loop.watch import LoopWatch
@@ -298,14 +298,14 @@ class LoopRuntime:
     def _home(self, index: int) -> None:
         """The body of a loop's thread."""
         try:
-            loop, selector = self._options.make_loop()
+            loop, sockets = self._options.make_loop()
         except BaseException as exc:  # raised by `start`
             self._made.put(exc)
             return
         executor = _Workers(self._options.threads, f"loop-{index}-worker")
         loop.set_default_executor(executor)
         try:
-            _run(loop, self._serve(index, loop, selector))
+            _run(loop, self._serve(index, loop, sockets))
             _run(loop, _finish(loop))
         except BaseException as exc:
             _log.critical("event loop %d has failed", index, exc_info=True)
@@ -314,9 +314,11 @@ class LoopRuntime:
             executor.shutdown(wait=True, cancel_futures=True)
             leave_home(loop)
             loop.close()
+            if sockets is not None:
+                sockets.close()
 
     async def _serve(
-        self, index: int, loop: asyncio.AbstractEventLoop, selector: DirectSelector | None
+        self, index: int, loop: asyncio.AbstractEventLoop, sockets: DirectSockets | None
     ) -> None:
         """Start the application on this loop, serve until told to stop, shut it down."""
         options = self._options
@@ -351,7 +353,7 @@ class LoopRuntime:
             options.settings,
             self._shares,
             make_client,
-            selector,
+            sockets,
         )
         self._made.put(core)
         await core.idle.wait()

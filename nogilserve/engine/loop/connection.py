@@ -16,6 +16,7 @@ from nogilserve.engine.admission import (
     OVERLOADED_STATUS,
 )
 from nogilserve.engine.loop.core import Accepted, LoopCore
+from nogilserve.engine.loop.direct import Transport
 from nogilserve.engine.loop.exchange import DRAIN_BYTES, HttpExchange
 from nogilserve.engine.loop.flow import READ_HIGH
 from nogilserve.engine.loop.states import (
@@ -111,7 +112,7 @@ class HttpConnection(HttpExchange):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there (asyncio.Protocol)."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self.transport = cast(Transport, transport)
         core = self.core
         core.counters.accepted += 1
         core.opened(self)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from nogilserve.engine.admission import Admission
 from nogilserve.engine.counters import Counters
 from nogilserve.engine.date import date_line
-from nogilserve.engine.loop.direct import DirectSelector, DirectTransport
+from nogilserve.engine.loop.direct import DirectSockets, DirectTransport
 from nogilserve.engine.loop.observed import Observed
 from nogilserve.engine.meter import Observe
 from nogilserve.engine.records import recorder
@@ -137,7 +137,6 @@ class LoopCore:
     __slots__ = (
         "_last_beat",
         "_make_client",
-        "_selector",
         "_server_line",
         "_timer",
         "_timer_at",
@@ -177,6 +176,7 @@ class LoopCore:
         "responses",
         "settings",
         "shares",
+        "sockets",
         "stopping",
         "strict_heads",
         "tables",
@@ -194,9 +194,9 @@ class LoopCore:
         settings: LoopSettings,
         shares: Shares,
         make_client: "Callable[[LoopCore, Accepted], asyncio.Protocol]",
-        selector: DirectSelector | None = None,
+        sockets: DirectSockets | None = None,
     ) -> None:
-        """`selector`: that of the loop, where it serves connections itself."""
+        """`sockets`: where connections are not served by the loop's own transports."""
         self.index = index
         self.loop = loop
         self.thread = threading.get_ident()
@@ -204,7 +204,7 @@ class LoopCore:
         self.settings = settings
         self.shares = shares
         self._make_client = make_client
-        self._selector = selector
+        self.sockets = sockets
         self.tables = Tables()
         self.heads: dict[tuple[object, ...], KnownHead] = {}
         """Response heads that gateways have prepared before; see `messages.AsyncExchange`."""
@@ -324,10 +324,10 @@ class LoopCore:
                 if accepted.client is not None:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 client = self._make_client(self, accepted)
-                if self._selector is None:
+                if self.sockets is None:
                     self.spawn(self._connect(sock, client, accepted.unread))
                 else:
-                    DirectTransport(self.loop, self._selector, sock, client)
+                    DirectTransport(self.loop, self.sockets, sock, client)
                     if accepted.unread:
                         client.data_received(accepted.unread)
             except OSError:

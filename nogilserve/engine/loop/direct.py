@@ -1,23 +1,24 @@
-"""A short way from asyncio's event loop to our sockets.
+"""A short way from an event loop to our sockets.
 
 asyncio asks its selector what is ready, wraps every answer in a handle, and each handle calls a
-transport that reads and calls the protocol. This selector is given to asyncio like any other, but
-it serves our own connections itself, at once, and tells asyncio only of everything else. That
-saves about a third of what a small request costs. The poller behind it is the engine's.
+transport that reads and calls the protocol. Here one object serves our own connections itself, at
+once, as soon as their poller says that they are ready: below asyncio as a part of its selector,
+below uvloop behind one descriptor that it watches. That saves about a third of what a small request
+costs. The poller is the engine's.
 """
 
 import asyncio
 import logging
-import selectors
 import socket
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from time import monotonic
+from typing import Final
 
 from nogilserve.engine.giveway import Waiting
-from nogilserve.engine.poller import READ, WRITE, Poller
+from nogilserve.engine.poller import READ, WRITE, Events, Poller
 
-__all__ = ["DirectSelector", "DirectTransport"]
+__all__ = ["DirectSockets", "DirectTransport", "Transport"]
 
 _log = logging.getLogger("nogilserve.engine")
 
@@ -32,139 +33,127 @@ _LOW: Final = 16384
 _AT_ONCE: Final = 64
 """Buffers passed to the system in one call."""
 
-# selectors has its own names for the same bits.
-_MASK: Final = {
-    0: 0,
-    selectors.EVENT_READ: READ,
-    selectors.EVENT_WRITE: WRITE,
-    selectors.EVENT_READ | selectors.EVENT_WRITE: READ | WRITE,
-}
+_HELD: Final = 16
+"""Responses that wait for each other, …"""
+_HELD_BYTES: Final = 16384
+"""… of each connection so much, …"""
+_HELD_SECONDS: Final = 0.001
+"""… and no longer than that, looked at when another one is there."""
+_SLOW: Final = 0.005
+"""Seconds that one call kept responses waiting, after which …"""
+_SLOW_PAUSE: Final = 10
+"""… none waits for this many times as long."""
 
 
-class DirectSelector(selectors.BaseSelector):
-    """Owner: the thread of the loop."""
+class DirectSockets:
+    """Our connections on one loop. Owner: the thread of the loop.
+
+    Whole responses to requests that were ready together are sent together: each one that is sent
+    wakes its client, and a client on the same machine takes the processor for it, whose caches are
+    then the client's. None of them waits for the poller. What one of them may wait for is the rest
+    of a call that the application has begun meanwhile; see `hold`.
+    """
 
     def __init__(self, poller: Poller) -> None:
         self.poller = poller
-        self._waiting = Waiting()
         self.transports: dict[int, DirectTransport] = {}
-        """Connections that are served here, by descriptor."""
-        self._keys: dict[int, selectors.SelectorKey] = {}
-        self._map = _Registered(self._keys)
+        """By descriptor."""
+        self.waiting = Waiting()
+        self.many = False
+        """Whether several were ready in the last turn."""
+        self.holding = False
+        """Whether a whole response may wait."""
+        self._held: list[DirectTransport] = []
+        """Those which have one that waits; empty outside of `serve`."""
+        self._since = 0.0
+        """When the first of them began to wait."""
+        self._last = 0.0
+        """When the last one did, or else this turn began."""
+        self._again = 0.0
+        """None waits before that."""
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Serve our connections; what else is ready."""
+    def turn(self) -> None:
+        """Serve what is ready. For loops to which all of it is one file."""
+        events = self.poller.poll(0)
+        self.serve(events)
+        if self.many:
+            self.waiting.give_way()
+
+    def serve(self, events: Events) -> Events:
+        """Serve our connections; the events that are others'."""
         transports = self.transports
         others = []
-        events = self.poller.poll(0)
-        if not events and (timeout is None or timeout > 0):
-            events = self._waiting.wait(self.poller, -1 if timeout is None else timeout)
-        for fd, mask in events:
-            transport = transports.get(fd)
-            if transport is not None:
-                transport.on_event(mask)
-            elif (key := self._keys.get(fd)) is not None:
-                # An error or a hang-up is found by reading or writing.
-                ready = (selectors.EVENT_READ if mask & ~WRITE else 0) | (
-                    selectors.EVENT_WRITE if mask & ~READ else 0
-                )
-                others.append((key, ready & key.events))
+        self.many = len(events) > 1
+        if self.many:
+            self._last = now = monotonic()
+            self.holding = now >= self._again
+        try:
+            for event in events:
+                transport = transports.get(event[0])
+                if transport is not None:
+                    transport.on_event(event[1])
+                else:
+                    others.append(event)
+        finally:
+            self.holding = False
+            if self._held:
+                self._release(monotonic())
         return others
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        fd = _descriptor(fileobj)
-        if fd in self._keys or fd in self.transports:
-            raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
-        self.poller.register(fd, _MASK[events])
-        key = selectors.SelectorKey(fileobj, fd, events, data)
-        self._keys[fd] = key
-        return key
+    def hold(self, transport: "DirectTransport") -> None:
+        """Something of this connection waits. Where it took long to come about, so may the next:
+        nothing waits for that."""
+        held = self._held
+        now = monotonic()
+        if not held:
+            self._since = now
+        held.append(transport)
+        if now - self._last > _HELD_SECONDS:
+            self.holding = False
+            self._release(now)
+        elif len(held) >= _HELD or now - self._since > _HELD_SECONDS:
+            self._release(now)
+        self._last = now
 
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        key = self._map[fileobj]
-        del self._keys[key.fd]
-        if key.fd not in self.transports:  # else it was closed, and its number is ours now
-            try:
-                self.poller.unregister(key.fd)
-            except OSError:
-                pass  # it was closed first, and the system has forgotten it
-        return key
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        key = self._map[fileobj]
-        if events != key.events and key.fd not in self.transports:
-            self.poller.modify(key.fd, _MASK[events])
-        key = key._replace(events=events, data=data)
-        self._keys[key.fd] = key
-        return key
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """See selectors.BaseSelector."""
-        return self._map
+    def _release(self, now: float) -> None:
+        kept_waiting = now - self._last
+        if kept_waiting > _SLOW:
+            self._again = now + kept_waiting * _SLOW_PAUSE
+        for transport in self._held:
+            transport.send_held()
+        self._held.clear()
 
     def close(self) -> None:
-        """See selectors.BaseSelector. Connections that are left end with their loop."""
+        """The loop has ended, and with it the connections that are left."""
         for transport in self.transports.values():
             transport.drop()
         self.transports.clear()
-        self._keys.clear()
         self.poller.close()
 
 
-class _Registered(Mapping[Any, selectors.SelectorKey]):
-    """What is registered, by descriptor or by file; asyncio looks for either. Owner: the
-    selector's."""
+class Transport(asyncio.Transport):
+    """What our connections write to. Owner: the thread of the loop."""
 
-    def __init__(self, keys: dict[int, selectors.SelectorKey]) -> None:
-        self._keys = keys
-
-    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
-        if isinstance(fileobj, int):
-            return self._keys[fileobj]
-        try:
-            return self._keys[_descriptor(fileobj)]
-        except ValueError:
-            # Closed already: it has no number any more.
-            for key in self._keys.values():
-                if key.fileobj is fileobj:
-                    return key
-            raise KeyError(f"{fileobj!r} is not registered") from None
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
+    def write_whole(self, data: bytes) -> None:
+        """As `write`, for what ends a response: it may wait for others that are ready to be sent
+        in a moment. Anything else that is done with the transport comes after it."""
+        raise NotImplementedError
 
 
-def _descriptor(fileobj: Any) -> int:
-    """The number of a file, or what is one already. Raises ValueError."""
-    try:
-        fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
-    except (AttributeError, TypeError, ValueError):
-        raise ValueError(f"Invalid file object: {fileobj!r}") from None
-    if fd < 0:
-        raise ValueError(f"Invalid file descriptor: {fd}")
-    return fd
-
-
-class DirectTransport(asyncio.Transport):
+class DirectTransport(Transport):
     """The transport of a connected TCP or unix socket. Owner: the thread of the loop."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        selector: DirectSelector,
+        sockets: DirectSockets,
         sock: socket.socket,
         protocol: asyncio.Protocol,
     ) -> None:
         """Calls `protocol.connection_made`. Raises OSError when the poller does not take it."""
         super().__init__({"socket": sock})
         self._loop = loop
-        self._selector = selector
+        self._sockets = sockets
         self._sock = sock
         self._fd = sock.fileno()
         self._protocol = protocol
@@ -173,6 +162,8 @@ class DirectTransport(asyncio.Transport):
         masked."""
         self._recv = _RECV
         """Bytes asked for in one call."""
+        self._held = b""
+        """Whole responses that wait for those of others; nothing else is unsent then."""
         self._buffer: deque[memoryview] = deque()
         self._size = 0
         """Bytes in the buffer."""
@@ -185,8 +176,8 @@ class DirectTransport(asyncio.Transport):
         """The peer has closed its sending side."""
         self._flushed: asyncio.Future[None] | None = None
         """Somebody waits for the socket to take more."""
-        selector.poller.register(self._fd, READ)
-        selector.transports[self._fd] = self
+        sockets.poller.register(self._fd, READ)
+        sockets.transports[self._fd] = self
         try:
             protocol.connection_made(self)
         except Exception:
@@ -232,7 +223,7 @@ class DirectTransport(asyncio.Transport):
     def _watch(self, mask: int) -> None:
         if mask == self._mask:
             return
-        poller = self._selector.poller
+        poller = self._sockets.poller
         if not mask:
             self._mask = 0
             try:
@@ -250,6 +241,8 @@ class DirectTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send now what the system takes, and keep the rest."""
+        if self._held:
+            self.send_held()
         if self._size or self._closing:
             if not self._closing:
                 self._keep(memoryview(data))
@@ -264,8 +257,27 @@ class DirectTransport(asyncio.Transport):
         if sent != len(data):
             self._keep(memoryview(data)[sent:])
 
+    def write_whole(self, data: bytes) -> None:
+        """See Transport."""
+        sockets = self._sockets
+        waiting = len(self._held)
+        if not sockets.holding or self._size or self._closing or waiting + len(data) > _HELD_BYTES:
+            self.write(data)
+        elif waiting:
+            self._held += data
+        else:
+            self._held = data
+            sockets.hold(self)
+
+    def send_held(self) -> None:
+        """Send what waits."""
+        data, self._held = self._held, b""
+        if data:
+            self.write(data)
+
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """As `write`, for several pieces in one system call."""
+        self.send_held()
         if self._closing:
             return
         waiting = bool(self._size)
@@ -334,6 +346,7 @@ class DirectTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Close our sending side when everything is sent."""
+        self.send_held()
         if not self._shut and not self._closing:
             self._shut = True
             if not self._size:
@@ -352,6 +365,7 @@ class DirectTransport(asyncio.Transport):
     async def writable(self) -> int:
         """Wait until everything is sent and the system takes more; the descriptor to write to.
         Raises ConnectionError. One waiter at a time; nobody else writes meanwhile."""
+        self.send_held()
         if self._closing:
             raise ConnectionAbortedError("the connection is closed")
         self._flushed = self._loop.create_future()
@@ -364,7 +378,7 @@ class DirectTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Bytes not sent yet."""
-        return self._size
+        return self._size + len(self._held)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """(low, high), bytes."""
@@ -389,6 +403,7 @@ class DirectTransport(asyncio.Transport):
 
     def close(self) -> None:
         """End the connection when everything is sent."""
+        self.send_held()
         if self._closing:
             return
         self._closing = True
@@ -398,6 +413,7 @@ class DirectTransport(asyncio.Transport):
 
     def abort(self) -> None:
         """End the connection now."""
+        self.send_held()
         self._lose(None)
 
     def is_closing(self) -> bool:
@@ -408,13 +424,14 @@ class DirectTransport(asyncio.Transport):
         if self._closing and not self._size:
             return  # it ends already
         self._closing = True
+        self._held = b""
         self._buffer.clear()
         self._size = 0
         self._watch(0)
         self._loop.call_soon(self._finish, exc)
 
     def _finish(self, exc: Exception | None) -> None:
-        transports = self._selector.transports
+        transports = self._sockets.transports
         if transports.get(self._fd) is not self:
             return  # done already; the number may be another connection's by now
         del transports[self._fd]

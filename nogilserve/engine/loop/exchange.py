@@ -168,7 +168,10 @@ class HttpExchange(Flow):
             self._sent_head = data[:end]
             self._payload = len(data) - end
         core.counters.sent += len(data)
-        self.transport.write(data)
+        if core.sockets is None:
+            self.transport.write(data)
+        else:
+            self.transport.write_whole(data)
         self._responded(now)
 
     def _expect_end(self) -> None:

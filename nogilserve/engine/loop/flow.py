@@ -5,6 +5,7 @@ import asyncio
 from typing import Final
 
 from nogilserve.engine.loop.core import LoopCore
+from nogilserve.engine.loop.direct import Transport
 from nogilserve.engine.loop.waiters import Waiters
 from nogilserve.engine.records import Recorded
 from nogilserve.engine.wheel import NEVER
@@ -37,7 +38,8 @@ class Flow(Recorded, asyncio.Protocol):
         "transport",
     )
 
-    transport: asyncio.Transport
+    transport: Transport
+    """On Windows one of asyncio's, which has no `write_whole`."""
 
     def __init__(self, core: LoopCore, client: tuple[str, str] | None) -> None:
         Recorded.__init__(self, client)

@@ -23,6 +23,7 @@ from nogilserve.engine.encryption import (
     refuses,
 )
 from nogilserve.engine.loop.core import LoopCore
+from nogilserve.engine.loop.direct import Transport
 from nogilserve.engine.loop.secureconnection import SecureHttpConnection
 from nogilserve.protocols.tls import HANDSHAKE, Hello, read_hello
 
@@ -68,7 +69,7 @@ class Handshakes:
                 break
 
 
-class SecureTransport(asyncio.Transport):
+class SecureTransport(Transport):
     """Owner: the thread of the loop. The methods of asyncio.Protocol are for the transport below,
     those of asyncio.Transport for the connection above."""
 
@@ -97,13 +98,13 @@ class SecureTransport(asyncio.Transport):
         """close_notify was sent, or is not to be."""
         self._ended = False
         """Nothing more comes from the client."""
-        self._below: asyncio.Transport
+        self._below: Transport
 
     # ---- what the transport below calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there; TLS has yet to begin."""
-        self._below = transport  # type: ignore[assignment] # uvloop's is no subclass
+        self._below = transport  # type: ignore[assignment]
         self._connection.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -304,6 +305,15 @@ class SecureTransport(asyncio.Transport):
                 if self._below.is_closing():
                     return  # the client has gone meanwhile
                 self.write(view[start : start + _CHUNK])
+
+    def write_whole(self, data: bytes) -> None:
+        """See Transport."""
+        tls = self._tls
+        if tls is None or len(data) > _RECORD or self._farewell:
+            self.write(data)
+        elif data:
+            tls.write(data)
+            self._below.write_whole(self._outgoing.read())
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """As `write`, for several pieces."""

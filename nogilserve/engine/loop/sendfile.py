@@ -41,7 +41,7 @@ async def send_range(
 
 
 async def _copy(connection: "HttpExchange", file: BinaryIO, offset: int, count: int) -> None:
-    """For other transports: those of uvloop, and those that encrypt."""
+    """For other transports: those that encrypt, and on Windows."""
     fd = file.fileno()
     while count:
         data = await asyncio.to_thread(_read, fd, min(count, _READ), offset)

@@ -54,10 +54,10 @@ class Notes(asyncio.Protocol):
         self.error = exc
 
 
-def open_one(rig: LoopRig, notes: Notes, send_buffer: int = 0) -> Any:
+def open_one(rig: LoopRig, notes: Notes, send_buffer: int = 0, *, local: bool = False) -> Any:
     """A connection that is served directly, and its other end."""
-    ours, peer = rig.pair(send_buffer)
-    DirectTransport(rig.loop, rig.selector, ours, notes)
+    ours, peer = rig.pair(send_buffer, local=local)
+    DirectTransport(rig.loop, rig.sockets, ours, notes)
     return peer
 
 

@@ -9,13 +9,17 @@ from typing import Any
 
 from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import Accepted, AsyncGateway, LoopCore, LoopSettings
-from nogilserve.engine.loop.direct import DirectSelector
+from nogilserve.engine.loop.direct import DirectSockets
+from nogilserve.engine.loop.selector import DirectSelector
 from nogilserve.engine.poller import make_poller
 from nogilserve.engine.scheduler import Shares
 from nogilserve.errors import ClientDisconnected
 from nogilserve.messages import AsyncExchange, RequestRecord, WebSocketExchange
+from nogilserve.runtimes.eventloops import loop_factory
 
-__all__ = ["SECONDS", "LoopRig", "Peer", "Routes", "get", "on_loop", "reply", "turn"]
+__all__ = ["SECONDS", "UVLOOP", "LoopRig", "Peer", "Routes", "get", "on_loop", "reply", "turn"]
+
+UVLOOP = "uvloop"
 
 SECONDS = 10.0
 """What a whole test may take before it fails."""
@@ -139,14 +143,14 @@ class LoopRig:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        selector: DirectSelector,
+        sockets: DirectSockets,
         gateway: AsyncGateway,
         settings: LoopSettings,
     ) -> None:
         self.loop = loop
-        self.selector = selector
+        self.sockets = sockets
         self.shares = Shares(1)
-        self.core = LoopCore(0, loop, gateway, settings, self.shares, self._make, selector)
+        self.core = LoopCore(0, loop, gateway, settings, self.shares, self._make, sockets)
         self.connections: list[HttpConnection] = []
         """Those of the server, in the order of `connect`."""
         self._peers: list[Peer] = []
@@ -156,8 +160,10 @@ class LoopRig:
         self.connections.append(connection)
         return connection
 
-    def pair(self, send_buffer: int = 0) -> tuple[socket.socket, Peer]:
-        """The two ends of a TCP connection."""
+    def pair(self, send_buffer: int = 0, *, local: bool = False) -> tuple[socket.socket, Peer]:
+        """The two ends of a TCP connection; of a local one, where what is sent is there at once."""
+        if local:
+            return self._keep(*socket.socketpair())
         with socket.create_server(("127.0.0.1", 0)) as listener:
             theirs = socket.socket()
             if send_buffer:
@@ -166,17 +172,21 @@ class LoopRig:
             ours = listener.accept()[0]
         if send_buffer:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        return self._keep(ours, theirs)
+
+    def _keep(self, ours: socket.socket, theirs: socket.socket) -> tuple[socket.socket, Peer]:
         ours.setblocking(False)
         theirs.setblocking(False)
         peer = Peer(theirs, self.loop)
         self._peers.append(peer)
         return ours, peer
 
-    async def connect(self, send_buffer: int = 0) -> Peer:
+    async def connect(self, send_buffer: int = 0, *, local: bool = False) -> Peer:
         """A new connection of the core, once it is there."""
-        ours, peer = self.pair(send_buffer)
+        ours, peer = self.pair(send_buffer, local=local)
         before = len(self.connections)
-        accepted = Accepted(ours.detach(), ours.family, ("192.0.2.1", "1234"), ("test", "80"))
+        client = None if local else ("192.0.2.1", "1234")
+        accepted = Accepted(ours.detach(), ours.family, client, ("test", "80"))
         self.shares.assign(0)
         self.core.adopt_soon([accepted])
         await self.until(lambda: len(self.connections) > before)
@@ -213,7 +223,16 @@ class LoopRig:
         await self.turn(2)
         assert self.shares.counts() == (0,)
         assert self.core.active == 0
-        assert not self.selector.transports
+        assert not self.sockets.transports
+
+
+def _make_loop(poller: str) -> tuple[asyncio.AbstractEventLoop, DirectSockets]:
+    if poller != UVLOOP:
+        selector = DirectSelector(make_poller(poller))
+        return asyncio.SelectorEventLoop(selector), selector
+    loop, sockets = loop_factory(UVLOOP, "auto")[1]()
+    assert sockets is not None
+    return loop, sockets
 
 
 def on_loop[T](
@@ -226,16 +245,16 @@ def on_loop[T](
     records: list[RequestRecord] | None = None,
     **settings: Any,
 ) -> T:
-    """Run a test on a loop of its own; what it returns. Insists that nothing is left over."""
-    selector = DirectSelector(make_poller(poller))
-    loop = asyncio.SelectorEventLoop(selector)
+    """Run a test on a loop of its own; what it returns. Insists that nothing is left over.
+    `poller`: that of asyncio's loop, or uvloop."""
+    loop, sockets = _make_loop(poller)
     problems: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: problems.append(context))
 
     async def whole() -> T:
         made = Routes(routes or {}, websocket) if gateway is None else gateway(loop)
         record = None if records is None else records.append
-        rig = LoopRig(loop, selector, made, LoopSettings(record=record, **settings))
+        rig = LoopRig(loop, sockets, made, LoopSettings(record=record, **settings))
         try:
             async with asyncio.timeout(SECONDS):
                 result = await main(rig)
@@ -254,5 +273,6 @@ def on_loop[T](
         result = loop.run_until_complete(whole())
     finally:
         loop.close()
+        sockets.close()
     assert not problems, problems
     return result

@@ -1,4 +1,4 @@
-"""The selector that serves our connections itself, below a real asyncio loop, on every poller."""
+"""What serves our connections itself, below asyncio's loop on every poller, and below uvloop."""
 
 import asyncio
 import os
@@ -8,13 +8,30 @@ import pytest
 
 from nogilserve.engine.loop.direct import DirectTransport
 from nogilserve.engine.poller import POLLERS
+from nogilserve.runtimes.eventloops import loop_factory
+from tests.apps.asgi_served import NO_UVLOOP
 from tests.engine.loop.notes import BIG, Notes, ended, open_one
-from tests.engine.loop.rig import LoopRig, on_loop, turn
+from tests.engine.loop.rig import UVLOOP, LoopRig, on_loop, turn
 
 
-@pytest.fixture(params=POLLERS)
+@pytest.fixture(scope="module", autouse=True)
+def libuv() -> None:
+    """It keeps a pipe for the process from its first loop on, which the leak guard would find."""
+    if not NO_UVLOOP:
+        loop, sockets = loop_factory(UVLOOP, "auto")[1]()
+        loop.close()
+        assert sockets is not None
+        sockets.close()
+
+
+@pytest.fixture(
+    params=[
+        *POLLERS,
+        pytest.param(UVLOOP, marks=pytest.mark.skipif(NO_UVLOOP, reason="no uvloop here")),
+    ]
+)
 def poller(request: pytest.FixtureRequest) -> str:
-    """The name of each poller that this system has."""
+    """The name of each poller that this system has, and uvloop."""
     name: str = request.param
     return name
 
@@ -185,8 +202,8 @@ def test_pause_reading(poller: str) -> None:
         peer.reset()
         await rig.turn()
         assert "lost" not in notes.events
-        events = rig.selector.poller.poll(0)
-        assert not [fd for fd, _ in events if fd in rig.selector.transports]
+        events = rig.sockets.poller.poll(0)
+        assert not [fd for fd, _ in events if fd in rig.sockets.transports]
         notes.transport.write(b"x")
         await ended(rig, notes)
 
@@ -349,12 +366,12 @@ def test_a_poller_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         notes = Notes()
         ours, _ = rig.pair()
         with monkeypatch.context() as patch:
-            poller = rig.selector.poller
+            poller = rig.sockets.poller
             patch.setattr(type(poller), "register", lambda self, fd, mask: refuse(fd, mask))
             with pytest.raises(OSError, match="no more"):
-                DirectTransport(rig.loop, rig.selector, ours, notes)
+                DirectTransport(rig.loop, rig.sockets, ours, notes)
         assert notes.events == []
-        assert not rig.selector.transports
+        assert not rig.sockets.transports
         ours.close()
 
     on_loop(main)
@@ -368,7 +385,7 @@ def test_connections_left_open_are_closed_with_the_loop(poller: str) -> None:
         ours, theirs = socket.socketpair()
         left.append(theirs)
         ours.setblocking(False)
-        DirectTransport(rig.loop, rig.selector, ours, Notes())
+        DirectTransport(rig.loop, rig.sockets, ours, Notes())
         rig.end = rig.turn  # type: ignore[method-assign]
 
     on_loop(main, poller=poller)

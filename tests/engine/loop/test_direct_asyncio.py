@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from nogilserve.engine.loop.direct import DirectTransport
+from nogilserve.engine.loop.selector import DirectSelector
 from nogilserve.engine.poller import POLLERS
 from tests.engine.loop.notes import BIG, Notes, ended, open_one
 from tests.engine.loop.rig import LoopRig, on_loop
@@ -19,6 +20,12 @@ def poller(request: pytest.FixtureRequest) -> str:
     """The name of each poller that this system has."""
     name: str = request.param
     return name
+
+
+def selector_of(rig: LoopRig) -> DirectSelector:
+    """That of asyncio's loop."""
+    assert isinstance(rig.sockets, DirectSelector)
+    return rig.sockets
 
 
 # ---- asyncio on the same loop
@@ -96,7 +103,7 @@ def test_add_reader_and_writer(poller: str, as_number: bool) -> None:
         loop.add_reader(what, heard.append, "first")
         loop.add_reader(what, heard.append, "read")
         loop.add_writer(what, heard.append, "write")
-        assert rig.selector.get_key(what).fd == near.fileno()
+        assert selector_of(rig).get_key(what).fd == near.fileno()
         await rig.until(lambda: "write" in heard)
         assert loop.remove_writer(what)
         assert not loop.remove_writer(what)
@@ -112,7 +119,7 @@ def test_add_reader_and_writer(poller: str, as_number: bool) -> None:
         loop.add_reader(what, heard.append, "again")
         near.close()
         assert loop.remove_reader(what), "it can be forgotten after it was closed"
-        assert near not in [key.fileobj for key in rig.selector.get_map().values()]
+        assert near not in [key.fileobj for key in selector_of(rig).get_map().values()]
         far.close()
 
     on_loop(main, poller=poller)
@@ -123,20 +130,21 @@ def test_register_twice(poller: str) -> None:
 
     async def main(rig: LoopRig) -> None:
         near, far = socket.socketpair()
+        selector = selector_of(rig)
         with near, far:
-            rig.selector.register(near, 1)
+            selector.register(near, 1)
             with pytest.raises(KeyError):
-                rig.selector.register(near, 1)
-            assert near in rig.selector.get_map()
-            assert len(rig.selector.get_map()) == len(list(rig.selector.get_map()))
-            rig.selector.unregister(near)
-            for call in (rig.selector.unregister, rig.selector.get_key):
+                selector.register(near, 1)
+            assert near in selector.get_map()
+            assert len(selector.get_map()) == len(list(selector.get_map()))
+            selector.unregister(near)
+            for call in (selector.unregister, selector.get_key):
                 with pytest.raises(KeyError):
                     call(near)
             with pytest.raises(KeyError):
-                rig.selector.modify(near, 1)
+                selector.modify(near, 1)
             with pytest.raises(ValueError, match="Invalid"):
-                rig.selector.register(object(), 1)
+                selector.register(object(), 1)
 
     on_loop(main, poller=poller)
 
@@ -150,7 +158,7 @@ def test_a_forgotten_reader_does_not_harm_the_next_owner_of_its_number(poller: s
         number = near.fileno()
         rig.loop.add_reader(number, lambda: None)
         if poller != "epoll":
-            rig.selector.poller.unregister(number)  # it would fail the call at once, as asyncio's
+            rig.sockets.poller.unregister(number)  # it would fail the call at once, as asyncio's
         near.close()
         far.close()
         ours, peer = rig.pair()
@@ -158,7 +166,7 @@ def test_a_forgotten_reader_does_not_harm_the_next_owner_of_its_number(poller: s
             again = socket.socket(fileno=os.dup2(ours.fileno(), number))
         again.setblocking(False)
         notes = Notes()
-        DirectTransport(rig.loop, rig.selector, again, notes)
+        DirectTransport(rig.loop, rig.sockets, again, notes)
         rig.loop.remove_reader(number)
         await peer.send(b"data")
         await rig.until(lambda: notes.data == b"data")

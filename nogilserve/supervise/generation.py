@@ -48,7 +48,6 @@ from nogilserve.supervise.serving import (
     write_files_at_exit,
 )
 from nogilserve.supervise.spec import config_of
-from nogilserve.supervise.tenants.within import passed_on, settle
 from nogilserve.supervise.words import configure_logging, form_others, log, warn_of_gil
 
 __all__ = ["main"]
@@ -140,6 +139,8 @@ class Body:
         access_log: AccessLog | None = None
         try:
             if self._tenant:
+                from nogilserve.supervise.tenants.within import settle
+
                 settle(self._config, self._bounds)
             access_log = open_access_log(self._config, self._number)
             runtime, served = self._load(access_log)
@@ -230,6 +231,8 @@ class Body:
                 return None
         sockets, self._channel.sockets = self._channel.sockets, []
         if self._tenant:
+            from nogilserve.supervise.tenants.within import passed_on
+
             return passed_on(sockets, message["listeners"])
         listeners = []
         for sock, place in zip(sockets, message["listeners"], strict=True):

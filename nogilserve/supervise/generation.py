@@ -220,8 +220,10 @@ class Body:
 
     def _answer(self, message: Message) -> None:
         """Answer a question. Any thread."""
-        assert self._observer is not None
-        answer = self._observer.answer(message["question"], message["arguments"])
+        observer = self._observer
+        if observer is None:
+            return  # it is over
+        answer = observer.answer(message["question"], message["arguments"])
         self._channel.send("answer", id=message["id"], answer=answer)
 
     def _wait_for_sockets(self) -> list[Listener] | None:

@@ -485,10 +485,10 @@ class Connection(HttpExchange):
                 core.wheel.enter(self)
             if core.stopping:  # and the client was told that the connection stays
                 core.submit(self.stop)
-        elif self.request.keep_alive or self.protocol.buffered:
-            # The client does not expect the end: closing on top of what it may be sending
-            # would reset the connection under our response (RFC 9112 §9.6).
+        elif self.request.keep_alive or self.is_sending():
             self._begin_linger(core)
+            if core.stopping and not (core.patient or self.is_sending()):
+                self._linger_on(core, wait=False)
         else:
             self.close(core)
 
@@ -517,12 +517,12 @@ class Connection(HttpExchange):
         self._watch(core, READ)
         self._set_deadline(core, _LINGER_SECONDS)
 
-    def _linger_on(self, core: Core) -> None:
+    def _linger_on(self, core: Core, *, wait: bool = True) -> None:
         try:
             data = self.sock.recv(RECV)
-        except BlockingIOError:
-            return
-        except OSError:
+        except OSError as exc:
+            if wait and isinstance(exc, BlockingIOError):
+                return
             data = b""
         core.counters.received += len(data)
         self._wire += len(data)

@@ -156,9 +156,12 @@ class HttpExchange(Recorded):
             self._put_off(self._send_parts(self._framed(body)))
             self.protocol.end()
             return
-        data = self.protocol.whole(body, self.core.common)
+        core = self.core
+        if core.stopping:
+            self.protocol.keep_alive = False
+        data = self.protocol.whole(body, core.common)
         self.head_sent = True
-        if self.core.record is not None:
+        if core.record is not None:
             end = data.index(b"\r\n\r\n") + 4
             self._sent_head = data[:end]
             self._payload = len(data) - end
@@ -184,8 +187,15 @@ class HttpExchange(Recorded):
         except ClientDisconnected:
             pass  # `broken` says so
 
+    def is_sending(self) -> bool:
+        """Whether the client is in the middle of something: closing on top of what it is sending
+        would reset the connection under our response (RFC 9112 §9.6)."""
+        return self.protocol.buffered > 0 or not self.protocol.body_complete
+
     def send_head(self, length: int | None) -> None:
         """Start a response; the head leaves with the first piece of the body."""
+        if self.core.stopping:
+            self.protocol.keep_alive = False
         self._head = self.protocol.head(length, self.core.common)
         self._sent_head = self._head
         self._payload = 0

@@ -106,7 +106,7 @@ class Connections(RuleBasedStateMachine):
         if ends:
             client.state = CLOSED
         elif client.warned:
-            client.state = LINGER
+            client.state = LINGER if client.behind else CLOSED
         elif not client.behind and (self.stopping or client.silent):
             client.state = CLOSED
         if client.state != IDLE:

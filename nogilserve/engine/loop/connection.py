@@ -408,11 +408,14 @@ class HttpConnection(HttpExchange):
 
     def _end_after_response(self) -> None:
         """No request follows."""
-        protocol = self.protocol
-        if self.request.keep_alive or protocol.buffered or not protocol.body_complete:
+        protocol, core = self.protocol, self.core
+        sending = protocol.buffered or not protocol.body_complete
+        if self.request.keep_alive or sending:
             # The client does not expect the end: closing on top of what it may be sending
             # would reset the connection under our response (RFC 9112 §9.6).
             self._begin_linger()
+            if core.stopping and not core.patient and not sending:
+                core.loop.call_later(_LAST_CALL, self._close)
         else:
             self._close()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -161,6 +162,62 @@ def test_control_socket_of_a_running_server(
     assert fourth.wait() == 1
     assert "no socket is there, and is left alone" in fourth.log
     assert (project / "own.sock").read_text() == "mine"
+
+
+def test_servers_whose_control_sockets_would_be_called_the_same(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """The second one gets another, says so, and leaves the first one's alone. Who asks by the
+    address is told which there are."""
+    one, two = (Path(places["TMPDIR"]) / name for name in ("web-1", "web_1"))
+    first = serve("main:app", "--uds", str(one), cwd=project, env=places)
+    second = serve("main:app", "--uds", str(two), cwd=project, env=places)
+    paths = re.search(r"has the control socket (\S+): give .* --control-socket (\S+)", second.log)
+    assert paths is not None, second.log
+    for server, path in zip((first, second), paths.groups(), strict=True):
+        assert f"pid {server.pid}," in command("status", "--control-socket", path).stdout
+    for arguments in ((), ("--uds", str(one))):
+        ended = command("status", *arguments)
+        assert ended.returncode == 1
+        for server, path in zip((first, second), paths.groups(), strict=True):
+            assert re.search(rf"{re.escape(path)}: nogilserve .* pid {server.pid},", ended.stderr)
+    second.kill()
+    third = serve("main:app", "--uds", str(two), cwd=project, env=places)
+    assert f"--control-socket {paths[2]}\n" in third.log  # what a dead server left is no server
+    first.stop()
+    assert f"pid {third.pid}," in command("status", "--uds", str(two)).stdout
+
+
+def test_the_successor_of_a_server_that_is_stopping(
+    serve: Start, project: Path, command: Command, places: dict[str, str]
+) -> None:
+    """Commands by the address are for it; the one that stops can still be asked by its socket."""
+    patience = ("--header-timeout", "120", "--graceful-timeout", "120")
+    old = serve("main:app", *patience, cwd=project, env=places)
+    (path,) = (Path(places["XDG_RUNTIME_DIR"]) / "nogilserve").iterdir()
+    address = f"127.0.0.1:{old.port}"
+    with Client(old.addresses[0], SECONDS) as client:
+        client.send(b"GET / HTTP/1.1\r\n")
+        wait_until(lambda: "1 connection" in command("status").stdout, SECONDS)
+        old.signal(signal.SIGTERM)
+        wait_until(lambda: not accepts(old.port), SECONDS, "it refuses others")
+        new = serve("main:app", "--bind", address, cwd=project, env=places)
+        assert f"pid {new.pid}," in command("status", "--bind", address).stdout
+        assert f"pid {old.pid}," in command("status", "--control-socket", str(path)).stdout
+        assert "Another server has" not in new.log
+        client.send(b"Host: a\r\n\r\n")
+        assert client.receive().status == 200
+    assert old.wait() == 0
+    assert command("reload", "--bind", address).returncode == 0
+
+
+def accepts(port: int) -> bool:
+    """Whether connections to that port are taken."""
+    try:
+        socket.create_connection(("127.0.0.1", port), SECONDS).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 def test_address_that_nobody_has(

@@ -14,6 +14,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, Final
 from zlib import crc32
 
@@ -32,6 +33,10 @@ _LONGEST_PATH: Final = 95
 _LONGEST: Final = 65536
 """Bytes of a command."""
 _LONGEST_ANSWER: Final = 1 << 28
+_SOON: Final = 2.0
+"""Seconds in which a server that runs says who it is."""
+_MORE: Final = "~"
+"""Before the number of a further server whose control socket would have the same name."""
 
 Answer = dict[str, Any]
 
@@ -231,9 +236,8 @@ def refuse_live(path: str) -> None:
                 f"{refused}cannot tell whether the socket there is in use "
                 f"({error.strerror or error})"
             ) from None
-    held = ""
-    with contextlib.suppress(ControlError):
-        held = f" (process {ask(path, 'status', 2).get('pid')})"
+    pid = _status(path).get("pid")
+    held = f" (process {pid})" if pid else ""
     # A port that a dead server has told may be another program's by now.
     if held or _UNIX:
         raise BindError(
@@ -270,8 +274,13 @@ def is_private(folder: str) -> bool:
     )
 
 
-def default_path(addresses: Iterable[str]) -> str:
-    """A path for a server that listens on these, in a directory made now. Raises OSError."""
+def default_path(addresses: Iterable[str], mine: str) -> tuple[str, str]:
+    """A path for a server that listens on these, in a directory made now, and the usual one where
+    another server has that and goes on, else "". `mine` is nobody else's. Raises OSError.
+
+    Two may be called the same: one that stops and its successor, or unix sockets of like names.
+    Two that ask at the same moment may get the same path, as with `refuse_live`.
+    """
     name = _name(next(iter(addresses), "server"))
     for folder in directories():
         try:
@@ -280,9 +289,16 @@ def default_path(addresses: Iterable[str]) -> str:
             pass
         except OSError:
             continue
-        path = os.path.join(folder, f"{name}.sock")
-        if is_private(folder) and len(os.fsencode(path)) < _LONGEST_PATH:
-            return path
+        if not is_private(folder):
+            continue
+        path = usual = os.path.abspath(os.path.join(folder, f"{name}.sock"))
+        for number in count(2):
+            if len(os.fsencode(path)) >= _LONGEST_PATH:
+                break
+            if path == mine or not _is_live(path):
+                beside = path != usual and not _status(usual).get("stopping")
+                return path, usual if beside else ""
+            path = usual.removesuffix(".sock") + f"{_MORE}{number}.sock"
     tried = ", ".join(directories())
     raise OSError(f"no directory can be made or trusted for it (tried: {tried})")
 
@@ -298,7 +314,7 @@ def find(given: str, binds: Sequence[Bind], *, insist: bool) -> str:
     """The control socket of the server that is meant. Raises ControlError.
 
     `given`: `--control-socket`. Else that of a server on these addresses; else, unless these were
-    asked for (`insist`), the only one.
+    asked for (`insist`), the only one. Of several it is the only one that is not stopping.
     """
     if given:
         return os.path.abspath(given)
@@ -310,9 +326,14 @@ def find(given: str, binds: Sequence[Bind], *, insist: bool) -> str:
         if name.endswith(".sock") and _is_live(path := os.path.join(folder, name))
     ]
     wanted = {_name(f"unix:{os.path.abspath(b.path)}" if b.path else str(b)) for b in binds}
-    named = [path for path in live if os.path.basename(path).removesuffix(".sock") in wanted]
-    if len(named) == 1 or (len(live) == 1 and not insist):
-        return (named or live)[0]
+    named = [path for path in live if _stem(path) in wanted]
+    meant = named or ([] if insist else live)
+    told: dict[str, Answer] = {}
+    if len(meant) > 1:
+        told = {path: _status(path) for path in meant}
+        meant = [path for path in meant if not told[path].get("stopping")] or meant
+    if len(meant) == 1:
+        return meant[0]
     if insist and live and not named:
         raise ControlError(
             f"no running server of this user listens on {', '.join(map(str, binds))}"
@@ -322,16 +343,30 @@ def find(given: str, binds: Sequence[Bind], *, insist: bool) -> str:
             "no running server of this user was found; say --control-socket PATH as the server was "
             "told"
         )
-    known = ", ".join(live)
+    by_address = "" if named else "--bind, the address of the one that is meant, or "
+    known = "".join(f"\n  {path}: {told[path].get('text', 'no answer')}" for path in meant)
     raise ControlError(
-        "several servers are running: say --bind, the address of the one that is meant, or "
-        f"--control-socket, one of {known}"
+        f"several servers are running: say {by_address}--control-socket, one of these:{known}"
     )
+
+
+def _stem(path: str) -> str:
+    """What was made of the address in the name of a control socket."""
+    return os.path.basename(path).removesuffix(".sock").partition(_MORE)[0]
+
+
+def _status(path: str) -> Answer:
+    """What the server at `path` says of itself, nothing where it does not."""
+    with contextlib.suppress(ControlError):
+        return ask(path, "status", _SOON)
+    return {}
 
 
 def _is_live(path: str) -> bool:
     try:
         sock, _ = _connect(path, 1)
+    except (TimeoutError, BlockingIOError):
+        return True  # it has not looked after its clients for long, but it is there
     except OSError:
         return False
     sock.close()

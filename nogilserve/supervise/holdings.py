@@ -88,7 +88,7 @@ class Holdings:
         self._pid_file.write(self.identity)
         self.identity.become()
         try:
-            self._control = Control(given or os.path.abspath(default_path(self.labels)), events)
+            self._control = Control(given or self._default_path(), events)
         except OSError as error:
             log.log(
                 logging.WARNING if given else logging.INFO,
@@ -103,6 +103,17 @@ class Holdings:
 
             listeners = [listener for _, listener in self._admin_held]
             self.admin = Admin(self._config, listeners, self.identity, events)
+
+    def _default_path(self) -> str:
+        path, taken = default_path(self.labels, self.inheritance.control)
+        if taken:
+            log.warning(
+                "Another server has the control socket %s: give commands for this one with "
+                "--control-socket %s",
+                taken,
+                path,
+            )
+        return path
 
     def _listen_for_admin(self) -> None:
         """Open the admin address, or take it over from the master before this one."""

@@ -246,11 +246,16 @@ class Crew:
         return merged(known)
 
     def unfinished(self) -> int:
-        """Connections that are open, or on their way to a member. Any thread."""
+        """Connections that are open, or on their way to a member, but for those that members have
+        given up while they warmed up. Any thread."""
         try:
-            return sum(seat.load() for seat in self._seats)
+            open_now = sum(seat.load() for seat in self._seats)
         except ValueError:  # the counters are given back: nothing is left
             return 0
+        with self._changed:
+            told = [post.answers.get("snapshot") or {} for post in self._posts]
+        # Told a moment ago: some may have ended since.
+        return max(open_now - sum(answer.get("abandoned", 0) for answer in told), 0)
 
     def running(self) -> list[str]:
         """The requests inside the application, "GET /path" each. Any thread."""

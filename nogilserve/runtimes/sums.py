@@ -8,7 +8,7 @@ from nogilserve.engine.counters import Counters
 
 __all__ = ["are_totals", "is_number", "merged", "settled", "tagged"]
 
-_PRESENT: Final = ("active", "connections", "idle")
+_PRESENT: Final = ("active", "connections", "idle", "stuck", "abandoned")
 """What is counted now, and gone with the member that had it."""
 _OF_ITSELF: Final = "prepared"
 """What a member has told of itself, and nobody wants to know once it is gone."""

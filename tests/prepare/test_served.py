@@ -129,6 +129,21 @@ def test_sites_and_hosts(serve: Callable[..., Server], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", COPIES)
+def test_members_with_a_path_that_is_never_answered_hold_up_nothing(
+    serve: Callable[..., Server], runtime: str
+) -> None:
+    """As a server with one copy of the application."""
+    options = ("--runtime", runtime, "--workers", "1", "--threads", "4")
+    server = serve(
+        *("tests.apps.impatient:wsgi", "--graceful-timeout", "300", *options),
+        *("--warmup", "/never", "--warmup", "/"),
+    )
+    server.signal(signal.SIGTERM)
+    server.wait_log("Stopped after", SECONDS)
+    assert server.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize("runtime", COPIES)
 def test_members_warm_up_their_own_copies(serve: Callable[..., Server], runtime: str) -> None:
     """Each copy of the application is asked, before the server accepts."""
     server = serve(APPS[0], "--runtime", runtime, *TWO, "--warmup", "/hello")

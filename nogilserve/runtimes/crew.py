@@ -254,8 +254,8 @@ class Crew:
             return 0
         with self._changed:
             told = [post.answers.get("snapshot") or {} for post in self._posts]
-        # Told a moment ago: some may have ended since.
-        return max(open_now - sum(answer.get("abandoned", 0) for answer in told), 0)
+        given_up: int = sum(answer.get("abandoned", 0) for answer in told)
+        return max(open_now - given_up, 0)  # some may have ended since that was told
 
     def running(self) -> list[str]:
         """The requests inside the application, "GET /path" each. Any thread."""

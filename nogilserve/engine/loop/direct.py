@@ -38,9 +38,9 @@ _HELD: Final = 16
 _HELD_BYTES: Final = 16384
 """… of each connection so much, …"""
 _HELD_SECONDS: Final = 0.001
-"""… and no longer than that, looked at when another one is there."""
+"""… and so long. After a call that took longer no more wait in this turn."""
 _SLOW: Final = 0.005
-"""Seconds that one call kept responses waiting, after which …"""
+"""Seconds of a call after which …"""
 _SLOW_PAUSE: Final = 10
 """… none waits for this many times as long."""
 
@@ -50,8 +50,8 @@ class DirectSockets:
 
     Whole responses to requests that were ready together are sent together: each one that is sent
     wakes its client, and a client on the same machine takes the processor for it, whose caches are
-    then the client's. None of them waits for the poller. What one of them may wait for is the rest
-    of a call that the application has begun meanwhile; see `hold`.
+    then the client's. None waits for the poller, nor for more than a millisecond and the rest of
+    one call.
     """
 
     def __init__(self, poller: Poller) -> None:
@@ -63,65 +63,56 @@ class DirectSockets:
         """Whether several were ready in the last turn."""
         self.holding = False
         """Whether a whole response may wait."""
-        self._held: list[DirectTransport] = []
+        self.held: list[DirectTransport] = []
         """Those which have one that waits; empty outside of `serve`."""
-        self._since = 0.0
-        """When the first of them began to wait."""
-        self._last = 0.0
-        """When the last one did, or else this turn began."""
         self._again = 0.0
         """None waits before that."""
 
     def turn(self) -> None:
         """Serve what is ready. For loops to which all of it is one file."""
-        events = self.poller.poll(0)
-        self.serve(events)
+        self.serve(self.poller.poll(0))
         if self.many:
             self.waiting.give_way()
 
     def serve(self, events: Events) -> Events:
         """Serve our connections; the events that are others'."""
-        transports = self.transports
+        transports, held = self.transports, self.held
         others = []
+        now = since = 0.0
         self.many = len(events) > 1
         if self.many:
-            self._last = now = monotonic()
+            now = since = monotonic()
             self.holding = now >= self._again
         try:
             for event in events:
                 transport = transports.get(event[0])
-                if transport is not None:
-                    transport.on_event(event[1])
-                else:
+                if transport is None:
                     others.append(event)
+                    continue
+                transport.on_event(event[1])
+                if not self.holding:
+                    continue
+                began, now = now, monotonic()
+                if now - began > _HELD_SECONDS:  # so may the next
+                    self.holding = False
+                    if now - began > _SLOW:
+                        self._again = now + (now - began) * _SLOW_PAUSE
+                    self._release()
+                elif not held:
+                    since = now
+                elif len(held) >= _HELD or now - since > _HELD_SECONDS:
+                    self._release()
+                    since = now
         finally:
             self.holding = False
-            if self._held:
-                self._release(monotonic())
+            self._release()
         return others
 
-    def hold(self, transport: "DirectTransport") -> None:
-        """Something of this connection waits. Where it took long to come about, so may the next:
-        nothing waits for that."""
-        held = self._held
-        now = monotonic()
-        if not held:
-            self._since = now
-        held.append(transport)
-        if now - self._last > _HELD_SECONDS:
-            self.holding = False
-            self._release(now)
-        elif len(held) >= _HELD or now - self._since > _HELD_SECONDS:
-            self._release(now)
-        self._last = now
-
-    def _release(self, now: float) -> None:
-        kept_waiting = now - self._last
-        if kept_waiting > _SLOW:
-            self._again = now + kept_waiting * _SLOW_PAUSE
-        for transport in self._held:
+    def _release(self) -> None:
+        """Send what waits."""
+        for transport in self.held:
             transport.send_held()
-        self._held.clear()
+        self.held.clear()
 
     def close(self) -> None:
         """The loop has ended, and with it the connections that are left."""
@@ -267,7 +258,7 @@ class DirectTransport(Transport):
             self._held += data
         else:
             self._held = data
-            sockets.hold(self)
+            sockets.held.append(self)
 
     def send_held(self) -> None:
         """Send what waits."""

@@ -93,7 +93,7 @@ def test_not_for_long(clock: Clock) -> None:
     watched = Watched(clock)
 
     async def main(rig: LoopRig) -> None:
-        assert await watched.ask(rig, *[300] * 8) == [0, 0, 0, 0, 0, 5, 5, 5]
+        assert await watched.ask(rig, *[300] * 9) == [0, 0, 0, 0, 4, 4, 4, 4, 8]
 
     on_loop(main, {"/watched": watched})
 
@@ -125,28 +125,55 @@ def test_not_soon_after_a_very_slow_one(clock: Clock) -> None:
     on_loop(main, {"/watched": watched})
 
 
-def test_a_slow_one_that_does_not_answer_yet(clock: Clock) -> None:
-    """What waits leaves at the end of the turn, and that it took long counts."""
+@pytest.mark.parametrize("slow", [2000, 6000])
+def test_slow_ones_that_do_not_answer_yet(clock: Clock, slow: int) -> None:
+    """What was ready before the first of them does not wait for the others."""
     watched = Watched(clock)
     go = asyncio.Event()
 
     async def later(exchange: AsyncExchange) -> None:
-        clock.now += 0.006
+        watched.arrived.append(sum(map(has_bytes, watched.peers)))
+        clock.now += slow / 1e6
         await go.wait()
         await reply(exchange)
 
     async def main(rig: LoopRig) -> None:
-        watched.peers += [await rig.connect(local=True), await rig.connect(local=True)]
-        first, second = watched.peers
-        first.sock.send(get("/watched"))
-        second.sock.send(get("/later"))
-        await first.until(b"/watched")
-        assert await watched.ask(rig, 0) == [0]
-        third = await rig.connect(local=True)
-        watched.peers[1] = third
-        assert await watched.ask(rig, 0, 0) == [0, 1]
+        watched.peers += [await rig.connect(local=True) for _ in range(4)]
+        for peer, target in zip(watched.peers, ("/watched", *["/later"] * 3), strict=True):
+            peer.sock.send(get(target))
+        await watched.peers[0].until(b"/watched")
+        await rig.until(lambda: len(watched.arrived) == 4)
+        assert watched.arrived == [0, 0, 1, 1]
+        late, watched.peers[1:] = watched.peers[1:], [await rig.connect(local=True)]
+        assert await watched.ask(rig, 0, 0) == [0, int(slow > 5000)]
         go.set()
-        await second.until(b"/later")
+        for peer in late:
+            await peer.until(b"/later")
+
+    on_loop(main, {"/watched": watched, "/later": later})
+
+
+def test_many_that_do_not_answer_yet(clock: Clock) -> None:
+    """Not for them either, though each of them is quick."""
+    watched = Watched(clock)
+    go = asyncio.Event()
+
+    async def later(exchange: AsyncExchange) -> None:
+        watched.arrived.append(sum(map(has_bytes, watched.peers)))
+        clock.now += 0.0004
+        await go.wait()
+        await reply(exchange)
+
+    async def main(rig: LoopRig) -> None:
+        watched.peers += [await rig.connect(local=True) for _ in range(6)]
+        for peer, target in zip(watched.peers, ("/watched", *["/later"] * 5), strict=True):
+            peer.sock.send(get(target))
+        await rig.until(lambda: len(watched.arrived) == 6)
+        assert watched.arrived == [0, 0, 0, 0, 1, 1]
+        go.set()
+        await watched.peers[0].until(b"/watched")
+        for peer in watched.peers[1:]:
+            await peer.until(b"/later")
 
     on_loop(main, {"/watched": watched, "/later": later})
 

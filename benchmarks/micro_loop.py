@@ -17,10 +17,10 @@ from benchmarks.wsload import BINARY, HANDSHAKE, frame
 from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import Accepted, LoopCore, LoopSettings
 from nogilserve.engine.loop.direct import DirectTransport
-from nogilserve.engine.loop.selector import DirectSelector
-from nogilserve.engine.poller import READ, make_poller
+from nogilserve.engine.poller import READ
 from nogilserve.engine.scheduler import Shares
 from nogilserve.gateways.asgi import AsgiGateway
+from nogilserve.runtimes.eventloops import loop_factory
 
 __all__ = ["Echo", "Hello", "Post", "Stream"]
 
@@ -37,11 +37,11 @@ class _Loop(Operation):
     """One connection on one loop."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        selector = DirectSelector(make_poller())
-        self.loop = asyncio.SelectorEventLoop(selector)
+        self.loop, sockets = loop_factory("asyncio", "auto")[1]()
+        assert sockets is not None
         gateway = AsgiGateway(app, "benchmark", self.loop)
         self.core = LoopCore(
-            0, self.loop, gateway, LoopSettings(), Shares(1), HttpConnection, selector
+            0, self.loop, gateway, LoopSettings(), Shares(1), HttpConnection, sockets
         )
         self.wire = Wire()
         accepted = Accepted(
@@ -49,9 +49,9 @@ class _Loop(Operation):
         )
         client = HttpConnection(self.core, accepted)
         sock = cast(socket.socket, self.wire)
-        self.transport = DirectTransport(self.loop, selector, sock, client)
+        self.transport = DirectTransport(self.loop, sockets, sock, client)
         # What is in memory is not to be polled.
-        selector.poller.unregister(self.wire.fileno())
+        sockets.poller.unregister(self.wire.fileno())
 
     def run(self, count: int) -> None:
         """On the loop."""

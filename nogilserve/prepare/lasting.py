@@ -14,6 +14,8 @@ __all__ = ["MOST", "OF_CLASSES", "Lasting", "is_small", "is_table"]
 MOST: Final = 200_000
 """Objects beyond which plain containers are taken for data, which is left alone: half a second."""
 
+_LOOKS: Final = 8
+"""Instances of a class that are looked at."""
 _TABLE: Final = 10_000
 _TABLES: Final[tuple[Any, ...]] = (dict, list, tuple, set, frozenset, deque)
 
@@ -72,6 +74,9 @@ class Lasting:
         if len(found) > MOST:
             self.with_data = True
             found = _without_data(found)
+        if links := _links(found):
+            self._kinds |= dict.fromkeys(links, False)
+            found = [item for item in found if type(item) not in links]
         return found
 
 
@@ -101,6 +106,23 @@ def _without_data(found: list[Any]) -> list[Any]:
         many.add(kind)
         left -= number
     return [item for item in found if type(item) not in many]
+
+
+def _links(found: list[Any]) -> set[type]:
+    """Classes written in Python of which one instance refers to another: links of a chain. A link
+    that is taken out goes on referring to the next one, and that to the one after it. So if the
+    first one stayed, all would stay that are ever added: the entries of a cache, for example."""
+    looks: dict[type, int] = {}
+    links = set()
+    for item in found:
+        kind = type(item)
+        number = looks.setdefault(kind, 0 if "__firstlineno__" in _class_dict(kind) else _LOOKS)
+        if number < _LOOKS:
+            looks[kind] = number + 1
+            if any(type(other) is kind and other is not item for other in gc.get_referents(item)):
+                links.add(kind)
+                looks[kind] = _LOOKS
+    return links
 
 
 def _has_an_end(kind: type) -> bool:

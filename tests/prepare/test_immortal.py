@@ -110,6 +110,46 @@ print("good")
     )
 
 
+@BOTH
+def test_links_of_a_chain_are_freed_when_they_are_taken_out(step: str) -> None:
+    """As caches have them: each link goes on referring to the one that came after it."""
+    prepared(
+        step,
+        """
+import gc
+
+class Link:
+    __slots__ = ("before", "after", "__weakref__")
+
+class Chain:
+    def __init__(self):
+        self.root = Link()
+        self.root.before = self.root.after = self.root
+
+    def add(self):
+        link = Link()
+        link.before, link.after = self.root.before, self.root
+        link.before.after = link.after.before = link
+
+    def take_out(self):
+        link = self.root.after
+        link.before.after, link.after.before = link.after, link.before
+
+chain = Chain()
+for _ in range(3):
+    chain.add()
+assert step() > 100
+gc.freeze()
+for _ in range(1000):
+    chain.add()
+    chain.take_out()
+gc.collect()
+assert sum(type(item) is Link for item in gc.get_objects()) == 3
+print("good")
+""",
+    )
+
+
 def test_what_the_application_has_frozen_is_prepared_as_well() -> None:
     """The collector does not show it."""
     assert (

@@ -52,7 +52,7 @@ class Scene:
         client.send(f"GET {path} HTTP/1.1\r\nHost: {name}.example.com\r\n\r\n".encode())
         return client
 
-    def heard(self, what: str, tenant: tuple[str, ...]) -> None:
+    def heard(self, what: str, tenant: tuple[str, ...] | None) -> None:
         """Wait until the front says this; other words are skipped."""
         while self.told.get(timeout=10) != (what, 0, tenant):
             pass
@@ -135,6 +135,23 @@ def test_refused_while_they_wait(scene: Scene) -> None:
             assert response.status == 503
             assert response.get("Retry-After") == "5"
             client.wait_closed()
+
+
+def test_it_is_said_when_nobody_is_left(scene: Scene, way: Way) -> None:
+    """Neither one who waits for a tenant, nor one who has said nothing yet."""
+    with scene.client() as waiting, Client(scene.address) as silent:
+        scene.heard("wanted", SHOP)
+        scene.front.stop()
+        scene.front.empty()
+        for _ in range(2):  # turns of the front
+            scene.front.park(BLOG)
+            assert scene.told.get(timeout=10) == ("closed", 0, BLOG)
+        scene.front.open(SHOP, way.senders)
+        for client in (waiting, silent):
+            if client is silent:
+                client.send(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\n\r\n")
+            way.take()[0].close()
+        scene.heard("left", None)
 
 
 def test_nothing_is_lost_when_a_tenant_is_parked(scene: Scene, way: Way) -> None:

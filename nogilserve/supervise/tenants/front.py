@@ -22,6 +22,7 @@ from nogilserve.config.templates import Tenant
 from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.poller import READ, make_poller
 from nogilserve.errors import ProtocolError
+from nogilserve.runtimes.contract import quantity
 from nogilserve.runtimes.intake import Intake, Sender
 from nogilserve.sites.tenants.peek import (
     ALIVE,
@@ -62,7 +63,7 @@ class Told(Protocol):
     """Where the front says what it has noticed. Any thread may be told."""
 
     def put(self, event: tuple[str, int, Any], /) -> None:
-        """ "wanted", "used" and "closed" with a tenant, "ended"."""
+        """ "wanted", "used" and "closed" with a tenant, "left", "ended"."""
 
 
 class Seat:
@@ -105,6 +106,8 @@ class Front:
         self._accepting = False
         self._resume_at = 0.0
         self._stopping = False
+        self._empties = False
+        """Somebody wants to know when nobody is left."""
         self._ended = False
         self._full: set[Tenant] = set()
         self._drained = False
@@ -159,8 +162,12 @@ class Front:
         self._order(lambda: self._drain(drained=drained))
 
     def stop(self) -> None:
-        """Accept no more; who is here is still served. Ends when nobody is left, see `close`."""
+        """Accept no more; who is here is still served."""
         self._order(self._stop)
+
+    def empty(self) -> None:
+        """After `stop`: say "left" as soon as everybody was passed on or has lost patience."""
+        self._order(self._empty)
 
     def close(self) -> None:
         """Turn away who is left, and end."""
@@ -205,6 +212,10 @@ class Front:
                 self._look(visitor, now)
         for tenant in list(self._full):
             self._pass_parked(tenant)
+        parked = (seat.parked for seat in self._seats.values())
+        if self._empties and not self._visitors and not any(parked):
+            self._empties = False
+            self._told.put(("left", 0, None))
 
     def _timeout(self, now: float) -> float:
         moments = [self._later[0][0]] if self._later else []
@@ -562,7 +573,12 @@ class Front:
         for fd in doors:
             while self._accept(fd):
                 pass
-        self._told.put(("stopped", 0, None))
+
+    def _empty(self) -> None:
+        self._empties = True
+        if self._visitors:
+            some = quantity(len(self._visitors), "client")
+            _log.info("Waiting for %s to say whose application is meant", some)
 
     def _end(self) -> None:
         self._stop()

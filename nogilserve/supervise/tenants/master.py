@@ -52,7 +52,8 @@ _AGAIN: Final = 0.5
 _PARTING: Final = 0.5
 """Seconds for connections that are at the front when the server is told to stop."""
 _PATIENT: Final = 5.0
-"""The same where another server has taken over."""
+"""The same where another server has taken over; then those are waited for who have not said yet
+what they want."""
 
 
 def run(config: Config, launch: Launch, following: Following, base: str) -> int:
@@ -103,6 +104,7 @@ class TenantMaster:
         self._look_at = 0.0
         self.stopping = 0
         self._part_at: float | None = None
+        self._part_latest = 0.0
         self._patient = False
         self._over = False
 
@@ -189,6 +191,8 @@ class TenantMaster:
             self._forgotten(number)
         elif kind == "closed":
             self._carry_out(self.table.closed(more, now), now)
+        elif kind == "left" and self._part_at is not None:
+            self._part(now)
         elif kind == "signal":
             self._obey(number, now)
         elif kind == "control":
@@ -308,7 +312,7 @@ class TenantMaster:
     def _start(self, tenant: Tenant, now: float) -> None:
         front = self.front
         assert front is not None
-        if self.stopping:
+        if self.stopping and not (self._patient and self.front is not None):
             self._carry_out(self.table.failed(tenant, "the server is stopping", now), now)
             return
         self._count += 1
@@ -384,7 +388,11 @@ class TenantMaster:
             if self.front is not None:
                 self.front.settled()
         if self._part_at is not None and now >= self._part_at:
-            self._part(now)
+            if self._part_at < self._part_latest and self.front is not None:
+                self._part_at = self._part_latest
+                self.front.empty()
+            else:
+                self._part(now)
         if self.stopping and self._part_at is None and not self._all():
             self._over = True
 
@@ -525,6 +533,7 @@ class TenantMaster:
         if self.front is not None:
             self.front.stop()
         self._part_at = now + (_PATIENT if patient else _PARTING)
+        self._part_latest = now + self.config.graceful_timeout if patient else 0.0
 
     def _part(self, now: float) -> None:
         """Nobody is accepted any more: the front ends, then the tenants."""

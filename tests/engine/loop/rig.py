@@ -17,7 +17,18 @@ from nogilserve.errors import ClientDisconnected
 from nogilserve.messages import AsyncExchange, RequestRecord, WebSocketExchange
 from nogilserve.runtimes.eventloops import loop_factory
 
-__all__ = ["SECONDS", "UVLOOP", "LoopRig", "Peer", "Routes", "get", "on_loop", "reply", "turn"]
+__all__ = [
+    "SECONDS",
+    "UVLOOP",
+    "LoopRig",
+    "Peer",
+    "Routes",
+    "get",
+    "has_bytes",
+    "on_loop",
+    "reply",
+    "turn",
+]
 
 UVLOOP = "uvloop"
 
@@ -135,6 +146,14 @@ class Peer:
         """Leave without a farewell."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+
+def has_bytes(peer: Peer) -> bool:
+    """Whether something can be read."""
+    try:
+        return bool(peer.sock.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
 
 
 class LoopRig:

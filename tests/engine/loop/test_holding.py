@@ -6,7 +6,6 @@ clients so far.
 """
 
 import asyncio
-import socket
 
 import pytest
 
@@ -15,7 +14,7 @@ from nogilserve.engine.loop.direct import DirectTransport
 from nogilserve.engine.poller import READ
 from nogilserve.messages import AsyncExchange
 from tests.engine.loop.notes import Notes, ended, open_one
-from tests.engine.loop.rig import LoopRig, Peer, get, on_loop, reply
+from tests.engine.loop.rig import LoopRig, Peer, get, has_bytes, on_loop, reply
 
 MOST = 16
 """Responses that are held at once."""
@@ -63,14 +62,6 @@ class Watched:
         for peer, time in zip(self.peers, times, strict=False):
             await peer.until(f"/watched?{time}".encode())
         return self.arrived
-
-
-def has_bytes(peer: Peer) -> bool:
-    """Whether something can be read."""
-    try:
-        return bool(peer.sock.recv(1, socket.MSG_PEEK))
-    except BlockingIOError:
-        return False
 
 
 def test_ready_together_sent_together(clock: Clock) -> None:

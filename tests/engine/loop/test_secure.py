@@ -1,6 +1,5 @@
 """Handshakes on an event loop: certificates that come later, and that never come."""
 
-import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 import pytest
 
 from nogilserve.engine.encryption import Context, Encryption, Ready
+from nogilserve.engine.loop import direct
 from nogilserve.engine.loop.core import Accepted
 from nogilserve.engine.loop.kinds import make_client
 from nogilserve.tls.context import make_context
-from tests.engine.loop.rig import LoopRig, Peer, get, on_loop
+from tests.engine.loop.rig import LoopRig, Peer, get, has_bytes, on_loop, reply
 from tests.support.certificates import NEEDS_OPENSSL, Authority, client_hello, trusting
 
 pytestmark = NEEDS_OPENSSL
@@ -49,15 +49,15 @@ def context(authority: Authority) -> Context:
     return make_context(str(certificate), str(key))
 
 
-async def connect(rig: LoopRig) -> Peer:
+async def connect(rig: LoopRig, *, local: bool = False) -> Peer:
     """A connection that is to speak TLS."""
-    ours, peer = rig.pair()
+    ours, peer = rig.pair(local=local)
     rig.shares.assign(0)
     rig.core._make_client = make_client
-    rig.core.adopt_soon(
-        [Accepted(ours.detach(), socket.AF_INET, ("192.0.2.1", "1234"), ("test", "443"))]
-    )
-    await rig.until(lambda: rig.core.clients)
+    before = len(rig.core.clients)
+    client = None if local else ("192.0.2.1", "1234")
+    rig.core.adopt_soon([Accepted(ours.detach(), ours.family, client, ("test", "443"))])
+    await rig.until(lambda: len(rig.core.clients) > before)
     return peer
 
 
@@ -72,6 +72,72 @@ async def greet(peer: Peer, tls: ssl.SSLObject, ours: ssl.MemoryBIO, theirs: ssl
         else:
             await peer.send(theirs.read())
             return
+
+
+class Speaker:
+    """A client that speaks TLS. Owner: the test's coroutine."""
+
+    def __init__(self, peer: Peer, authority: Authority) -> None:
+        self.peer = peer
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = trusting(authority)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="later.test")
+
+    async def greet(self) -> None:
+        """The handshake, and the tickets that follow it."""
+        await greet(self.peer, self._tls, self._incoming, self._outgoing)
+        await self.ask("/first")
+
+    def say(self, target: str) -> None:
+        """A request that is there before the loop goes on."""
+        self._tls.write(get(target))
+        self.peer.sock.send(self._outgoing.read())
+
+    async def hear(self, end: bytes) -> bytes:
+        """What comes, up to `end`."""
+        received = b""
+        while not received.endswith(end):
+            try:
+                received += self._tls.read(65536)
+            except ssl.SSLWantReadError:
+                self._incoming.write(await self.peer.receive())
+        return received
+
+    async def ask(self, target: str) -> None:
+        """A request, and its response."""
+        self.say(target)
+        await self.hear(target.encode())
+
+
+def test_responses_wait_for_each_other(
+    authority: Authority, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those to requests that were ready together leave together, encrypted in their order."""
+    arrived: list[int] = []
+    peers: list[Peer] = []
+
+    async def looking(exchange: Any) -> None:
+        arrived.append(sum(map(has_bytes, peers)))
+        await reply(exchange)
+
+    async def main(rig: LoopRig) -> None:
+        speakers = []
+        for _ in range(3):
+            speaker = Speaker(await connect(rig, local=True), authority)
+            await speaker.greet()
+            speakers.append(speaker)
+        peers.extend(speaker.peer for speaker in speakers)
+        monkeypatch.setattr(direct, "monotonic", lambda: 1e9)
+        for speaker in speakers:
+            speaker.say("/look")
+        for speaker in speakers:
+            await speaker.hear(b"/look")
+        speakers[0].say("/look")
+        speakers[0].say("/last")
+        await speakers[0].hear(b"/last")
+
+    on_loop(main, {"/look": looking}, encryption=Encryption(Later(context)))
+    assert arrived[:3] == [0, 0, 0]
 
 
 def test_certificate_that_comes_later(authority: Authority, context: Context) -> None:

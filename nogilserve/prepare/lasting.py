@@ -109,9 +109,9 @@ def _without_data(found: list[Any]) -> list[Any]:
 
 
 def _links(found: list[Any]) -> set[type]:
-    """Classes written in Python of which one instance refers to another: links of a chain. A link
-    that is taken out goes on referring to the next one, and that to the one after it. So if the
-    first one stayed, all would stay that are ever added: the entries of a cache, for example."""
+    """Classes written in Python whose instances refer to each other, one to the next: links of a
+    chain. A link that is taken out goes on referring to the next one, and that to the one after it.
+    So if the first one stayed, all would stay that are ever added: the entries of a cache."""
     looks: dict[type, int] = {}
     links = set()
     for item in found:
@@ -119,10 +119,17 @@ def _links(found: list[Any]) -> set[type]:
         number = looks.setdefault(kind, 0 if "__firstlineno__" in _class_dict(kind) else _LOOKS)
         if number < _LOOKS:
             looks[kind] = number + 1
-            if any(type(other) is kind and other is not item for other in gc.get_referents(item)):
+            if any(map(_next, _next(item))):
                 links.add(kind)
                 looks[kind] = _LOOKS
     return links
+
+
+def _next(item: object) -> list[object]:
+    """Others of the same class that it refers to."""
+    return [
+        each for each in gc.get_referents(item) if type(each) is type(item) and each is not item
+    ]
 
 
 def _has_an_end(kind: type) -> bool:

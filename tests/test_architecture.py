@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Imports go to a lower rank, or stay in their own room. The longest prefix decides.
 RANKS = {
     "errors": 0,
+    "values": 0,
     "config": 1,
     "messages": 1,
     "perloop": 1,
@@ -47,10 +48,11 @@ RANKS = {
 # Of the package, these rooms may import only what is named (besides themselves).
 ONLY = {
     "errors": set[str](),
+    "values": set[str](),
     "messages": {"errors"},
     "perloop": {"errors"},
     "lend": set[str](),
-    "config": {"errors", "messages"},
+    "config": {"errors", "messages", "values"},
     "protocols": {"errors", "messages"},
     "gateways": {"errors", "messages", "stacks"},
     "apps": {"errors", "config", "messages"},

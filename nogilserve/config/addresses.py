@@ -2,8 +2,9 @@
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from nogilserve.values import Value
 
 __all__ = [
     "DEFAULT_HOST",
@@ -22,8 +23,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.*-]*")
 _SCHEME: Final = re.compile(r"(tcp|http|https|ssl|fd):(?://)?(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(Value):
     """One address to listen on. Immutable; which fields count depends on `kind`."""
 
     kind: Literal["tcp", "unix", "fd"]

@@ -1,8 +1,9 @@
 """A site: one row of the routing table, with the settings that are different there."""
 
 from copy import replace
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from nogilserve.values import Value
 
 if TYPE_CHECKING:
     from nogilserve.config.settings import Config
@@ -27,8 +28,7 @@ OWN_PROCESS: Final = frozenset({"chdir", "venv", "python", "env", "env_files"})
 """Settings that a process has only once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Value):
     """Hosts and a path, and what answers there. Immutable.
 
     Exactly one of `app` (among the settings), `redirect` and `respond` answers; the files of

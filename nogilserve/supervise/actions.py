@@ -3,8 +3,9 @@
 Plain data between `states`, which decides, and `master`, which acts.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from nogilserve.values import Value
 
 __all__ = [
     "Action",
@@ -35,8 +36,7 @@ class State(StrEnum):
     """It finishes what it accepted, or was killed and is not gone yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Value):
     """Why a generation did not start. `kind` and the texts make the error for the command."""
 
     message: str
@@ -46,82 +46,84 @@ class Failure:
     """A traceback."""
 
 
-@dataclass(slots=True)
 class Generation:
     """One process, as the rules see it. Owner: the machine."""
 
-    number: int
-    state: State
-    reason: str
-    """Why it was started, as the end of a sentence."""
-    since: float
-    """When it entered its state."""
-    deadline: float | None
-    page: Failure | None = None
-    """It shows this failure instead of the application."""
-    needed: bool = False
-    """It replaces one that died or asked for it: if it fails, another is tried."""
-    failure: Failure | None = None
-    unwanted: bool = False
-    """Was killed on purpose: how it ends does not matter."""
-    interrupted: bool = False
-    """Was told that its start takes too long."""
-    killed: bool = False
-    """Was sent the signal that ends it."""
-    stalled: bool = False
-    """Does not react: it will be killed, not asked, when the next one serves."""
-    hurried: bool = False
-    """Was told to end its idle connections."""
+    def __init__(
+        self,
+        number: int,
+        reason: str,
+        since: float,
+        deadline: float | None,
+        page: Failure | None,
+        *,
+        needed: bool,
+    ) -> None:
+        self.number = number
+        self.state = State.STARTING
+        self.reason = reason
+        """Why it was started, as the end of a sentence."""
+        self.since = since
+        """When it entered its state."""
+        self.deadline = deadline
+        self.page = page
+        """It shows this failure instead of the application."""
+        self.needed = needed
+        """It replaces one that died or asked for it: if it fails, another is tried."""
+        self.failure: Failure | None = None
+        self.unwanted = False
+        """Was killed on purpose: how it ends does not matter."""
+        self.interrupted = False
+        """Was told that its start takes too long."""
+        self.killed = False
+        """Was sent the signal that ends it."""
+        self.stalled = False
+        """Does not react: it will be killed, not asked, when the next one serves."""
+        self.hurried = False
+        """Was told to end its idle connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Value):
     """Start the process of a generation."""
 
     number: int
     page: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Value):
     """Give it the listening sockets."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(Value):
     """It serves; `first`: the service has begun."""
 
     number: int
     first: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Value):
     """Have it finish what it accepted and end. See `Runtime.drain` for `patient`."""
 
     number: int
     patient: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Value):
     """Have it end at once."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Value):
     """End it without asking; `gently`: it may clean up, for a moment."""
 
     number: int
     gently: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Value):
     """A line for the log."""
 
     level: str
@@ -129,8 +131,7 @@ class Say:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Value):
     """All is over; `failure` or `signal` say why where it is no orderly end."""
 
     failure: Failure | None = None
@@ -141,8 +142,7 @@ class End:
 Action = Spawn | Open | Announce | Drain | Cut | Kill | Say | End
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Value):
     """From the configuration. Immutable; times in seconds."""
 
     ready_timeout: float = 120.0

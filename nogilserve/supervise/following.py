@@ -11,9 +11,9 @@ from typing import Any
 
 from nogilserve.config import Config
 from nogilserve.errors import ConfigError
+from nogilserve.supervise.plainlog import log
 from nogilserve.supervise.reading import Reading
 from nogilserve.supervise.spec import config_of
-from nogilserve.supervise.words import log
 
 __all__ = ["Following"]
 

@@ -31,6 +31,7 @@ from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.daemon import daemon
 from nogilserve.sites.places import host_with
 from nogilserve.sockets import Listener
+from nogilserve.supervise.banner import warn_of_gil
 from nogilserve.supervise.board import Board
 from nogilserve.supervise.channel import Channel, Message
 from nogilserve.supervise.interrupts import MASTERS, STOPPING, ignore, leave_to_master
@@ -48,7 +49,7 @@ from nogilserve.supervise.serving import (
     write_files_at_exit,
 )
 from nogilserve.supervise.spec import config_of
-from nogilserve.supervise.words import configure_logging, form_others, log, warn_of_gil
+from nogilserve.supervise.words import configure_logging, form_others, log
 
 __all__ = ["main"]
 
@@ -291,7 +292,7 @@ class Body:
                 self._look(runtime)
                 if self._watch_gil and gil_is_on():
                     self._watch_gil = False
-                    warn_of_gil(culprits)
+                    warn_of_gil(log, culprits)
                 continue
             name = message["name"]
             if name == "drain":

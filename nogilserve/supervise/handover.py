@@ -11,14 +11,14 @@ import signal
 import socket
 import subprocess
 import threading
-from dataclasses import dataclass
 from typing import Any, Final
 
 from nogilserve.sockets import Listener
 from nogilserve.supervise.channel import Channel
 from nogilserve.supervise.child import Event
 from nogilserve.supervise.control import Request
-from nogilserve.supervise.words import log
+from nogilserve.supervise.plainlog import log
+from nogilserve.values import Value
 
 __all__ = ["VARIABLE", "Estate", "Inheritance", "Launch", "Succession", "adopt_environment"]
 
@@ -35,8 +35,7 @@ def adopt_environment() -> None:
             os.environ[name] = str(os.getpid())
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Value):
     """How the command was started, to start it again the same way. Immutable."""
 
     command: tuple[str, ...]
@@ -69,8 +68,7 @@ Held = list[tuple[str, Listener]]
 """Listeners, each with the address it was opened for, as it is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estate:
+class Estate(Value):
     """What a master has that the next one takes over. Immutable."""
 
     listeners: Held

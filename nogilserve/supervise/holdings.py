@@ -6,7 +6,6 @@ started with; then these are given up.
 """
 
 import contextlib
-import logging
 import os
 import queue
 from copy import replace
@@ -20,7 +19,7 @@ from nogilserve.supervise.control import Control, default_path, refuse_live
 from nogilserve.supervise.handover import Estate, Held, Inheritance
 from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.pidfile import PidFile
-from nogilserve.supervise.words import log
+from nogilserve.supervise.plainlog import log
 
 if TYPE_CHECKING:
     from nogilserve.supervise.admin.process import Admin
@@ -90,8 +89,8 @@ class Holdings:
         try:
             self._control = Control(given or self._default_path(), events)
         except OSError as error:
-            log.log(
-                logging.WARNING if given else logging.INFO,
+            log.say(
+                "warning" if given else "info",
                 "No control socket (%s): signals work, `nogilserve reload` does not",
                 error,
             )

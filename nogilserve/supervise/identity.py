@@ -1,16 +1,15 @@
 """Who the processes are: user, group, umask. POSIX; elsewhere asking for a user is an error."""
 
 import os
-from dataclasses import dataclass
 from typing import Any, Self
 
 from nogilserve.errors import ConfigError
+from nogilserve.values import Value
 
 __all__ = ["Identity"]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Value):
     """A user and group to become, None: the present ones. Immutable."""
 
     uid: int | None = None

@@ -6,13 +6,12 @@ those that have not are gone, or when the time is over.
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from nogilserve.runtimes.sums import are_totals, merged, settled
 from nogilserve.supervise.child import Child
 from nogilserve.supervise.control import Request
-from nogilserve.supervise.looks import proper_answer
+
+# What makes sense of answers is imported with the first one: few masters are asked.
 
 __all__ = ["QUESTIONS", "Answers", "Inquiries"]
 
@@ -33,13 +32,15 @@ Answers = dict[int, dict[str, Any]]
 """By number of the generation."""
 
 
-@dataclass(slots=True)
 class _Inquiry:
-    question: str
-    done: Callable[[Answers], None]
-    deadline: float
-    awaited: set[int]
-    answers: Answers = field(default_factory=dict)
+    def __init__(
+        self, question: str, done: Callable[[Answers], None], deadline: float, awaited: set[int]
+    ) -> None:
+        self.question = question
+        self.done = done
+        self.deadline = deadline
+        self.awaited = awaited
+        self.answers: Answers = {}
 
 
 class Inquiries:
@@ -128,6 +129,8 @@ class Inquiries:
         inquiry = self._open.get(number)
         if inquiry is None or generation not in inquiry.awaited:
             return
+        from nogilserve.supervise.looks import proper_answer
+
         answer = proper_answer(inquiry.question, message["answer"])
         inquiry.awaited.discard(generation)
         inquiry.answers[generation] = answer
@@ -137,12 +140,16 @@ class Inquiries:
 
     def counted(self, generation: int, totals: dict[str, Any]) -> None:
         """What a generation has counted so far."""
+        from nogilserve.runtimes.sums import are_totals
+
         if totals and are_totals(totals):
             self._last[generation] = totals
 
     def lost(self, generation: int) -> None:
         """A generation is gone."""
         if last := self._last.pop(generation, None):
+            from nogilserve.runtimes.sums import merged, settled
+
             counters = settled(last.get("counters", {}))
             self._past = merged([self._past, last | {"counters": counters}])
             rows = self._past.get("requests", {})

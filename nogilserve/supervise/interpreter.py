@@ -11,11 +11,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from nogilserve.errors import ConfigError
 from nogilserve.lend import borrowed, lendable
+from nogilserve.values import Value
 
 __all__ = ["ROOT", "Interpreter", "find_interpreter", "run_instead"]
 
@@ -30,8 +30,7 @@ _ASK: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Interpreter:
+class Interpreter(Value):
     """Another Python than this one. Immutable."""
 
     executable: str

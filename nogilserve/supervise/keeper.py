@@ -21,8 +21,8 @@ from nogilserve.config import Config
 from nogilserve.config.options.https import AutomaticHttps
 from nogilserve.errors import ConfigError
 from nogilserve.supervise.identity import Identity
+from nogilserve.supervise.plainlog import log
 from nogilserve.supervise.spec import plain
-from nogilserve.supervise.words import log
 from nogilserve.tls.inquiry import ENVIRONMENT
 
 __all__ = ["KeeperProcess", "check_keeper"]

@@ -19,6 +19,7 @@ from nogilserve.config import Config, title
 from nogilserve.errors import AppImportError, BindError, ConfigError, NogilserveError
 from nogilserve.supervise import actions, systemd
 from nogilserve.supervise.actions import Action, Failure, Rules, State
+from nogilserve.supervise.banner import announce
 from nogilserve.supervise.child import Child, Event, how_it_ended
 from nogilserve.supervise.control import Request
 from nogilserve.supervise.desk import Desk, report
@@ -28,9 +29,9 @@ from nogilserve.supervise.holdings import Holdings
 from nogilserve.supervise.inquiries import QUESTIONS, Answers, Inquiries
 from nogilserve.supervise.interpreter import find_interpreter
 from nogilserve.supervise.interrupts import wakeful
+from nogilserve.supervise.plainlog import LEVELS, log
 from nogilserve.supervise.spec import plain
 from nogilserve.supervise.states import Machine
-from nogilserve.supervise.words import LEVELS, announce, configure_logging, log
 
 __all__ = ["run"]
 
@@ -66,7 +67,7 @@ def run(config: Config, launch: Launch, following: Following | None = None) -> i
     """Serve until a signal says stop; the exit status. Raises ConfigError, BindError,
     AppImportError where the first generation does not start. `following` reads the configuration
     again at each reload."""
-    configure_logging(config.log_level, form=config.log_format)
+    log.configure(config.log_level, config.log_format)
     master = Master(config, launch, following)
     try:
         return master.run()
@@ -125,11 +126,11 @@ class Master:
             except queue.Empty:
                 pass
             except Exception:  # an error of ours must not end the service
-                log.critical("internal error in the master", exc_info=True)
+                log.failure("internal error in the master")
             try:
                 self._tick(monotonic())
             except Exception:  # as above; not again at once
-                log.critical("internal error in the master", exc_info=True)
+                log.failure("internal error in the master")
                 sleep(_AGAIN)
             if next_ping is not None and watchdog and monotonic() >= next_ping:
                 next_ping = monotonic() + watchdog
@@ -258,7 +259,7 @@ class Master:
             log.error("No reload, the configuration in force stays: %s", error)
             return str(error)
         self.machine.rules = _rules(self.config)
-        configure_logging(self.config.log_level)
+        log.configure(self.config.log_level)
         return ""
 
     def _tell_readiness(self, children: dict[int, Child], now: float) -> None:
@@ -284,7 +285,7 @@ class Master:
             if level not in LEVELS:
                 request.answer(f"{level!r} is none of {', '.join(LEVELS)}", ok=False)
                 return
-            log.setLevel(level.upper())
+            log.configure(level)
             self.config = replace(self.config, log_level=level)
         self._inquiries.pass_on(request, self.children, self.machine.current, now, self._adjusted)
 
@@ -377,7 +378,7 @@ class Master:
     def _do(self, action: actions.Action) -> None:
         match action:
             case actions.Say(level, text, detail):
-                getattr(log, level)("%s%s", text, f"\n{detail.rstrip()}" if detail else "")
+                log.say(level, "%s", text, detail=detail.rstrip())
             case actions.Spawn(number, page):
                 self._spawn(number, page)
             case actions.Open(number):
@@ -438,7 +439,7 @@ class Master:
     def _announce(self, number: int, *, first: bool) -> None:
         child = self.children[number]
         if first:
-            announce(child.served, self.holdings.labels)
+            announce(log, child.served, self.holdings.labels)
             if self.holdings.admin is not None:
                 self.holdings.admin.announce()
             systemd.sd_notify(

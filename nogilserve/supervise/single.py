@@ -10,7 +10,7 @@ import os
 import queue
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from copy import replace
 from time import monotonic
 from types import FrameType
 from typing import Any, Final
@@ -26,6 +26,7 @@ from nogilserve.sites.places import host_with
 from nogilserve.sockets import Listener, open_listeners
 from nogilserve.supervise import systemd
 from nogilserve.supervise.admin.alone import Commands, watching
+from nogilserve.supervise.banner import announce, warn_of_gil
 from nogilserve.supervise.identity import Identity
 from nogilserve.supervise.interrupts import wakeful
 from nogilserve.supervise.pidfile import PidFile
@@ -41,7 +42,7 @@ from nogilserve.supervise.serving import (
     reopen_logs,
     write_files_at_exit,
 )
-from nogilserve.supervise.words import announce, configure_logging, form_others, log, warn_of_gil
+from nogilserve.supervise.words import configure_logging, form_others, log
 
 __all__ = ["run"]
 
@@ -156,7 +157,7 @@ def _serve(
     asked: Callable[[], None] | None,
 ) -> int:
     started = monotonic()
-    announce(describe(runtime), [listener.label for listener in listeners])
+    announce(log, describe(runtime), [listener.label for listener in listeners])
     systemd.sd_notify(f"READY=1\nSTATUS=Serving {runtime.served.name}\nMAINPID={os.getpid()}")
     _wait(config, runtime, access_log, commands)
     systemd.sd_notify("STOPPING=1")
@@ -214,7 +215,7 @@ def _wait(
                 change_threads(runtime, 1 if command == "more" else -1)
             if watch_gil and gil_is_on():
                 watch_gil = False
-                warn_of_gil(culprits)
+                warn_of_gil(log, culprits)
             reason = limits.exceeded(runtime.snapshot(), monotonic())
             if reason:
                 log.info("Ending, because no master can replace this process: %s", reason)

@@ -8,7 +8,6 @@ to drain only when a newer one serves (or all is to end). Nothing here knows pro
 or clocks: events and the time come in, actions go out.
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from nogilserve.supervise.actions import (
@@ -41,28 +40,28 @@ _DRAINING_AT_ONCE: Final = 3
 """Generations that may drain with patience; the oldest of more ends its idle connections."""
 
 
-@dataclass(slots=True)
 class Machine:
     """Owner: the main thread of the master. Every method returns what is to be done now."""
 
-    rules: Rules
-    generations: dict[int, Generation] = field(default_factory=dict)
-    current: int = 0
-    """The one that serves, 0: none."""
-    begun: bool = False
-    """A generation has served."""
-    stopping: int = 0
-    """How often it was told to stop."""
-    retry_at: float | None = None
-    last: int = 0
-    """The number of the newest generation."""
-    _failures: int = 0
-    """Ends soon after the start, in a row."""
-    _again: str = ""
-    """Why another reload has to follow the one in progress."""
-    _failure: Failure | None = None
-    _signal: int = 0
-    _ended: bool = False
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.generations: dict[int, Generation] = {}
+        self.current = 0
+        """The one that serves, 0: none."""
+        self.begun = False
+        """A generation has served."""
+        self.stopping = 0
+        """How often it was told to stop."""
+        self.retry_at: float | None = None
+        self.last = 0
+        """The number of the newest generation."""
+        self._failures = 0
+        """Ends soon after the start, in a row."""
+        self._again = ""
+        """Why another reload has to follow the one in progress."""
+        self._failure: Failure | None = None
+        self._signal = 0
+        self._ended = False
 
     # ---- events
 
@@ -231,7 +230,7 @@ class Machine:
         self.last += 1
         timeout = self.rules.ready_timeout
         self.generations[self.last] = Generation(
-            self.last, State.STARTING, reason, now, now + timeout if timeout else None, page, needed
+            self.last, reason, now, now + timeout if timeout else None, page, needed=needed
         )
         said: list[Action] = []
         if self.last > 1 and page is None:

@@ -1,17 +1,13 @@
-"""The log of the process itself: to standard error, and the banner."""
+"""The log of a process that serves, to standard error."""
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
 
-from nogilserve.observe.logformat import JsonFormatter, formatter
+from nogilserve.observe.formatters import JsonFormatter, formatter
+from nogilserve.supervise import plainlog
 
-__all__ = ["LEVELS", "announce", "configure_logging", "form_others", "log", "warn_of_gil"]
+__all__ = ["configure_logging", "form_others", "log"]
 
 log = logging.getLogger("nogilserve")
-
-LEVELS: Final = ("critical", "error", "warning", "info", "debug")
 
 
 def configure_logging(
@@ -21,6 +17,7 @@ def configure_logging(
     process this is, in the form of --log-format; other loggers are the application's, see
     `form_others`."""
     log.setLevel(level.upper())
+    plainlog.log.configure(level, form)  # of the rooms that masters share with others
     if not log.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(formatter(form, generation, tenant))
@@ -45,33 +42,3 @@ def form_others() -> None:
 def _is_plain(formatter: logging.Formatter | None) -> bool:
     """Whether it is what `logging.basicConfig` takes where nothing is said."""
     return formatter is None or getattr(formatter, "_fmt", "") == logging.BASIC_FORMAT
-
-
-def announce(served: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """The banner: Python build, GIL state, runtime, addresses. `served`: `serving.describe`."""
-    log.info(
-        "nogilserve %s on CPython %s (%s, GIL %s), pid %d",
-        served["version"],
-        served["python"],
-        served["build"],
-        served["gil"],
-        os.getpid(),
-    )
-    log.info("Serving %s (%s): %s", served["app"], served["interface"].upper(), served["how"])
-    if served["switched_on"]:
-        warn_of_gil(served["culprits"])
-    for label in labels:
-        log.info("Listening on %s", label)
-
-
-def warn_of_gil(culprits: Sequence[str]) -> None:
-    """Say what switched the GIL on."""
-    if culprits:
-        reason = f"by importing {', '.join(culprits)}, which does not declare that"
-        reason += " it is safe without it; upgrade or replace that package"
-    else:
-        reason = "by PYTHON_GIL=1 or -X gil=1; leave that out"
-    log.warning(
-        "The GIL was switched on %s. Until then the application runs on one processor at a time.",
-        reason,
-    )

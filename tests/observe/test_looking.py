@@ -12,7 +12,7 @@ import pytest
 from nogilserve import stacks
 from nogilserve.observe import flame, memory, profile, statsd
 from nogilserve.observe.failures import RecentFailures
-from nogilserve.observe.logformat import formatter
+from nogilserve.observe.formatters import formatter
 from nogilserve.observe.pauses import Pauses
 from tests.support.waiting import Deadline
 

@@ -7,9 +7,17 @@ import sys
 READING = {"nogilserve.config.options", "nogilserve.config.loading", "argparse", "tomllib"}
 """What only who reads a configuration needs."""
 HEAVY = {"asyncio", "ssl", "http.client", "email", "html.entities", "zipfile", "multiprocessing"}
-RARE = {"h11", "hpack", "wsproto", "websockets", "nogilserve.runtimes.processes"}
+RARE = {
+    *("h11", "hpack", "wsproto", "websockets", "nogilserve.runtimes.processes"),
+    *("nogilserve.config.templates", "nogilserve.runtimes.tenants", "nogilserve.observe.slow"),
+}
 """What a few servers or requests need."""
-MASTERS = {"pathlib", "shutil", "asyncio", "ssl", "nogilserve.engine.core"}
+THREADS = {"nogilserve.engine.core", "nogilserve.gateways.wsgi"}
+"""What serves an application that event loops do not serve."""
+MASTERS = {
+    *("pathlib", "shutil", "asyncio", "ssl", "nogilserve.engine.counters"),
+    *("logging", "traceback", "dataclasses", "inspect"),
+}
 
 
 def imported(*modules: str) -> set[str]:
@@ -30,7 +38,7 @@ def test_event_loops_import_nothing_rare() -> None:
     """WebSockets and unusual heads are for those that meet them."""
     found = imported("nogilserve.supervise.generation", "nogilserve.runtimes.asgi")
     assert "nogilserve.engine.loop.connection" in found
-    assert not found & (READING | RARE)
+    assert not found & (READING | RARE | THREADS)
 
 
 def test_a_master_imports_little() -> None:

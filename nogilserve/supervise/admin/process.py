@@ -20,7 +20,7 @@ from nogilserve.supervise.admin.access import make_token
 from nogilserve.supervise.channel import Channel
 from nogilserve.supervise.control import Request
 from nogilserve.supervise.identity import Identity
-from nogilserve.supervise.words import log
+from nogilserve.supervise.plainlog import log
 
 __all__ = ["Admin"]
 

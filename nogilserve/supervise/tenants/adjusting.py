@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from nogilserve.supervise.child import Child
 from nogilserve.supervise.control import Request
 from nogilserve.supervise.inquiries import Answers
+from nogilserve.supervise.plainlog import LEVELS
 from nogilserve.supervise.tenants.household import Household, children_of
-from nogilserve.supervise.words import LEVELS, log
+from nogilserve.supervise.words import configure_logging, log
 
 if TYPE_CHECKING:
     from nogilserve.supervise.tenants.master import TenantMaster
@@ -55,7 +56,7 @@ def set_level(
     for house in found:
         house.order(log_level=level)
     if not found:
-        log.setLevel(level.upper())
+        configure_logging(level)
         master.config = replace(master.config, log_level=level)
     children = children_of(found or master.households.values())
     master.inquiries.pass_on(request, children, 0, now)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from nogilserve.config import Config
 from nogilserve.errors import ConfigError
 from nogilserve.supervise.identity import Identity
-from nogilserve.supervise.words import log
+from nogilserve.supervise.plainlog import log
 
 __all__ = ["Bounds", "Groups", "apply", "raise_files"]
 

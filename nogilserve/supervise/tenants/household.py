@@ -25,10 +25,10 @@ from nogilserve.supervise.actions import Action, Failure, Rules, State
 from nogilserve.supervise.child import Child, Event, Events, how_it_ended
 from nogilserve.supervise.desk import Desk, report
 from nogilserve.supervise.interpreter import find_interpreter
+from nogilserve.supervise.plainlog import log
 from nogilserve.supervise.spec import plain
 from nogilserve.supervise.states import Machine
 from nogilserve.supervise.tenants.bounds import Bounds, near
-from nogilserve.supervise.words import log
 
 __all__ = ["Household", "News", "children_of"]
 
@@ -309,8 +309,7 @@ class Household:
     def _do(self, action: Action) -> None:
         match action:
             case actions.Say(level, text, detail):
-                more = f"\n{detail.rstrip()}" if detail else ""
-                getattr(log, level)("%s: %s%s", self.name, text, more)
+                log.say(level, "%s: %s", self.name, text, detail=detail.rstrip())
             case actions.Spawn(number, page):
                 self._spawn(number, page)
             case actions.Open(number):

@@ -202,9 +202,11 @@ def test_reload_follows_the_configuration(site: Site, tmp_path: Path) -> None:
     file.write_text('domain = ["a.example"]\n')
     with site.server("--config", str(file)) as server:
         obtained(server, "a.example")
+        keeper = keeper_of(server)
         file.write_text('domain = ["a.example", "b.example"]\n')
         server.signal(signal.SIGHUP)
         obtained(server, "b.example")
+        assert keeper_of(server) == keeper  # what it is at goes on
         trusting = site.pebble.trusting()
         wait_until(lambda: site.shown("b.example"), 40)
         for name in ("a.example", "b.example"):

@@ -32,6 +32,8 @@ _CODE: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); import nogilserve; del sys.path[0]; "
     "from nogilserve.supervise.keeping import main; sys.exit(main())"
 )
+_FOLLOWED: Final = frozenset({"domains", "log_level"})
+"""Settings that a keeper at work follows; for others another one is started."""
 _PREFIX: Final = "nogilserve-keeper-"
 _YOUNG: Final = 60.0
 """Seconds for which a folder may belong to a server that is just starting."""
@@ -99,12 +101,16 @@ class KeeperProcess:
     def follow(self, config: Config) -> None:
         """Go on with another configuration, if it says something else for the keeper. Raises
         ConfigError, which leaves all as it is."""
-        if _concerning(config) == _concerning(self._config):
+        before, after = _concerning(self._config), _concerning(config)
+        changed = {name for name, value in after.items() if value != before[name]}
+        if not changed:
             return
         if config.automatic_https:
             check_keeper(config)
         with self._lock:
             self._config = config
+            if changed <= _FOLLOWED and self._process is not None and _tell(self._process, config):
+                return
             self._begun_anew = True
             if self._process is not None:
                 _hang_up(self._process)
@@ -166,15 +172,16 @@ class KeeperProcess:
             stdin=subprocess.PIPE,
             pass_fds=(descriptor,),
         )
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.write(_line(config))
+            process.stdin.flush()
+        os.set_blocking(process.stdin.fileno(), False)
         with self._lock:
             self._process = process
             if self._ended.is_set() or self._begun_anew:
                 _hang_up(process)
         try:
-            assert process.stdin is not None
-            with contextlib.suppress(OSError, ValueError):
-                process.stdin.write(json.dumps(plain(config)).encode() + b"\n")
-                process.stdin.flush()
             return process.wait()
         finally:
             with self._lock:
@@ -182,10 +189,23 @@ class KeeperProcess:
             _hang_up(process)
 
 
-def _concerning(config: Config) -> list[Any]:
+def _concerning(config: Config) -> dict[str, Any]:
     """The settings that the keeper goes by."""
     names = [*(f.name for f in fields(AutomaticHttps)), "log_level", "log_format"]
-    return [getattr(config, name) for name in names]
+    return {name: getattr(config, name) for name in names}
+
+
+def _line(config: Config) -> bytes:
+    return json.dumps(plain(config)).encode() + b"\n"
+
+
+def _tell(process: "subprocess.Popen[bytes]", config: Config) -> bool:
+    """Have it go on with another configuration. False: it cannot take that, and is to end."""
+    line = _line(config)
+    try:
+        return process.stdin is not None and os.write(process.stdin.fileno(), line) == len(line)
+    except (OSError, ValueError):  # it has ended, or reads nothing
+        return False
 
 
 def _hang_up(process: "subprocess.Popen[bytes]") -> None:

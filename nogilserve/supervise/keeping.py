@@ -1,7 +1,8 @@
 """The body of the keeper process: keeps certificates for the server that started it.
 
-It gets its configuration on standard input, and ends when that is closed. The listening socket for
-questions is inherited, so that those of serving processes wait while a keeper is started again.
+It gets its configuration on standard input, a line whenever there is another, and ends when that is
+closed. The listening socket for questions is inherited, so that those of serving processes wait
+while a keeper is started again.
 """
 
 import faulthandler
@@ -42,18 +43,21 @@ def main() -> int:
     threading.Thread(
         target=answer_questions, args=(listener, keeper), name="questions", daemon=True
     ).start()
-    end = threading.Thread(target=_end, args=(keeper,), name="end", daemon=True)
-    end.start()
+    orders = threading.Thread(target=_follow, args=(keeper,), name="orders", daemon=True)
+    orders.start()
     keeper.run()
-    end.join()
+    orders.join()
     # Threads that still wait for an authority are left: their locks end with the process, or soon.
     os._exit(0)
 
 
-def _end(keeper: Keeper) -> None:
-    """Wait for the end of standard input, then let what is in progress let go of its locks."""
-    while sys.stdin.buffer.read(4096):
-        pass
+def _follow(keeper: Keeper) -> None:
+    """Follow the configuration (see `keeper.KeeperProcess`) until the end of standard input, then
+    let what is in progress let go of its locks."""
+    while (line := sys.stdin.buffer.readline()).endswith(b"\n"):  # else only a part fitted in
+        config = config_of(json.loads(line))
+        configure_logging(config.log_level)
+        keeper.follow(config.domains)
     keeper.stop(_ENDING)
 
 

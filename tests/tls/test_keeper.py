@@ -168,6 +168,26 @@ def test_domains_have_certificates(keep: Make) -> None:
     assert sorted(world.script.steps) == ["a.example", "b.example"]
 
 
+def test_other_names_are_followed(keep: Make) -> None:
+    """What is in progress goes on; names that are no more are left alone, those of clients stay."""
+    world = keep("a.example", "b.example", gate=Gate(("*.example.com",)))
+    for name in ("a.example", "b.example", "x.example.com", "y.example.com"):
+        wait_until(lambda name=name: world.inquiry.certificate(name) == "", 10)  # type: ignore[misc]
+    world.script.go.clear()
+    world.keeper.follow(["b.example", "c.example", "y.example.com"])
+    while world.script.steps[-1:] != ["c.example"]:
+        assert world.script.begun.acquire(timeout=10)
+    world.keeper.follow(["d.example", "y.example.com"])
+    world.script.go.set()
+    for name in ("c.example", "d.example"):
+        wait_until(lambda name=name: find_certificate(world.local, name), 10)  # type: ignore[misc]
+    names = {str(line["name"]) for line in world.keeper.report()}
+    assert names == {"d.example", "x.example.com", "y.example.com"}
+    assert world.script.steps.count("c.example") == 1
+    world.keeper.follow([])
+    assert [line["name"] for line in world.keeper.report()] == ["x.example.com"]
+
+
 def test_answers_to_challenges_come_from_the_storage(keep: Make) -> None:
     """Whoever has put them there; what is no token is nothing."""
     world = keep()

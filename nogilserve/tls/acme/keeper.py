@@ -129,6 +129,23 @@ class Keeper:
             for thread in started:
                 thread.start()
 
+    def follow(self, domains: Iterable[str]) -> None:
+        """Keep certificates for these names from now on, and for those that only clients name. Any
+        thread."""
+        wanted = set(domains)
+        with self._changed:
+            for name, job in list(self._names.items()):
+                if not job.on_demand and name not in wanted:
+                    del self._names[name]  # a step that is at it comes to its end
+            for name in sorted(wanted):
+                known = self._names.get(name)
+                if known is None or known.on_demand:
+                    job = self._names[name] = known or _Job(name, 0.0)
+                    job.on_demand = False
+                    if not job.running:
+                        self._plan(job, 0.0)
+            self._changed.notify_all()
+
     def stop(self, timeout: float) -> None:
         """Give up what is in progress, which takes `timeout` seconds at most. Any thread."""
         self._ended.set()

@@ -342,7 +342,7 @@ class Connection(HttpExchange):
             elif kind is not None:
                 slow.was_short(kind)
             if more:
-                core.corked.look(ended)
+                core.corked.look(self.sock, ended)
             self._after(core, ended)
             return True
         if more:

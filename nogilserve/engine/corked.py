@@ -48,8 +48,10 @@ class Corked:
             self._since = now
         self._socks.append(sock)
 
-    def look(self, now: float) -> None:
-        """Have them leave if that is enough; it is `now` (monotonic)."""
+    def look(self, sock: socket.socket, now: float) -> None:
+        """The call of the one added last is over. Have them leave if that is enough."""
+        if not self._socks or self._socks[-1] is not sock:
+            push(sock)  # another thread has driven meanwhile, and had those leave that it found
         if len(self._socks) >= _MOST or now - self._since > _SECONDS:
             self.push()
 

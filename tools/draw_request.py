@@ -70,10 +70,10 @@ WSGI = (
 
 ASGI = (
     Step(
-        "engine.loop.direct:DirectSelector.select",
+        "engine.loop.selector:DirectSelector.select",
         "the loop asks what is ready",
         "engine",
-        ("poll",),
+        ("poll", "serve"),
     ),
     Step("", "epoll_wait: many at once", "system"),
     Step("engine.loop.direct:DirectTransport._read", "reads", "engine", ("recv", "data_received")),
@@ -106,10 +106,18 @@ ASGI = (
         ("_prepare", "send_whole"),
     ),
     Step(
-        "engine.loop.exchange:HttpExchange.send_whole", "in one piece", "engine", ("whole", "write")
+        "engine.loop.exchange:HttpExchange.send_whole",
+        "in one piece",
+        "engine",
+        ("whole", "write_whole"),
     ),
     Step("protocols.http1.connection:Http1Connection.whole", "writes the head", "protocols"),
-    Step("engine.loop.direct:DirectTransport.write", "sends at once", "engine", ("send",)),
+    Step(
+        "engine.loop.direct:DirectTransport.send_held",
+        "sends, with others' responses",
+        "engine",
+        ("write",),
+    ),
     Step("", "send", "system"),
 )
 

@@ -103,6 +103,17 @@ def test_loops_are_as_many_as_asked_for() -> None:
         assert len({client.get("/thread").body for client in clients}) == 3
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("poller", ["poll", "select"])
+def test_other_pollers(loop: str, poller: str) -> None:
+    """Those which uvloop cannot watch leave connections to its own transports."""
+    with AsgiServed(TORTURE, "--loop", loop, "--poller", poller) as server:
+        with server.raw() as client:
+            for _ in range(2):
+                assert client.get("/hello").body == b"hello\n"
+            assert client.post("/echo", bytes(300_000)).body == bytes(300_000)
+
+
 def switches(pid: int) -> int:
     """The voluntary context switches of all threads of a process so far."""
     total = 0

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 from nogilserve.engine.loop.core import LoopSettings
-from nogilserve.engine.loop.direct import DirectSelector
+from nogilserve.engine.loop.selector import DirectSelector
 from nogilserve.engine.poller import make_poller
 from nogilserve.runtimes.contract import Served
 from nogilserve.runtimes.loops import LoopOptions, LoopRuntime

@@ -111,7 +111,8 @@ class _Preparing:
         _PREPARE,
         """What is done to objects once the application is started: freeze has garbage collections
         leave them alone; defer has collections find their references, immortal freezes them and
-        keeps them for ever, so that threads need not count them (free-threaded CPython 3.14).""",
+        keeps them for ever, so that threads need not count them (free-threaded CPython 3.14). auto
+        does as much of that as this Python can: all three on free-threaded CPython 3.14.""",
         section=WORK,
         metavar="STEP,STEP",
     )

@@ -32,6 +32,7 @@ from nogilserve.engine.poller import wait_for as real_wait_for
 from nogilserve.engine.secure import Handshake, SecureConnection
 from nogilserve.engine.securesocket import SecureSocket
 from nogilserve.runtimes import threads
+from nogilserve.runtimes.daemon import daemon
 from stress.stand_ins import PollerHere, SetHere, ThreadHere, queue_here, threading_here
 from stress.world import Actor, World
 
@@ -299,7 +300,7 @@ def _stage(world: World, put: Callable[[Any, str, Any], None]) -> None:
         ("monotonic", time.monotonic): world.clock,
         ("time", time.time): world.clock,
         ("gc", gc): SimpleNamespace(collect=int, freeze=int, unfreeze=int),
-        ("daemon", threads.daemon): lambda target, name: ThreadHere(world, target, name),
+        ("daemon", daemon): lambda target, name: ThreadHere(world, target, name),
     }
     for module in _modules():
         for (name, real), here in stand_ins.items():

@@ -1,7 +1,6 @@
 """Whether the GIL is on, and which extension module switched it on. Knows no application."""
 
 import sys
-import sysconfig
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,9 @@ from typing import Final
 
 __all__ = ["FREE_THREADED", "gil_is_on", "gil_watch"]
 
-FREE_THREADED: Final = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-"""Whether this interpreter was built to run without a GIL."""
+FREE_THREADED: Final = "free-threading build" in sys.version
+"""Whether this interpreter was built to run without a GIL; `sysconfig`, which tells it too, has all
+that the build was told in memory."""
 
 
 def gil_is_on() -> bool:

@@ -21,8 +21,9 @@ from nogilserve.engine.date import date_line
 from nogilserve.engine.giveway import Waiting
 from nogilserve.engine.poller import READ, Events, Poller, make_poller
 from nogilserve.engine.records import recorder
-from nogilserve.engine.scheduler import Driven, Shares, Slow, Spares, Task
+from nogilserve.engine.scheduler import Driven, Slow, Spares, Task
 from nogilserve.engine.settings import Gateway, Settings
+from nogilserve.engine.shares import Shares
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.protocols.http1 import Tables
 from nogilserve.protocols.proxy import OriginReader
@@ -276,6 +277,13 @@ class Core:
             return False
         return True
 
+    def was_long(self, call: int, seconds: float, *, left: bool) -> bool:
+        """Whether a call that took more than a tick counts as long: the core was left for it, or
+        the monitor found it blocked. For the thread that comes back from it."""
+        if self.corked.rest(seconds):
+            self.more = 0
+        return left or self.was_blocked(call)
+
     def hurry(self) -> None:
         """Have the responses that wait for others leave. Any thread."""
         if self.corked:
@@ -401,7 +409,7 @@ class Core:
                 fd, mask = ready.popleft()
                 if not ready:
                     waited = monotonic() - self.now
-                    if waiting > 1:
+                    if waiting > 1 and self.now >= self.corked.again:
                         self.more = pays(waited / waiting)
                     counters.turns_waited += waited
                     if waited > counters.longest_wait:

@@ -11,15 +11,15 @@ everything that comes into being later.
 """
 
 import sys
-import sysconfig
 from collections.abc import Callable
 from typing import Final
 
+from nogilserve.apps.gil import FREE_THREADED
 from nogilserve.prepare.lasting import Lasting
 
 __all__ = ["AVAILABLE", "defer"]
 
-AVAILABLE: Final = sys.version_info >= (3, 14) and bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+AVAILABLE: Final = FREE_THREADED and sys.version_info >= (3, 14)
 """Whether this interpreter can do that."""
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nogilserve.apps import FREE_THREADED, gil_is_on
-from nogilserve.apps.origin import origin_of
 from nogilserve.errors import ConfigError
 
 __all__ = ["Choice", "Facts", "RuntimeName", "choose", "facts_here"]
@@ -91,5 +90,7 @@ def _why_on(culprits: tuple[str, ...]) -> str:
     """What switched the GIL on, on a build that can do without."""
     if not culprits:
         return "the GIL is on, by PYTHON_GIL=1 or -X gil=1"
+    from nogilserve.apps.origin import origin_of  # for a message
+
     origin = origin_of(culprits[0])
     return f"{origin.words} switched the GIL on; {origin.advice}"

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from typing import Final
 
-from nogilserve.engine.scheduler import Shares
+from nogilserve.engine.shares import Shares
 
 __all__ = ["Ledger", "Row", "RowShares"]
 

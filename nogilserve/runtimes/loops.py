@@ -24,7 +24,7 @@ from nogilserve.engine.loop.kinds import make_client
 from nogilserve.engine.loop.watch import LoopWatch
 from nogilserve.engine.meter import Inside
 from nogilserve.engine.roles import PLAIN, ListeningSocket
-from nogilserve.engine.scheduler import Shares
+from nogilserve.engine.shares import Shares
 from nogilserve.errors import AppImportError
 from nogilserve.gateways.asgi import AsgiGateway, Lifespan, StartupFailed, leave_home
 from nogilserve.gateways.asgi.calls import waiting_in

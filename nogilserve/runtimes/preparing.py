@@ -6,7 +6,6 @@ from nogilserve.apps import FREE_THREADED, gil_is_on
 from nogilserve.apps.interpreter import IN_SUBINTERPRETER
 from nogilserve.config import Config
 from nogilserve.prepare import AVAILABLE, IMMORTAL, STEPS, Ask, Plan
-from nogilserve.sites.places import host_with
 
 __all__ = ["plan_of", "steps_of"]
 
@@ -62,4 +61,8 @@ def steps_of(
 def _ask(config: Config, text: str) -> Ask:
     host, slash, path = text.partition("/")
     path = slash + path
-    return Ask(host or host_with(config, path), path)
+    if not host:
+        from nogilserve.sites.places import host_with
+
+        host = host_with(config, path)
+    return Ask(host, path)

@@ -19,8 +19,9 @@ from nogilserve.engine.driverless import Driverless
 from nogilserve.engine.meter import Inside
 from nogilserve.engine.preamble import Beginning
 from nogilserve.engine.roles import PLAIN, ListeningSocket
-from nogilserve.engine.scheduler import Monitor, Shares, Spares
+from nogilserve.engine.scheduler import Monitor, Spares
 from nogilserve.engine.settings import Settings
+from nogilserve.engine.shares import Shares
 from nogilserve.engine.takeover import Successor
 from nogilserve.engine.timeouts import Home, Watch
 from nogilserve.prepare import NOTHING, Plan, Preparation

@@ -29,7 +29,6 @@ from nogilserve.observe.accesslog import AccessLog
 from nogilserve.runtimes.build import load_here, load_runtime
 from nogilserve.runtimes.contract import Runtime
 from nogilserve.runtimes.daemon import daemon
-from nogilserve.sites.places import host_with
 from nogilserve.sockets import Listener
 from nogilserve.supervise.banner import warn_of_gil
 from nogilserve.supervise.board import Board
@@ -150,6 +149,7 @@ class Body:
             self._observer.start()
             self._catch_signals()
             if self._config.ready_path and self._page is None:
+                from nogilserve.sites.places import host_with
                 from nogilserve.supervise.readiness import start_and_ask  # with an HTTP client
 
                 config = self._config

@@ -5,8 +5,9 @@ import threading
 from dataclasses import dataclass
 
 from nogilserve.engine.core import Core
-from nogilserve.engine.scheduler import Shares, Spares
+from nogilserve.engine.scheduler import Spares
 from nogilserve.engine.settings import Settings
+from nogilserve.engine.shares import Shares
 from nogilserve.messages import Exchange
 
 __all__ = ["Listening", "make_cores"]

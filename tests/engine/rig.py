@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
-from nogilserve.engine.scheduler import Shares, Spares
+from nogilserve.engine.scheduler import Spares
 from nogilserve.engine.settings import Settings
+from nogilserve.engine.shares import Shares
 from nogilserve.errors import ClientDisconnected
 from nogilserve.messages import Exchange, RequestRecord
 from tests.engine.threads import SECONDS

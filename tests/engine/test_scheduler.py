@@ -5,7 +5,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nogilserve.engine.scheduler import Shares, Slow
+from nogilserve.engine.scheduler import Slow
+from nogilserve.engine.shares import Shares
 from tests.engine.threads import SECONDS, Running
 
 # ---- shares

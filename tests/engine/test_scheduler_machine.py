@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from nogilserve.engine.scheduler import Driven, Monitor, Shares, Slow, Spares, Task
+from nogilserve.engine.scheduler import Driven, Monitor, Slow, Spares, Task
+from nogilserve.engine.shares import Shares
 from tests.engine.fakes import FakeCore
 from tests.engine.threads import SECONDS, Running
 from tests.support.waiting import wait_until

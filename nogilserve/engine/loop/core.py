@@ -19,7 +19,7 @@ from nogilserve.engine.loop.observed import Observed
 from nogilserve.engine.meter import Observe
 from nogilserve.engine.records import recorder
 from nogilserve.engine.roles import ENCRYPTED
-from nogilserve.engine.scheduler import Shares
+from nogilserve.engine.shares import Shares
 from nogilserve.engine.wheel import NEVER, Wheel
 from nogilserve.messages import AsyncExchange, Limits, RequestRecord, WebSocketExchange
 from nogilserve.protocols.http1.tables import KnownHead, Tables

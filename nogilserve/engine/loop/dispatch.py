@@ -18,7 +18,7 @@ from nogilserve.engine.exhaustion import PAUSE, reason_for, report_refusal
 from nogilserve.engine.loop.core import Accepted, LoopCore
 from nogilserve.engine.poller import READ, make_poller
 from nogilserve.engine.roles import ListeningSocket
-from nogilserve.engine.scheduler import Shares
+from nogilserve.engine.shares import Shares
 from nogilserve.engine.wheel import NEVER
 
 __all__ = ["Dispatcher"]

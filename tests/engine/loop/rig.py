@@ -12,7 +12,7 @@ from nogilserve.engine.loop.core import Accepted, AsyncGateway, LoopCore, LoopSe
 from nogilserve.engine.loop.direct import DirectSockets
 from nogilserve.engine.loop.selector import DirectSelector
 from nogilserve.engine.poller import make_poller
-from nogilserve.engine.scheduler import Shares
+from nogilserve.engine.shares import Shares
 from nogilserve.errors import ClientDisconnected
 from nogilserve.messages import AsyncExchange, RequestRecord, WebSocketExchange
 from nogilserve.runtimes.eventloops import loop_factory

@@ -12,7 +12,7 @@ import pytest
 from nogilserve.engine.loop.core import Accepted
 from nogilserve.engine.loop.dispatch import Dispatcher
 from nogilserve.engine.poller import POLLERS
-from nogilserve.engine.scheduler import Shares
+from nogilserve.engine.shares import Shares
 from tests.engine.threads import Running
 from tests.support.waiting import wait_until
 

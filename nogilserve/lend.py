@@ -6,7 +6,6 @@ else of the master's packages shows. The finder comes first: the application's o
 of these names is not used, because a process has one of each.
 """
 
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,9 +38,11 @@ class _Lender:
 
 def lendable() -> dict[str, str]:
     """By name, the folder in which each of what can be lent lies."""
+    from importlib.util import find_spec  # for who lends: a master stays small without
+
     found = {}
     for name in _LENT:
-        spec = importlib.util.find_spec(name)
+        spec = find_spec(name)
         if spec is not None and spec.origin:
             found[name] = os.path.dirname(os.path.dirname(spec.origin))
     return found

@@ -4,7 +4,6 @@ The master reads what a process says that runs the application: data only, nothi
 Sockets travel as descriptors (SCM_RIGHTS), on Windows by `socket.share`.
 """
 
-import base64
 import contextlib
 import json
 import os
@@ -130,10 +129,14 @@ class Channel:
 
 def _share(sock: socket.socket, pid: int) -> str:
     share: Any = getattr(sock, "share")  # noqa: B009 - Windows only, unknown to others
-    return base64.b64encode(share(pid)).decode()
+    from base64 import b64encode
+
+    return b64encode(share(pid)).decode()
 
 
 def _unshare(text: str) -> socket.socket:
     fromshare: Any = getattr(socket, "fromshare")  # noqa: B009
-    sock: socket.socket = fromshare(base64.b64decode(text))
+    from base64 import b64decode
+
+    sock: socket.socket = fromshare(b64decode(text))
     return sock

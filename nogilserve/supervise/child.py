@@ -3,7 +3,6 @@
 What depends on the operating system about starting a process is here.
 """
 
-import base64
 import os
 import signal
 import socket
@@ -172,13 +171,15 @@ def _start(
         command = [interpreter.executable, *interpreter.flags(flags), *safe, "-c", code, "-", name]
         variables = interpreter.environment(variables)
     if _WINDOWS:
+        from base64 import b64encode
+
         process = subprocess.Popen(
             [*command, "stdin", str(board), label], stdin=subprocess.PIPE, cwd=directory
         )
         share: Any = getattr(end, "share")  # noqa: B009 - Windows only, unknown to others
         assert process.stdin is not None
         with process.stdin:
-            process.stdin.write(base64.b64encode(share(process.pid)) + b"\n")
+            process.stdin.write(b64encode(share(process.pid)) + b"\n")
         return process
     # What this process inherited may be meant for the application: not close_fds.
     for fd in (end.fileno(), board):

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final
-from zlib import crc32
 
 from nogilserve.config import Bind
 from nogilserve.errors import BindError, ControlError
@@ -307,7 +306,11 @@ def _name(address: str) -> str:
     """An address as the name of a file."""
     plain = address.rpartition("//")[2]
     name = "".join(c if c.isalnum() or c == "." else "-" for c in plain).strip("-.")
-    return name if len(name) <= 30 else f"{crc32(name.encode()):08x}-{name[-20:]}"
+    if len(name) <= 30:
+        return name
+    from zlib import crc32  # rarely: a master stays small without
+
+    return f"{crc32(name.encode()):08x}-{name[-20:]}"
 
 
 def find(given: str, binds: Sequence[Bind], *, insist: bool) -> str:

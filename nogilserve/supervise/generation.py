@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import traceback
-from base64 import b64decode
 from collections.abc import Callable, Iterator
 from copy import replace
 from functools import partial
@@ -81,6 +80,8 @@ def main() -> int:
 
 def _channel_end(end: str) -> socket.socket:
     if end == "stdin":  # Windows
+        from base64 import b64decode
+
         fromshare: Any = getattr(socket, "fromshare")  # noqa: B009
         line = sys.stdin.buffer.readline()
         shared: socket.socket = fromshare(b64decode(line))

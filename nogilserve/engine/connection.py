@@ -333,7 +333,7 @@ class Connection(HttpExchange):
             self._gateway_raised()
         ended = monotonic()
         more, self.more = self.more, 0
-        long = ended - began > TICK and (left or core.was_blocked(call))
+        long = ended - began > TICK and core.was_long(call, ended - began, left=left)
         if lock.acquire(False):
             if core.driver != driver:  # it was left, or another thread has driven meanwhile
                 core.take_back(driver)

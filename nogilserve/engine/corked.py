@@ -10,6 +10,7 @@ are over before the client runs.
 """
 
 import socket
+from time import monotonic
 from typing import Final
 
 __all__ = ["Corked", "pays", "push"]
@@ -20,6 +21,10 @@ _SECONDS: Final = 0.002
 _SHORT: Final = 0.00003
 _LONG: Final = 0.0003
 """Seconds that requests take between which it pays."""
+_SLOW: Final = 0.005
+"""Seconds that a call takes after which …"""
+_PAUSE: Final = 10
+"""… nothing waits for this many times as long: there may be more of its kind."""
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 
 
@@ -33,11 +38,13 @@ class Corked:
     any thread may `hurry`, for telling the system twice does no harm, nor does it before there is
     a response, and a socket that is closed by then says so itself."""
 
-    __slots__ = ("_since", "_socks")
+    __slots__ = ("_since", "_socks", "again")
 
     def __init__(self) -> None:
         self._socks: list[socket.socket] = []
         self._since = 0.0
+        self.again = 0.0
+        """When it may pay again (monotonic). A hint, any thread may write it."""
 
     def __bool__(self) -> bool:
         return bool(self._socks)
@@ -54,6 +61,13 @@ class Corked:
             push(sock)  # another thread has driven meanwhile, and had those leave that it found
         if len(self._socks) >= _MOST or now - self._since > _SECONDS:
             self.push()
+
+    def rest(self, seconds: float) -> bool:
+        """A call took so long. Whether nothing is to wait for some time now. Any thread."""
+        if seconds < _SLOW:
+            return False
+        self.again = monotonic() + seconds * _PAUSE
+        return True
 
     def push(self) -> None:
         """Have all of them leave."""

@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from time import monotonic
 
 import pytest
 
@@ -240,6 +241,28 @@ def test_how_long_requests_take_decides(
         assert rig.core.more == more
         for peer in peers:
             comes(peer)
+
+
+def test_after_a_long_call_nothing_waits_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be more of its kind, and the next ones would be waited for."""
+    monkeypatch.setattr(corked, "_SHORT", 0.0)
+    monkeypatch.setattr(corked, "_LONG", 60.0)
+
+    def long(exchange: Exchange) -> None:
+        ended = monotonic() + 0.006
+        while monotonic() < ended:
+            pass
+        reply(exchange)
+
+    with Rig({"/long": long}) as rig:
+        four(rig, "/", "/long", "/", "/")
+        assert rig.drive()
+        assert rig.core.more == 0
+        assert rig.core.corked.again > 0
+        rig.core.corked.again = 0.0
+        four(rig, "/", "/", "/", "/")
+        assert rig.drive()
+        assert rig.core.more == MORE
 
 
 def test_between_which_times_it_pays() -> None:

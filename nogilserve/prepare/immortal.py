@@ -19,7 +19,9 @@ from nogilserve.prepare.lasting import MOST, OF_CLASSES, Lasting, is_small, is_t
 
 __all__ = ["IMMORTAL", "immortalize"]
 
-IMMORTAL: Final = AVAILABLE and sys.version_info < (3, 15)
+_ASSERTING: Final = hasattr(sys, "gettotalrefcount")
+"""A debug build asserts that what waits to be counted is not immortal, which may have just been."""
+IMMORTAL: Final = AVAILABLE and sys.version_info < (3, 15) and not _ASSERTING
 """Whether that reaches most objects. 3.15 takes only those that nothing refers to."""
 
 _OWNER: Final = 0
@@ -96,7 +98,7 @@ def _overflown() -> Callable[[int], bool] | None:
     another = probe[0]
     counted = half(address + _COUNT).value == before + 1
     del another
-    if not counted or half(address + _COUNT).value != before or not make(address):
+    if _ASSERTING or not counted or half(address + _COUNT).value != before or not make(address):
         return None
     is_immortal: Callable[[object], bool] = getattr(sys, "_is_immortal", lambda _: False)
     return make if is_immortal(probe[0]) else None

@@ -7,6 +7,7 @@ one thread, which reads the channel; `runtimes/crew.py` is the other end.
 import contextlib
 import logging
 import os
+import queue  # noqa: F401 - what is imported later needs it; see `serve_member`
 import socket
 import sys
 from collections.abc import Callable
@@ -61,6 +62,8 @@ def serve_member(sock: socket.socket, *, process: bool) -> int:
     except EOFError:
         return 0
     if process:
+        # The application's folder may come first: a file there that is named like a standard
+        # module takes the place of one that is not imported by now.
         sys.path[:] = spec.path
         if spec.directory:
             os.chdir(spec.directory)

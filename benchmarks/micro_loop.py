@@ -12,13 +12,12 @@ from typing import Any, cast
 
 from benchmarks.micro_operations import Operation, require
 from benchmarks.micro_protocol import BODY, SMALL
-from benchmarks.micro_threads import PIECE, PIECES, POSTED, Wire
+from benchmarks.micro_threads import PIECE, PIECES, POSTED, Shares, Wire
 from benchmarks.wsload import BINARY, HANDSHAKE, frame
 from nogilserve.engine.loop.connection import HttpConnection
 from nogilserve.engine.loop.core import Accepted, LoopCore, LoopSettings
 from nogilserve.engine.loop.direct import DirectTransport
 from nogilserve.engine.poller import READ
-from nogilserve.engine.scheduler import Shares
 from nogilserve.gateways.asgi import AsgiGateway
 from nogilserve.runtimes.eventloops import loop_factory
 

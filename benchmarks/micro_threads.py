@@ -13,11 +13,16 @@ from benchmarks.micro_protocol import BODY, BROWSER, SMALL
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.poller import READ
-from nogilserve.engine.scheduler import Shares, Spares
+from nogilserve.engine.scheduler import Spares
 from nogilserve.engine.settings import Settings
 from nogilserve.gateways.wsgi import WsgiGateway
 
-__all__ = ["Browser", "Download", "Hello", "Post", "Stream", "Threads", "Wire", "hello"]
+try:
+    from nogilserve.engine.shares import Shares
+except ImportError:  # an older nogilserve, which the guard compares with
+    from nogilserve.engine.scheduler import Shares  # type: ignore[attr-defined,no-redef]
+
+__all__ = ["Browser", "Download", "Hello", "Post", "Shares", "Stream", "Threads", "Wire", "hello"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]

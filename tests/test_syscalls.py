@@ -99,7 +99,7 @@ def require_frugal(calls: Counter[str]) -> None:
     assert REQUESTS <= total(*RECEIVE) <= REQUESTS + few, calls
     assert REQUESTS <= total(*SEND) <= REQUESTS + 2 * few, calls
     assert 0 < total(*WAIT) <= REQUESTS * 3 // 4, calls
-    assert calls["setsockopt"] <= REQUESTS, calls
+    assert calls["setsockopt"] <= 2 * REQUESTS, calls  # the monitor may come before the driver
     assert calls.total() - total(*RECEIVE, *SEND, *WAIT, *ASIDE, "setsockopt") <= 3 * few, calls
 
 

@@ -183,7 +183,8 @@ class Core:
         self.no_body: BinaryIO = cast(BinaryIO, NoBody())
         self.corked = Corked()
         self.more = 0
-        """What `send` is to be told while requests wait."""
+        """What `send` is to be told while requests wait. A hint: written by the driver, and by any
+        thread that comes back from a long call."""
         self.stopping = False
         """Connections end after their next response."""
         self.patient = False

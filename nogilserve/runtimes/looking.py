@@ -4,7 +4,7 @@ Everything here reads what other threads write, without a lock: values are sligh
 belongs together may be of different moments. Nothing is changed, and nobody waits.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from nogilserve.config import Config, all_sites
@@ -12,7 +12,7 @@ from nogilserve.engine.counters import Counters, total
 from nogilserve.engine.meter import Inside, Meter, Observe, sums
 from nogilserve.engine.records import Recorder
 
-__all__ = ["Look", "inside_of", "observe_of", "oldest", "request_of", "totals_of"]
+__all__ = ["Look", "inside_of", "now_of", "observe_of", "request_of", "totals_of"]
 
 Look = dict[str, Any]
 """{"totals": what only grows, "now": how things are}; both can be added up by `sums.merged`."""
@@ -105,6 +105,20 @@ def request_of(
     }
 
 
-def oldest(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that are inside for longest."""
-    return sorted(requests, key=lambda item: -float(item["seconds"]))[:_MOST]
+def now_of(
+    lanes: list[dict[str, Any]],
+    connections: int,
+    states: Mapping[str, int],
+    requests: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What is going on: lanes, open connections and how many are in which state, and requests
+    inside the application, those that are there for longest named."""
+    return {
+        "threads": len(lanes),
+        "busy": sum(lane["state"] == "application" for lane in lanes),
+        "open": connections,
+        "connections": dict(states),
+        "in_flight": len(requests),
+        "inside": sorted(requests, key=lambda item: -float(item["seconds"]))[:_MOST],
+        "lanes": lanes,
+    }

@@ -9,7 +9,7 @@ from typing import Any, Final
 from nogilserve.engine.connection import Connection
 from nogilserve.engine.core import Core
 from nogilserve.engine.takeover import Successor
-from nogilserve.runtimes.looking import Look, oldest, request_of, totals_of
+from nogilserve.runtimes.looking import Look, now_of, request_of, totals_of
 
 __all__ = ["look_at_cores"]
 
@@ -45,16 +45,7 @@ def look_at_cores(
     lanes = [_lane(thread, inside_of, drivers) for thread in threads if thread.is_alive()]
     return {
         "totals": totals_of(cores),
-        "now": {
-            "threads": len(lanes),
-            "busy": sum(lane["state"] == "application" for lane in lanes),
-            "open": connections,
-            "connections": dict(states),
-            "in_flight": len(requests),
-            "inside": oldest(requests),
-            "lanes": lanes,
-            "cores": rows,
-        },
+        "now": now_of(lanes, connections, states, requests) | {"cores": rows},
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nogilserve.engine.loop.core import LoopCore
 from nogilserve.engine.loop.states import CLOSED, CLOSING, DRAINING, HEAD, LINGER, RUNNING, UPGRADED
-from nogilserve.runtimes.looking import Look, oldest, request_of, totals_of
+from nogilserve.runtimes.looking import Look, now_of, request_of, totals_of
 
 __all__ = ["look_at_loops"]
 
@@ -54,16 +54,7 @@ def look_at_loops(
         found[reason] = found.get(reason, 0) + count
     return {
         "totals": totals,
-        "now": {
-            "threads": len(lanes),
-            "busy": sum(lane["state"] == "application" for lane in lanes),
-            "open": connections,
-            "connections": dict(states),
-            "in_flight": len(requests),
-            "inside": oldest(requests),
-            "lanes": lanes,
-            "loops": rows,
-        },
+        "now": now_of(lanes, connections, states, requests) | {"loops": rows},
     }
 
 
